@@ -1,0 +1,395 @@
+//! The decoder: embedding, blocks, final norm and head.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::attention::AttentionContext;
+use crate::block::{self, Block};
+use crate::cache::KvCache;
+use crate::config::DecoderConfig;
+use crate::error::{Error, Result};
+use crate::input::Input;
+use crate::linear::{Linear, Vacant};
+use crate::mask::{self, Mask, Span};
+use crate::norm::RmsNorm;
+use crate::rope::{Rope, Rotation};
+use crate::taps::Taps;
+
+const EMBEDDING: &str = "model.embed_tokens.weight";
+const FINAL_NORM: &str = "model.norm.weight";
+const HEAD: &str = "lm_head";
+
+/// A decoder-only language model of any supported family.
+#[derive(Debug)]
+pub struct Decoder {
+    pub(crate) config: DecoderConfig,
+    pub(crate) hf_config: Value,
+    pub(crate) device: Device,
+    pub(crate) compute_dtype: Kind,
+    pub(crate) embed_tokens: Tensor,
+    pub(crate) layers: Vec<Block>,
+    pub(crate) final_norm: RmsNorm,
+    /// `None` when the head is the embedding.
+    pub(crate) lm_head: Option<Box<dyn Linear>>,
+    pub(crate) ropes: Vec<Rope>,
+}
+
+/// Masks by window and rotations by rope index: computed once a pass, shared by layers.
+struct Shared {
+    masks: BTreeMap<Option<i64>, Mask>,
+    rotations: BTreeMap<usize, Rotation>,
+}
+
+impl Decoder {
+    /// The descriptor.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// The `config.json` that the model came from or will be saved with.
+    pub fn hf_config(&self) -> &Value {
+        &self.hf_config
+    }
+
+    /// Changes what [`Self::save`] writes as `config.json`; the model itself stays.
+    pub fn hf_config_mut(&mut self) -> &mut Value {
+        &mut self.hf_config
+    }
+
+    /// Device of the parameters.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Dtype of the activations.
+    pub fn compute_dtype(&self) -> Kind {
+        self.compute_dtype
+    }
+
+    /// Changes the dtype of the activations; parameters keep theirs and are cast.
+    pub fn set_compute_dtype(&mut self, compute_dtype: Kind) {
+        self.compute_dtype = compute_dtype;
+    }
+
+    /// Runs the model up to the final norm.
+    ///
+    /// With a cache, the new slots are appended to it; call it without gradients then.
+    ///
+    /// # Shapes
+    /// Tokens `[batch, seq]` → `[batch, seq, hidden]` in the compute dtype.
+    pub fn forward(
+        &self,
+        input: &Input<'_>,
+        mut cache: Option<&mut KvCache>,
+        mut taps: Option<&mut Taps>,
+    ) -> Result<Tensor> {
+        let (batch, seq) = input.tokens.size2()?;
+        if let Some(taps) = taps.as_deref_mut() {
+            taps.start(self.layers.len())?;
+        }
+        if let Some(cache) = cache.as_deref_mut() {
+            if cache.batch() != batch {
+                return Err(Error::shape(
+                    "key-value cache",
+                    format!("{batch} rows"),
+                    cache.batch().to_string(),
+                ));
+            }
+            cache.reserve(seq)?;
+        }
+        let start = cache.as_deref().map_or(0, KvCache::len);
+        let mut hidden = self.embed(input)?;
+        if let Some(taps) = taps.as_deref_mut() {
+            taps.offer_hidden(0, &hidden);
+        }
+        let shared = self.shared(input, start, 0..self.layers.len())?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let mut probabilities = None;
+            let tapped = taps.as_ref().is_some_and(|taps| taps.want_attention.contains(&index));
+            let context = AttentionContext {
+                layer: index,
+                rotation: self.rotation(&shared, index)?,
+                mask: self.mask(&shared, index)?,
+                cache: cache.as_deref_mut(),
+                probabilities: tapped.then_some(&mut probabilities),
+            };
+            hidden = layer.forward(&hidden, context)?;
+            if let Some(taps) = taps.as_deref_mut() {
+                taps.offer_hidden(index + 1, &hidden);
+                if let Some(probabilities) = probabilities {
+                    taps.attention.insert(index, probabilities);
+                }
+            }
+        }
+        if let Some(cache) = cache {
+            cache.advance(seq);
+        }
+        self.final_norm.forward(&hidden)
+    }
+
+    /// The language-model head on final-norm hidden states.
+    ///
+    /// # Shapes
+    /// `[.., hidden]` → `[.., vocab]` in the input's dtype.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
+        match &self.lm_head {
+            Some(head) => head.forward(hidden),
+            None => {
+                let weight = self.embed_tokens.f_to_kind(hidden.kind())?;
+                Ok(hidden.f_linear(&weight, None::<Tensor>)?)
+            }
+        }
+    }
+
+    /// The head's matrix `[vocab, hidden]`: the embedding itself when tied.
+    pub fn head_weight(&self) -> Result<Tensor> {
+        match &self.lm_head {
+            Some(head) => head.dense_weight(),
+            None => Ok(self.embed_tokens.shallow_clone()),
+        }
+    }
+
+    /// Name of the head's projection for [`Self::map_linear`], if the head is not tied.
+    pub fn head_name(&self) -> Option<&'static str> {
+        self.lm_head.as_ref().map(|_| HEAD)
+    }
+
+    /// Number of blocks.
+    pub fn num_layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Embeds the tokens: the input of block 0.
+    ///
+    /// # Shapes
+    /// `[batch, seq]` → `[batch, seq, hidden]` in the compute dtype.
+    ///
+    /// # Errors
+    /// A token id outside the vocabulary, named.
+    pub fn embed(&self, input: &Input<'_>) -> Result<Tensor> {
+        input.tokens.size2()?;
+        if input.tokens.numel() == 0 {
+            return Err(Error::shape(
+                "embedding",
+                "at least one token",
+                format!("{:?}", input.tokens.size()),
+            ));
+        }
+        let vocab_size = self.config.vocab_size;
+        for extreme in [input.tokens.f_min()?, input.tokens.f_max()?] {
+            let token = extreme.f_int64_value(&[])?;
+            if !(0..vocab_size).contains(&token) {
+                return Err(Error::TokenOutOfRange { token, vocab_size });
+            }
+        }
+        let embedded = Tensor::f_embedding(&self.embed_tokens, input.tokens, -1, false, false)?
+            .f_to_kind(self.compute_dtype)?;
+        match self.config.embedding_scale {
+            None => Ok(embedded),
+            Some(scale) => {
+                let rounded = Tensor::f_from_slice(&[scale])?
+                    .f_to_kind(self.compute_dtype)?
+                    .f_double_value(&[0])?;
+                Ok(embedded.f_mul_scalar(rounded)?)
+            }
+        }
+    }
+
+    /// Runs one block on `hidden`, without a cache: for quantisation, block by block.
+    ///
+    /// # Shapes
+    /// `[batch, seq, hidden]` → the same; `input` gives positions and attention.
+    pub fn layer_forward(
+        &self,
+        index: usize,
+        hidden: &Tensor,
+        input: &Input<'_>,
+    ) -> Result<Tensor> {
+        let Some(layer) = self.layers.get(index) else {
+            return Err(Error::shape(
+                "layer",
+                format!("an index below {}", self.layers.len()),
+                index.to_string(),
+            ));
+        };
+        let shared = self.shared(input, 0, index..index + 1)?;
+        let context = AttentionContext {
+            layer: index,
+            rotation: self.rotation(&shared, index)?,
+            mask: self.mask(&shared, index)?,
+            cache: None,
+            probabilities: None,
+        };
+        layer.forward(hidden, context)
+    }
+
+    fn shared(
+        &self,
+        input: &Input<'_>,
+        start: i64,
+        layers: std::ops::Range<usize>,
+    ) -> Result<Shared> {
+        let (batch, seq) = input.tokens.size2()?;
+        if let Some(positions) = input.positions
+            && positions.size() != [batch, seq]
+        {
+            return Err(Error::shape(
+                "positions",
+                format!("[{batch}, {seq}]"),
+                format!("{:?}", positions.size()),
+            ));
+        }
+        let span = Span { batch, start, seq };
+        let options = (self.compute_dtype, self.device);
+        let mut shared = Shared { masks: BTreeMap::new(), rotations: BTreeMap::new() };
+        for layer in &self.config.layers[layers] {
+            let window = layer.sliding_window;
+            if !shared.masks.contains_key(&window) {
+                shared.masks.insert(window, mask::build(&input.attention, window, span, options)?);
+            }
+            if !shared.rotations.contains_key(&layer.rope) {
+                let rotation = self.ropes[layer.rope].rotation(
+                    input.positions,
+                    start,
+                    seq,
+                    self.compute_dtype,
+                )?;
+                shared.rotations.insert(layer.rope, rotation);
+            }
+        }
+        Ok(shared)
+    }
+
+    fn rotation<'a>(&self, shared: &'a Shared, index: usize) -> Result<&'a Rotation> {
+        shared
+            .rotations
+            .get(&self.config.layers[index].rope)
+            .ok_or_else(|| Error::shape("layer", "a prepared rotation", index.to_string()))
+    }
+
+    fn mask<'a>(&self, shared: &'a Shared, index: usize) -> Result<&'a Mask> {
+        shared
+            .masks
+            .get(&self.config.layers[index].sliding_window)
+            .ok_or_else(|| Error::shape("layer", "a prepared mask", index.to_string()))
+    }
+
+    /// Every tensor under its checkpoint key, as shallow clones; a tied head is not
+    /// listed.
+    pub fn named_parameters(&self) -> Vec<(String, Tensor)> {
+        let mut parameters = vec![(EMBEDDING.to_owned(), self.embed_tokens.shallow_clone())];
+        for (index, layer) in self.layers.iter().enumerate() {
+            let prefix = format!("model.layers.{index}");
+            for name in block::LINEARS {
+                if let Some(linear) = layer.linear(name) {
+                    for (suffix, tensor) in linear.tensors() {
+                        parameters.push((format!("{prefix}.{name}.{suffix}"), tensor));
+                    }
+                }
+            }
+            for (name, norm) in layer.norms() {
+                parameters.push((format!("{prefix}.{name}.weight"), norm.weight().shallow_clone()));
+            }
+        }
+        parameters.push((FINAL_NORM.to_owned(), self.final_norm.weight().shallow_clone()));
+        if let Some(head) = &self.lm_head {
+            for (suffix, tensor) in head.tensors() {
+                parameters.push((format!("{HEAD}.{suffix}"), tensor));
+            }
+        }
+        parameters
+    }
+
+    /// Weights that the model has, however they are stored: a packed layer counts as the
+    /// matrix it stands for, a tied head is counted once, adapters are not counted.
+    pub fn num_parameters(&self) -> i64 {
+        let linear = |linear: &dyn Linear| {
+            let bias = linear.bias().map_or(0, |bias| bias.numel() as i64);
+            linear.in_features() * linear.out_features() + bias
+        };
+        let blocks: i64 = self
+            .layers
+            .iter()
+            .map(|layer| {
+                let linears: i64 =
+                    block::LINEARS.iter().filter_map(|name| layer.linear(name)).map(linear).sum();
+                let norms: i64 =
+                    layer.norms().iter().map(|(_, norm)| norm.weight().numel() as i64).sum();
+                linears + norms
+            })
+            .sum();
+        let outer = self.embed_tokens.numel() + self.final_norm.weight().numel();
+        blocks + outer as i64 + self.lm_head.as_deref().map_or(0, linear)
+    }
+
+    /// Names of the blocks' projections (`model.layers.0.self_attn.q_proj`, …), without
+    /// the head.
+    pub fn linear_names(&self) -> Vec<String> {
+        (0..self.layers.len())
+            .flat_map(|index| {
+                block::LINEARS.iter().map(move |name| format!("model.layers.{index}.{name}"))
+            })
+            .collect()
+    }
+
+    /// The projection `name`; an untied head goes by [`Self::head_name`].
+    pub fn linear(&self, name: &str) -> Option<&dyn Linear> {
+        if name == HEAD {
+            return self.lm_head.as_deref();
+        }
+        let (index, name) = split_name(name)?;
+        self.layers.get(index)?.linear(name)
+    }
+
+    /// Replaces the projection `name` by what `replace` makes of it.
+    ///
+    /// # Errors
+    /// An unknown name, or the error of `replace`: the layer is lost then, and running
+    /// the model is an error until another one takes its place.
+    pub fn map_linear(
+        &mut self,
+        name: &str,
+        replace: &mut dyn FnMut(Box<dyn Linear>) -> Result<Box<dyn Linear>>,
+    ) -> Result<()> {
+        let slot = if name == HEAD {
+            self.lm_head.as_mut()
+        } else {
+            split_name(name).and_then(|(index, name)| self.layers.get_mut(index)?.linear_mut(name))
+        };
+        let Some(slot) = slot else {
+            let mut available = format!("model.layers.0..{}.", self.layers.len());
+            available.push_str(&block::LINEARS.join("|"));
+            if self.lm_head.is_some() {
+                available.push_str(", lm_head");
+            }
+            return Err(Error::UnknownLinear { name: name.to_owned(), available });
+        };
+        let vacant = Vacant {
+            name: name.to_owned(),
+            in_features: slot.in_features(),
+            out_features: slot.out_features(),
+        };
+        let layer = std::mem::replace(slot, Box::new(vacant));
+        *slot = replace(layer)?;
+        Ok(())
+    }
+
+    /// Turns gradients of every floating-point parameter on or off.
+    pub fn set_requires_grad(&self, requires_grad: bool) -> Result<()> {
+        for (_, tensor) in self.named_parameters() {
+            if matches!(tensor.f_kind()?, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16)
+            {
+                let _ = tensor.f_set_requires_grad(requires_grad)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Splits `model.layers.{index}.{name}`.
+fn split_name(name: &str) -> Option<(usize, &str)> {
+    let (index, name) = name.strip_prefix("model.layers.")?.split_once('.')?;
+    Some((index.parse().ok()?, name))
+}

@@ -1,0 +1,47 @@
+//! Mistral (`model_type` `mistral`): Llama with a sliding window on every layer.
+
+use super::keys::Keys;
+use super::rope;
+use crate::config::{Activation, DecoderConfig, LayerConfig, NormStyle};
+use crate::error::{Error, Result};
+
+pub(super) fn config(keys: &Keys<'_>) -> Result<DecoderConfig> {
+    let hidden_size = keys.size("hidden_size")?;
+    let num_attention_heads = keys.size("num_attention_heads")?;
+    let num_hidden_layers = keys.size("num_hidden_layers")?;
+    let head_dim = keys.head_dim(hidden_size, num_attention_heads)?;
+    if let Some(slides) = keys.layer_types(num_hidden_layers)?
+        && slides.contains(&false)
+    {
+        return Err(Error::config(
+            keys.path("layer_types"),
+            "sliding_attention on every layer (a mistral model has one kind)",
+            "full_attention",
+        ));
+    }
+    let sliding_window = keys.optional_integer("sliding_window")?;
+    Ok(DecoderConfig {
+        model_type: "mistral".to_owned(),
+        vocab_size: keys.size("vocab_size")?,
+        hidden_size,
+        intermediate_size: keys.size("intermediate_size")?,
+        num_attention_heads,
+        num_key_value_heads: keys.size_or("num_key_value_heads", 8)?,
+        head_dim,
+        activation: keys.activation("hidden_act", Activation::Silu)?,
+        rms_norm_eps: keys.number_or("rms_norm_eps", 1e-6)?,
+        norm_style: NormStyle::Weight,
+        sandwich_norms: false,
+        query_key_norm: false,
+        query_key_value_bias: false,
+        output_bias: false,
+        mlp_bias: false,
+        attention_scale: (head_dim as f64).powf(-0.5),
+        embedding_scale: None,
+        tie_word_embeddings: keys.flag_or("tie_word_embeddings", false)?,
+        initializer_range: keys.number_or("initializer_range", 0.02)?,
+        max_position_embeddings: keys.size_or("max_position_embeddings", 131_072)?,
+        ropes: vec![rope::single(keys)?],
+        layers: vec![LayerConfig { sliding_window, rope: 0 }; num_hidden_layers as usize],
+    })
+}

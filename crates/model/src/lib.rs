@@ -1,0 +1,39 @@
+//! Decoders from Hugging Face folders, with replaceable linears and taps.
+//!
+//! One generic decoder serves every family: a family's file under `families` turns a
+//! `config.json` into a [`DecoderConfig`], and everything else reads only that
+//! descriptor. Projections are [`Linear`] trait objects, so that low-rank adapters and
+//! quantised layers replace them in place ([`Decoder::map_linear`]) instead of copying
+//! the model.
+//!
+//! Modules in reading order: [`config`] (the descriptor), `linear`, `norm`, `rope`,
+//! `mask`, `attention`, `mlp`, `block`, `decoder`, `cache`, `taps`, `load`, `init`, `save`.
+
+mod attention;
+mod block;
+mod build;
+mod cache;
+pub mod config;
+mod decoder;
+mod error;
+mod families;
+mod init;
+mod input;
+mod linear;
+mod load;
+mod mask;
+mod mlp;
+mod norm;
+mod rope;
+mod save;
+mod taps;
+
+pub use cache::KvCache;
+pub use config::DecoderConfig;
+pub use decoder::Decoder;
+pub use error::{Error, Result};
+pub use families::SUPPORTED_MODEL_TYPES;
+pub use input::{Attention, Input};
+pub use linear::{DenseLinear, Linear};
+pub use load::{LinearLoader, LoadOptions};
+pub use taps::Taps;
