@@ -1,0 +1,299 @@
+//! Multi-step arithmetic: a typed graph of operations over non-negative integers.
+//!
+//! One walk over the graph writes the question (a program or a short story), another
+//! writes the chain, place by place, so that no line asks for more than one carry.
+
+use crate::problem::Rendered;
+use crate::rng::CounterRng;
+use crate::words::{ITEMS, NAMES};
+
+/// An arithmetic operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operator {
+    Add,
+    Subtract,
+    Multiply,
+}
+
+/// A node of the graph; operands are indices of earlier nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Node {
+    Given(i64),
+    Apply { operator: Operator, left: usize, right: usize, value: i64 },
+}
+
+/// What clothes the graph wears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Program,
+    Story,
+}
+
+/// A problem: the graph in an order in which operands come first; the last node is
+/// what is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Arithmetic {
+    kind: Kind,
+    nodes: Vec<Node>,
+}
+
+impl Node {
+    fn value(self) -> i64 {
+        match self {
+            Self::Given(value) | Self::Apply { value, .. } => value,
+        }
+    }
+}
+
+/// Puts an operation and its given operand on the graph; returns the operation's index.
+fn push(nodes: &mut Vec<Node>, operator: Operator, left: usize, number: i64) -> usize {
+    nodes.push(Node::Given(number));
+    apply(nodes, operator, left, nodes.len() - 1)
+}
+
+fn apply(nodes: &mut Vec<Node>, operator: Operator, left: usize, right: usize) -> usize {
+    let (a, b) = (nodes[left].value(), nodes[right].value());
+    let value = match operator {
+        Operator::Add => a + b,
+        Operator::Subtract => a - b,
+        Operator::Multiply => a * b,
+    };
+    nodes.push(Node::Apply { operator, left, right, value });
+    nodes.len() - 1
+}
+
+impl Arithmetic {
+    /// Draws a problem of `level + 1` operations whose values all lie in `0..=cap`,
+    /// where the cap is 199 up to level 2 and 999 above.
+    pub(crate) fn draw(level: u8, kind: Kind, rng: &mut CounterRng) -> Self {
+        let cap = if level <= 2 { 199 } else { 999 };
+        let mut nodes = vec![Node::Given(rng.between(2, 99))];
+        let mut current = 0;
+        let mut left = usize::from(level) + 1;
+        while left > 0 {
+            let value = nodes[current].value();
+            let last = left == 1;
+            // In a story only the last event may multiply: it moves on to another person.
+            let may_multiply = kind == Kind::Program || last;
+            let top_factor = if (2..=99).contains(&value) { (cap / value).min(9) } else { 0 };
+            if may_multiply && top_factor >= 2 && rng.chance(1, 3) {
+                let factor = rng.between(2, top_factor);
+                current = push(&mut nodes, Operator::Multiply, current, factor);
+                left -= 1;
+                continue;
+            }
+            let room = cap - value;
+            if kind == Kind::Story && !last && rng.chance(2, 5) {
+                let count = rng.between(2, 9);
+                let size = rng.between(2, 99 / count);
+                let amount = count * size;
+                if amount <= room || amount <= value {
+                    let remove = amount > room || (amount <= value && rng.chance(1, 3));
+                    let operator = if remove { Operator::Subtract } else { Operator::Add };
+                    nodes.push(Node::Given(count));
+                    let bags = push_from_last(&mut nodes, size);
+                    current = apply(&mut nodes, operator, current, bags);
+                    left -= 2;
+                    continue;
+                }
+            }
+            let add = value < 2 || (room >= 2 && rng.chance(1, 2));
+            let (operator, most) =
+                if add { (Operator::Add, room) } else { (Operator::Subtract, value) };
+            let amount = rng.between(2, most.min(99));
+            current = push(&mut nodes, operator, current, amount);
+            left -= 1;
+        }
+        Self { kind, nodes }
+    }
+
+    fn operations(&self) -> impl Iterator<Item = (Operator, usize, usize, i64)> {
+        self.nodes.iter().filter_map(|node| match *node {
+            Node::Given(_) => None,
+            Node::Apply { operator, left, right, value } => Some((operator, left, right, value)),
+        })
+    }
+
+    /// Structure and numbers, free of names, items and templates.
+    pub(crate) fn signature(&self) -> String {
+        let nodes: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| match *node {
+                Node::Given(value) => value.to_string(),
+                Node::Apply { operator, left, right, .. } => {
+                    format!("{}{left},{right}", symbol(operator))
+                }
+            })
+            .collect();
+        format!("arithmetic/{}/{}", self.kind_name(), nodes.join(" "))
+    }
+
+    /// The kind's name, as in `source.generator`.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Program => "program",
+            Kind::Story => "story",
+        }
+    }
+
+    /// Question, chain and answer.
+    pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
+        let question = match self.kind {
+            Kind::Program => self.program(rng),
+            Kind::Story => self.story(rng),
+        };
+        let steps = self
+            .operations()
+            .map(|(operator, left, right, value)| {
+                let (a, b) = (self.nodes[left].value(), self.nodes[right].value());
+                step(operator, a, b, value)
+            })
+            .collect();
+        let answer = self.nodes.last().map_or(0, |node| node.value()).to_string();
+        Rendered { question, steps, answer }
+    }
+
+    fn program(&self, rng: &mut CounterRng) -> String {
+        let template = rng.below(3);
+        let start = self.nodes[0].value();
+        let verbs: Vec<String> = self
+            .operations()
+            .map(|(operator, _, right, _)| {
+                let number = self.nodes[right].value();
+                let verb = match (template, operator) {
+                    (0, Operator::Add) => "Add",
+                    (0, Operator::Subtract) => "Subtract",
+                    (0, Operator::Multiply) => "Multiply by",
+                    (1, Operator::Add) => "add",
+                    (1, Operator::Subtract) => "subtract",
+                    (1, Operator::Multiply) => "multiply by",
+                    (_, Operator::Add) => "plus",
+                    (_, Operator::Subtract) => "minus",
+                    (_, Operator::Multiply) => "times",
+                };
+                format!("{verb} {number}")
+            })
+            .collect();
+        match template {
+            0 => format!("Start with {start}. {}. What is the result?", verbs.join(". ")),
+            1 => format!("Take {start}, {}. What number is it now?", verbs.join(", ")),
+            _ => format!("From left to right: {start} {}. What is it?", verbs.join(" ")),
+        }
+    }
+
+    fn story(&self, rng: &mut CounterRng) -> String {
+        let mut names = NAMES;
+        rng.shuffle(&mut names);
+        let [mut owner, other, friend, ..] = names;
+        let item = rng.pick(&ITEMS);
+        let start = self.nodes[0].value();
+        let mut sentences = vec![match rng.below(3) {
+            0 => format!("{owner} has {start} {item}."),
+            1 => format!("At first {owner} has {start} {item}."),
+            _ => format!("{owner} starts with {start} {item}."),
+        }];
+        for (operator, left, right, _) in self.operations() {
+            let amount = self.nodes[right].value();
+            let bags = match self.nodes[right] {
+                Node::Apply { left: count, right: size, .. } => {
+                    Some((self.nodes[count].value(), self.nodes[size].value()))
+                }
+                Node::Given(_) => None,
+            };
+            let sentence = match (operator, bags) {
+                (Operator::Add, Some((count, size))) => match rng.below(3) {
+                    0 => format!("{owner} buys {count} bags of {size}."),
+                    1 => format!("{owner} finds {count} bags of {size} {item}."),
+                    _ => format!("Then {owner} gets {count} boxes with {size} in each."),
+                },
+                (_, Some((count, size))) => match rng.below(2) {
+                    0 => format!("{owner} sells {count} bags of {size}."),
+                    _ => format!("{owner} gives {other} {count} boxes with {size} in each."),
+                },
+                (Operator::Add, None) => match rng.below(4) {
+                    0 => format!("{owner} buys {amount} more."),
+                    1 => format!("{owner} finds {amount} {item}."),
+                    2 => format!("{owner} gets {amount} from {other}."),
+                    _ => format!("Then {other} gives {owner} {amount} more."),
+                },
+                (Operator::Subtract, None) => match rng.below(4) {
+                    0 => format!("{owner} sells {amount}."),
+                    1 => format!("{owner} loses {amount} {item}."),
+                    2 => format!("{owner} gives {amount} to {other}."),
+                    _ => format!("Then {other} gets {amount} from {owner}."),
+                },
+                (Operator::Multiply, None) => {
+                    // The bags' own product: told with the event that uses it.
+                    if matches!(self.nodes[left], Node::Given(_)) && left != 0 {
+                        continue;
+                    }
+                    let told = match rng.below(2) {
+                        0 => format!("{friend} has {amount} times as many as {owner}."),
+                        _ => format!("Now {friend} has {amount} times as many {item} as {owner}."),
+                    };
+                    owner = friend;
+                    told
+                }
+            };
+            sentences.push(sentence);
+        }
+        sentences.push(match rng.below(3) {
+            0 => format!("How many {item} does {owner} have now?"),
+            1 => format!("How many {item} does {owner} have at the end?"),
+            _ => format!("How many does {owner} have now?"),
+        });
+        sentences.join(" ")
+    }
+}
+
+/// Multiplies the last node by a new given number.
+fn push_from_last(nodes: &mut Vec<Node>, number: i64) -> usize {
+    let left = nodes.len() - 1;
+    push(nodes, Operator::Multiply, left, number)
+}
+
+fn symbol(operator: Operator) -> char {
+    match operator {
+        Operator::Add => '+',
+        Operator::Subtract => '-',
+        Operator::Multiply => '*',
+    }
+}
+
+/// The non-zero places of a number, highest first: 67 gives 60 and 7.
+fn places(number: i64) -> Vec<i64> {
+    [100, 10, 1].into_iter().map(|unit| number / unit % 10 * unit).filter(|&p| p != 0).collect()
+}
+
+fn join(values: &[i64], between: char) -> String {
+    let texts: Vec<String> = values.iter().map(i64::to_string).collect();
+    texts.join(&format!(" {between} "))
+}
+
+/// One line of the chain, such as `58 + 67 = 58 + 60 + 7 = 118 + 7 = 125`.
+fn step(operator: Operator, a: i64, b: i64, value: i64) -> String {
+    let sign = symbol(operator);
+    let mut sides = vec![format!("{a} {sign} {b}")];
+    match operator {
+        Operator::Add | Operator::Subtract => {
+            let parts = places(b);
+            let mut reached = a;
+            if parts.len() > 1 {
+                for taken in 0..parts.len() {
+                    sides.push(format!("{reached} {sign} {}", join(&parts[taken..], sign)));
+                    reached += if operator == Operator::Add { parts[taken] } else { -parts[taken] };
+                }
+            }
+        }
+        Operator::Multiply => {
+            let (small, large) = (a.min(b), a.max(b));
+            let products: Vec<i64> = places(large).iter().map(|part| part * small).collect();
+            if products.len() > 1 {
+                sides.push(join(&products, '+'));
+            }
+        }
+    }
+    sides.push(value.to_string());
+    sides.join(" = ")
+}

@@ -1,0 +1,166 @@
+//! Checks of chains and answers from their text alone.
+//!
+//! Nothing here is shared with the generators: a question is parsed again, solved by a
+//! second method (holdings by person, permutations, complex numbers), and each line of a
+//! chain is judged against the question and the lines before it. So the checks hold for
+//! a model's own output too.
+//!
+//! A line is judged where it stands: what an earlier wrong line claims is taken as
+//! given, so that one slip counts once.
+
+mod answer;
+mod arithmetic;
+mod expression;
+mod logic;
+mod spatial;
+
+pub use answer::answers_equal;
+
+use crate::record::CotRecord;
+
+/// Verdict on one line of a chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepVerdict {
+    /// The line has a known form and holds.
+    Ok,
+    /// The line has a known form and does not hold.
+    Wrong,
+    /// The line has no form that can be checked.
+    Unchecked,
+}
+
+/// Verdict on an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerVerdict {
+    /// Equal to what the second solver finds.
+    Ok,
+    /// Different from it.
+    Wrong,
+    /// The second solver cannot read the question, or finds no unique answer.
+    Unchecked,
+}
+
+/// Verdict on a chain and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainCheck {
+    /// One verdict for each step.
+    pub steps: Vec<StepVerdict>,
+    /// The answer against the second solver's.
+    pub answer: AnswerVerdict,
+    /// Whether the last step's conclusion equals the answer.
+    pub consistent: bool,
+}
+
+impl ChainCheck {
+    /// Whether every step and the answer are verified and agree.
+    pub fn all_ok(&self) -> bool {
+        self.complaint(&[]).is_none()
+    }
+
+    /// Index of the first step that is wrong.
+    pub fn first_wrong_step(&self) -> Option<usize> {
+        self.steps.iter().position(|verdict| *verdict == StepVerdict::Wrong)
+    }
+
+    /// The first thing that is not verified, in words.
+    pub(crate) fn complaint(&self, steps: &[String]) -> Option<String> {
+        if let Some(index) = self.steps.iter().position(|verdict| *verdict != StepVerdict::Ok) {
+            let text = steps.get(index).map_or("", String::as_str);
+            return Some(format!("step {index} is {:?}: {text}", self.steps[index]));
+        }
+        if self.steps.is_empty() {
+            return Some("there are no steps".to_owned());
+        }
+        if self.answer != AnswerVerdict::Ok {
+            return Some(format!("the answer is {:?}", self.answer));
+        }
+        (!self.consistent).then(|| "the last step does not give the answer".to_owned())
+    }
+}
+
+/// Verdict on a model's own reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyCheck {
+    /// One verdict for each line of the reasoning that is not blank.
+    pub steps: Vec<StepVerdict>,
+    /// Whether the answer equals the record's.
+    pub answer_correct: bool,
+    /// Whether the last step's conclusion equals the reply's answer.
+    pub consistent: bool,
+}
+
+/// What the lines of a chain say.
+#[derive(Clone, Debug, Default)]
+struct LineChecks {
+    verdicts: Vec<StepVerdict>,
+    /// What the last line of a known form concludes.
+    conclusion: Option<String>,
+}
+
+/// A question as the checker reads it.
+enum Reading {
+    Arithmetic(arithmetic::Reading),
+    Logic(logic::Reading),
+    Spatial(spatial::Reading),
+}
+
+impl Reading {
+    fn of(question: &str) -> Self {
+        if let Some(reading) = logic::Reading::of(question) {
+            Self::Logic(reading)
+        } else if let Some(reading) = spatial::Reading::of(question) {
+            Self::Spatial(reading)
+        } else {
+            Self::Arithmetic(arithmetic::Reading::of(question))
+        }
+    }
+
+    fn check(&self, lines: &[&str]) -> LineChecks {
+        match self {
+            Self::Arithmetic(reading) => reading.check(lines),
+            Self::Logic(reading) => reading.check(lines),
+            Self::Spatial(reading) => reading.check(lines),
+        }
+    }
+
+    fn answer(&self) -> Option<String> {
+        match self {
+            Self::Arithmetic(reading) => reading.answer(),
+            Self::Logic(reading) => reading.answer(),
+            Self::Spatial(reading) => Some(reading.answer()),
+        }
+    }
+}
+
+/// The answer that the second solver finds for a question; nothing where it cannot read
+/// the question or the answer is not unique.
+pub fn solve(question: &str) -> Option<String> {
+    Reading::of(question).answer()
+}
+
+/// Checks a chain and its answer against the question.
+pub fn check_chain(question: &str, steps: &[String], answer: &str) -> ChainCheck {
+    let reading = Reading::of(question);
+    let lines: Vec<&str> = steps.iter().map(String::as_str).collect();
+    let checks = reading.check(&lines);
+    let verdict = match reading.answer() {
+        None => AnswerVerdict::Unchecked,
+        Some(found) if answers_equal(&found, answer) => AnswerVerdict::Ok,
+        Some(_) => AnswerVerdict::Wrong,
+    };
+    let consistent = checks.conclusion.is_some_and(|found| answers_equal(&found, answer));
+    ChainCheck { steps: checks.verdicts, answer: verdict, consistent }
+}
+
+/// Checks a model's reply to a record's question: the text between its think marks, and
+/// the answer after them.
+pub fn check_reply(record: &CotRecord, reasoning: &str, answer: &str) -> ReplyCheck {
+    let lines: Vec<&str> =
+        reasoning.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let checks = Reading::of(&record.question).check(&lines);
+    ReplyCheck {
+        steps: checks.verdicts,
+        answer_correct: answers_equal(&record.answer, answer),
+        consistent: checks.conclusion.is_some_and(|found| answers_equal(&found, answer)),
+    }
+}

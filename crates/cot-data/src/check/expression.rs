@@ -1,0 +1,130 @@
+//! Arithmetic expressions over exact rationals: `+ - * / ( )` and decimal numbers.
+
+use num_rational::Ratio;
+use num_traits::{CheckedAdd, CheckedDiv, CheckedMul, CheckedSub, Zero};
+
+use super::answer::number;
+
+/// An expression's value and parts.
+#[derive(Debug, PartialEq)]
+pub(super) struct Expression {
+    /// The value; nothing where it divides by zero or overflows.
+    pub(super) value: Option<Ratio<i128>>,
+    /// The numbers written in it, in order.
+    pub(super) numbers: Vec<Ratio<i128>>,
+    /// How many operations it has.
+    pub(super) num_operations: usize,
+}
+
+/// How deep parentheses may nest; a model's output may hold any number of them.
+const MAX_DEPTH: usize = 32;
+
+/// Reads a whole text as an expression; nothing where it is none.
+pub(super) fn parse(text: &str) -> Option<Expression> {
+    let mut parser =
+        Parser { rest: text.trim_start(), depth: 0, numbers: Vec::new(), num_operations: 0 };
+    let value = parser.sum()?;
+    parser.rest.is_empty().then_some(Expression {
+        value,
+        numbers: parser.numbers,
+        num_operations: parser.num_operations,
+    })
+}
+
+struct Parser<'text> {
+    rest: &'text str,
+    depth: usize,
+    numbers: Vec<Ratio<i128>>,
+    num_operations: usize,
+}
+
+/// Outer nothing: no expression. Inner nothing: an expression without a value.
+type Value = Option<Option<Ratio<i128>>>;
+
+impl Parser<'_> {
+    fn take(&mut self, wanted: &[char]) -> Option<char> {
+        let first = self.rest.chars().next().filter(|first| wanted.contains(first))?;
+        self.rest = self.rest[first.len_utf8()..].trim_start();
+        Some(first)
+    }
+
+    fn sum(&mut self) -> Value {
+        let mut total = self.product()?;
+        while let Some(sign) = self.take(&['+', '-']) {
+            self.num_operations += 1;
+            let next = self.product()?;
+            total = total
+                .zip(next)
+                .and_then(|(a, b)| if sign == '+' { a.checked_add(&b) } else { a.checked_sub(&b) });
+        }
+        Some(total)
+    }
+
+    fn product(&mut self) -> Value {
+        let mut total = self.atom()?;
+        while let Some(sign) = self.take(&['*', '×', '/', '÷']) {
+            self.num_operations += 1;
+            let next = self.atom()?;
+            total = total.zip(next).and_then(|(a, b)| {
+                if matches!(sign, '*' | '×') {
+                    a.checked_mul(&b)
+                } else if b.is_zero() {
+                    None
+                } else {
+                    a.checked_div(&b)
+                }
+            });
+        }
+        Some(total)
+    }
+
+    fn atom(&mut self) -> Value {
+        if self.take(&['(']).is_some() {
+            self.depth += 1;
+            if self.depth > MAX_DEPTH {
+                return None;
+            }
+            let value = self.sum()?;
+            self.depth -= 1;
+            self.take(&[')'])?;
+            return Some(value);
+        }
+        let negative = self.take(&['-']).is_some();
+        let length = self
+            .rest
+            .find(|next: char| !(next.is_ascii_digit() || matches!(next, '.' | ',')))
+            .unwrap_or(self.rest.len());
+        let value = number(&self.rest[..length])?;
+        self.rest = self.rest[length..].trim_start();
+        let value = if negative { -value } else { value };
+        self.numbers.push(value);
+        Some(Some(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn precedence_parentheses_and_exact_fractions() {
+        for (text, top, bottom) in [
+            ("2 + 3 * 4", 14, 1),
+            ("(2 + 3) * 4", 20, 1),
+            ("10 - 4 - 3", 3, 1),
+            ("1 / 3", 1, 3),
+            ("0.1 + 0.2", 3, 10),
+            ("-2 * -3", 6, 1),
+        ] {
+            assert_eq!(parse(text).and_then(|e| e.value), Some(Ratio::new(top, bottom)), "{text}");
+        }
+        assert_eq!(parse("1 / 0").map(|e| e.value), Some(None));
+    }
+
+    #[test]
+    fn anything_else_is_no_expression() {
+        for text in ["", "2 +", "two + 2", "2 2", "(2", "2)", "3 apples", &"(".repeat(10_000)] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Ordering puzzles: look-ups against the clues, and a solver that tries every order.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{LineChecks, StepVerdict};
+
+/// Words of a relation: more, less, most, least.
+const RELATIONS: [[&str; 4]; 4] = [
+    ["taller", "shorter", "tallest", "shortest"],
+    ["older", "younger", "oldest", "youngest"],
+    ["faster", "slower", "fastest", "slowest"],
+    ["heavier", "lighter", "heaviest", "lightest"],
+];
+
+const ORDINALS: [&str; 6] = ["first", "second", "third", "fourth", "fifth", "sixth"];
+
+/// Above this many people, trying every order takes too long.
+const MOST_PEOPLE: usize = 8;
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("the pattern is a constant of this file")
+}
+
+static CLUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\w+) is (\w+) than (\w+)"));
+static ASKED: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"Who is the (?:(first|second|third|fourth|fifth|sixth) )?(\w+)"));
+static PAIR: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) > (\w+)$"));
+static TOP: LazyLock<Regex> = LazyLock::new(|| pattern(r"^no one > (\w+), so 1 (\w+)$"));
+static NEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) > (\w+), so (\d+) (\w+)$"));
+static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^place (\d+) is (\w+)$"));
+static LAST: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) > no one, so last is (\w+)$"));
+
+/// A question that asks for a place in an order.
+pub(super) struct Reading {
+    /// Pairs of the asked relation, upper first, in the question's order.
+    clues: Vec<(String, String)>,
+    /// Everyone in those pairs.
+    people: Vec<String>,
+    /// The one order that fits, from the top; nothing where there is not exactly one.
+    order: Option<Vec<usize>>,
+    /// Place asked for, from the top, counted from 0.
+    asked: usize,
+}
+
+impl Reading {
+    pub(super) fn of(question: &str) -> Option<Self> {
+        let asked = ASKED.captures(question)?;
+        let word = &asked[2];
+        let relation = RELATIONS.iter().find(|words| words[2..].contains(&word))?;
+        let clues: Vec<(String, String)> = CLUE
+            .captures_iter(question)
+            .filter_map(|clue| {
+                let (left, right) = (clue[1].to_owned(), clue[3].to_owned());
+                if clue[2] == *relation[0] {
+                    Some((left, right))
+                } else {
+                    (clue[2] == *relation[1]).then_some((right, left))
+                }
+            })
+            .collect();
+        let mut people: Vec<String> = Vec::new();
+        for (upper, lower) in &clues {
+            for name in [upper, lower] {
+                if !people.contains(name) {
+                    people.push(name.clone());
+                }
+            }
+        }
+        let rank = asked
+            .get(1)
+            .and_then(|ordinal| ORDINALS.iter().position(|known| *known == ordinal.as_str()))
+            .unwrap_or(0);
+        let last = people.len().checked_sub(1)?;
+        let asked = if *word == *relation[2] { rank } else { last.checked_sub(rank)? };
+        let order = unique_order(&people, &clues);
+        Some(Self { clues, people, order, asked })
+    }
+
+    /// The person at the asked place, if there is exactly one order.
+    pub(super) fn answer(&self) -> Option<String> {
+        let person = *self.order.as_ref()?.get(self.asked)?;
+        self.people.get(person).cloned()
+    }
+
+    fn told(&self, upper: &str, lower: &str) -> bool {
+        self.clues.iter().any(|(above, below)| above == upper && below == lower)
+    }
+
+    fn person(&self, name: &str) -> bool {
+        self.people.iter().any(|known| known == name)
+    }
+
+    /// Whether the second comes directly after the first in the one order.
+    fn adjacent(&self, upper: &str, lower: &str) -> bool {
+        self.order.as_ref().is_some_and(|order| {
+            order
+                .windows(2)
+                .any(|pair| self.people[pair[0]] == upper && self.people[pair[1]] == lower)
+        })
+    }
+
+    pub(super) fn check(&self, lines: &[&str]) -> LineChecks {
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut checks = LineChecks::default();
+        for line in lines {
+            let holds = self.line(line, &mut places, &mut checks.conclusion);
+            checks.verdicts.push(match holds {
+                None => StepVerdict::Unchecked,
+                Some(true) => StepVerdict::Ok,
+                Some(false) => StepVerdict::Wrong,
+            });
+        }
+        checks
+    }
+
+    /// Whether a line holds; nothing where its form is unknown.
+    fn line(
+        &self,
+        line: &str,
+        places: &mut HashMap<String, usize>,
+        conclusion: &mut Option<String>,
+    ) -> Option<bool> {
+        if let Some(pairs) = line.strip_prefix("clues: ") {
+            let mut listed: Vec<(String, String)> = Vec::new();
+            for pair in pairs.split(", ") {
+                let found = PAIR.captures(pair)?;
+                listed.push((found[1].to_owned(), found[2].to_owned()));
+            }
+            return Some(listed == self.clues);
+        }
+        if let Some(names) = line.strip_prefix("up: ") {
+            let names: Vec<&str> = names.split(", ").collect();
+            let known = names.iter().all(|name| self.person(name));
+            return Some(known && names.windows(2).all(|pair| self.told(pair[1], pair[0])));
+        }
+        if let Some(found) = TOP.captures(line) {
+            let name = &found[1];
+            places.insert(found[2].to_owned(), 1);
+            let alone = !self.clues.iter().any(|(_, lower)| lower == name);
+            return Some(self.person(name) && alone && *name == found[2]);
+        }
+        if let Some(found) = NEXT.captures(line) {
+            let (upper, lower) = (&found[1], &found[2]);
+            let place: usize = found[3].parse().ok()?;
+            let follows = places.get(upper).is_some_and(|above| above + 1 == place);
+            places.insert(found[4].to_owned(), place);
+            let told = self.told(upper, lower) && self.adjacent(upper, lower);
+            return Some(told && follows && *lower == found[4]);
+        }
+        if let Some(found) = PLACE.captures(line) {
+            let place: usize = found[1].parse().ok()?;
+            *conclusion = Some(found[2].to_owned());
+            return Some(places.get(&found[2]) == Some(&place));
+        }
+        let found = LAST.captures(line)?;
+        let name = &found[1];
+        *conclusion = Some(found[2].to_owned());
+        let alone = !self.clues.iter().any(|(upper, _)| upper == name);
+        Some(self.person(name) && alone && *name == found[2])
+    }
+}
+
+/// The one order of the people, by index, that fits all clues; nothing where none or
+/// more than one does.
+fn unique_order(people: &[String], clues: &[(String, String)]) -> Option<Vec<usize>> {
+    if people.len() > MOST_PEOPLE {
+        return None;
+    }
+    let index_of = |name: &str| people.iter().position(|known| known == name);
+    let clues: Option<Vec<(usize, usize)>> =
+        clues.iter().map(|(upper, lower)| index_of(upper).zip(index_of(lower))).collect();
+    let mut found = Vec::new();
+    let mut order: Vec<usize> = (0..people.len()).collect();
+    try_orders(&mut order, 0, &clues?, &mut found);
+    if found.len() == 1 { found.pop() } else { None }
+}
+
+/// Tries every arrangement of `order[fixed..]`; stops at a second fit.
+fn try_orders(
+    order: &mut Vec<usize>,
+    fixed: usize,
+    clues: &[(usize, usize)],
+    found: &mut Vec<Vec<usize>>,
+) {
+    if found.len() > 1 {
+        return;
+    }
+    if fixed == order.len() {
+        let place_of = |person: usize| order.iter().position(|other| *other == person);
+        if clues.iter().all(|&(upper, lower)| place_of(upper) < place_of(lower)) {
+            found.push(order.clone());
+        }
+        return;
+    }
+    for next in fixed..order.len() {
+        order.swap(fixed, next);
+        try_orders(order, fixed + 1, clues, found);
+        order.swap(fixed, next);
+    }
+}

@@ -1,0 +1,151 @@
+//! The crate's one error type, with a hint for the person who reads it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Result of this crate's fallible functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a caller should make of an [`Error`]: programs map it to an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Wrong configuration or arguments.
+    Usage,
+    /// A data file holds something that is no record.
+    BadInput,
+    /// The machine refused (a full disk, a missing folder) or a generator is at fault.
+    Failed,
+}
+
+/// A configuration field with an impossible value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("data.{field}: expected {expected}, got {got}")]
+pub struct ConfigError {
+    /// Name of the field inside the `[data]` table.
+    pub field: String,
+    /// The values that are accepted.
+    pub expected: String,
+    /// The value that was given.
+    pub got: String,
+}
+
+/// A JSON object that is no chain-of-thought record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("field `{field}`: expected {expected}, found {got}")]
+pub struct FieldError {
+    /// Path of the field in the record, such as `label.kind`.
+    pub field: String,
+    /// What the field must hold.
+    pub expected: String,
+    /// What was found there, shortened.
+    pub got: String,
+}
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A line is not JSON.
+    #[error("{}:{line}: expected a JSON object, found something else", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// Where in the line JSON ends.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A line is JSON but no record.
+    #[error("{}:{line}: {problem}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Line, counted from 1.
+        line: usize,
+        /// The field at fault.
+        problem: FieldError,
+    },
+    /// A configuration value is impossible.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No such family of problems.
+    #[error("unknown family `{got}`, expected one of {expected}")]
+    UnknownFamily {
+        /// The names that exist.
+        expected: String,
+        /// The name that was asked for.
+        got: String,
+    },
+    /// No such difficulty level.
+    #[error("level {got} does not exist, expected 1..={max}")]
+    UnknownLevel {
+        /// The highest level.
+        max: u8,
+        /// The level that was asked for.
+        got: u8,
+    },
+    /// The checker refused what a generator rendered: a defect of this crate.
+    #[error("{id}: the checker refused the generated record: {reason}")]
+    Rejected {
+        /// Id of the record.
+        id: String,
+        /// The first line or answer at fault.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// How a program should classify the error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Json { .. } | Self::Record { .. } => ErrorKind::BadInput,
+            Self::Config(_) | Self::UnknownFamily { .. } | Self::UnknownLevel { .. } => {
+                ErrorKind::Usage
+            }
+            Self::Read { .. } | Self::Write { .. } | Self::Rejected { .. } => ErrorKind::Failed,
+        }
+    }
+
+    /// What to try next, where something useful can be said.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Read { .. } => Some("check that the path exists and may be read".to_owned()),
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                Some("the disk is full; free some space and run again".to_owned())
+            }
+            Self::Write { .. } => {
+                Some("check that the folder exists and may be written".to_owned())
+            }
+            Self::Json { .. } => {
+                Some("a record is one JSON object on one line; was the file cut off?".to_owned())
+            }
+            Self::Record { problem, .. } => Some(format!(
+                "fix `{}` on that line, or import the file with `limbeck data import` if it is \
+                 in another format",
+                problem.field
+            )),
+            Self::Rejected { .. } => {
+                Some("this is a defect of the generator: report it".to_owned())
+            }
+            Self::Config(_) | Self::UnknownFamily { .. } | Self::UnknownLevel { .. } => None,
+        }
+    }
+}

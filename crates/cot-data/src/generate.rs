@@ -1,0 +1,124 @@
+//! Records from generators. A record depends only on its version, family, level, seed
+//! and index, so shard `i` of `n` (the indices equal to `i` modulo `n`) merges line for
+//! line into the whole.
+
+use rayon::prelude::*;
+use serde_json::Map;
+
+use crate::check::check_chain;
+use crate::error::{Error, Result};
+use crate::label::Label;
+use crate::problem::{Family, Problem};
+use crate::record::{Checks, CotRecord, Source};
+use crate::rng::{CounterRng, stable_hash};
+
+/// Version of the generators: it changes when any record would.
+pub const GENERATOR_VERSION: u32 = 1;
+
+/// The highest difficulty level.
+pub const MAX_LEVEL: u8 = 4;
+
+/// The extra field of a generated record that holds its problem's signature.
+pub const SIGNATURE_FIELD: &str = "signature";
+
+/// Licence of generated records, as an SPDX expression.
+pub const GENERATED_LICENSE: &str = "CC0-1.0";
+
+/// The record of an index; its text has passed [`check_chain`].
+///
+/// # Errors
+/// A level outside 1 to [`MAX_LEVEL`], or a text that the checker refuses, which is a
+/// defect of this crate.
+pub fn generate(family: Family, level: u8, seed: u64, index: u64) -> Result<CotRecord> {
+    if !(1..=MAX_LEVEL).contains(&level) {
+        return Err(Error::UnknownLevel { max: MAX_LEVEL, got: level });
+    }
+    let mut rng = CounterRng::for_record(GENERATOR_VERSION, family.name(), level, seed, index);
+    let problem = Problem::draw(family, level, &mut rng);
+    let rendered = problem.render(&mut rng);
+    let signature = format!("{:016x}", stable_hash(problem.signature().as_bytes()));
+    let mut extra = Map::new();
+    extra.insert(SIGNATURE_FIELD.to_owned(), signature.into());
+    let mut record = CotRecord {
+        id: format!("{}-{index:06}", family.name()),
+        question: rendered.question,
+        thought_process: rendered.steps,
+        answer: rendered.answer,
+        domain: family.domain().to_owned(),
+        difficulty: level,
+        bloom: family.bloom().to_owned(),
+        label: Label::Correct,
+        source: Source {
+            name: "limbeck".to_owned(),
+            license: GENERATED_LICENSE.to_owned(),
+            teacher: None,
+            generator: Some(format!(
+                "{}/{}@{GENERATOR_VERSION}",
+                family.domain(),
+                problem.kind_name()
+            )),
+            seed: Some(seed),
+            extra: Map::new(),
+        },
+        checks: Checks::default(),
+        extra,
+    };
+    let check = check_chain(&record.question, &record.thought_process, &record.answer);
+    if let Some(reason) = check.complaint(&record.thought_process) {
+        return Err(Error::Rejected { id: record.id, reason });
+    }
+    record.checks = Checks {
+        answer: "verified".to_owned(),
+        steps: vec![true; record.thought_process.len()],
+        extra: Map::new(),
+    };
+    Ok(record)
+}
+
+/// Which part of a data set to generate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Number of the shard, from 0.
+    pub index: u64,
+    /// Number of shards.
+    pub count: u64,
+}
+
+impl Shard {
+    /// The whole data set.
+    pub const WHOLE: Self = Self { index: 0, count: 1 };
+}
+
+/// The shard's records of `0..count`, in order of index and in parallel. With no level
+/// given, record `i` has level `1 + i mod 4`.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_many(
+    family: Family,
+    level: Option<u8>,
+    count: u64,
+    seed: u64,
+    shard: Shard,
+) -> Result<Vec<CotRecord>> {
+    let step = shard.count.max(1);
+    let indices: Vec<u64> = (shard.index..count).step_by(step as usize).collect();
+    indices
+        .into_par_iter()
+        .map(|index| {
+            let level = level.unwrap_or(1 + (index % u64::from(MAX_LEVEL)) as u8);
+            generate(family, level, seed, index)
+        })
+        .collect()
+}
+
+/// The signature of a record's problem: equal for two records of the same problem in
+/// other words. A record without one gets the hash of its question, with white space
+/// and case made even.
+pub fn signature(record: &CotRecord) -> String {
+    if let Some(signature) = record.extra.get(SIGNATURE_FIELD).and_then(|value| value.as_str()) {
+        return signature.to_owned();
+    }
+    let words: Vec<String> = record.question.split_whitespace().map(str::to_lowercase).collect();
+    format!("{:016x}", stable_hash(words.join(" ").as_bytes()))
+}

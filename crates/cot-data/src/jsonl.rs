@@ -1,0 +1,74 @@
+//! JSON Lines files of records.
+
+use std::fs;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::record::CotRecord;
+
+/// Reads every record of a file; empty lines are passed over.
+///
+/// # Errors
+/// The first line that is no record, with its number, what was expected and what was
+/// found.
+pub fn read_jsonl(path: &Path) -> Result<Vec<CotRecord>> {
+    let read_error = |source| Error::Read { path: path.to_owned(), source };
+    let reader = BufReader::new(fs::File::open(path).map_err(read_error)?);
+    let mut records = Vec::new();
+    for (number, line) in reader.lines().enumerate() {
+        let text = line.map_err(read_error)?;
+        if text.trim().is_empty() {
+            continue;
+        }
+        let line = number + 1;
+        let map: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|source| Error::Json { path: path.to_owned(), line, source })?;
+        let record = CotRecord::from_map(map).map_err(|problem| Error::Record {
+            path: path.to_owned(),
+            line,
+            problem,
+        })?;
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// Writes records to a file, one a line: first to a sibling, then renamed, so that a
+/// reader never sees half of it.
+///
+/// # Errors
+/// What the system refused; the sibling is removed.
+pub fn write_jsonl(path: &Path, records: &[CotRecord]) -> Result<()> {
+    write_whole(path, |out| {
+        for record in records {
+            serde_json::to_writer(&mut *out, record)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    })
+}
+
+/// Writes a file by way of a temporary sibling.
+pub(crate) fn write_whole(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<fs::File>) -> std::io::Result<()>,
+) -> Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.partial", std::process::id()));
+    let partial = path.with_file_name(name);
+    let written = (|| {
+        let mut out = BufWriter::new(fs::File::create(&partial)?);
+        fill(&mut out)?;
+        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(&partial, path)
+    })();
+    written.map_err(|source| {
+        // The write's own error is the one to report; a leftover is best effort.
+        let _ = fs::remove_file(&partial);
+        Error::Write { path: path.to_owned(), source }
+    })
+}

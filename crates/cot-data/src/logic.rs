@@ -1,0 +1,169 @@
+//! Ordering puzzles: clues that determine the order of a few people, and a question
+//! about one place in it.
+
+use crate::problem::Rendered;
+use crate::rng::CounterRng;
+use crate::words::NAMES;
+
+/// The words of a relation: what has more of it, and what has less.
+struct Relation {
+    more: &'static str,
+    less: &'static str,
+    most: &'static str,
+    least: &'static str,
+}
+
+const RELATIONS: [Relation; 4] = [
+    Relation { more: "taller", less: "shorter", most: "tallest", least: "shortest" },
+    Relation { more: "older", less: "younger", most: "oldest", least: "youngest" },
+    Relation { more: "faster", less: "slower", most: "fastest", least: "slowest" },
+    Relation { more: "heavier", less: "lighter", most: "heaviest", least: "lightest" },
+];
+
+const ORDINALS: [&str; 6] = ["first", "second", "third", "fourth", "fifth", "sixth"];
+
+/// A clue: the person at place `upper` is above the one at place `lower`.
+#[derive(Clone, Copy, Debug)]
+struct Clue {
+    upper: usize,
+    lower: usize,
+    /// Told from the lower person's side, with the opposite word.
+    inverted: bool,
+    /// About another relation, so without bearing on the question.
+    distractor: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Most,
+    Least,
+    /// Place from the top, counted from 0.
+    Place(usize),
+}
+
+/// A puzzle.
+#[derive(Clone, Debug)]
+pub(crate) struct Ordering {
+    /// The people, from the top.
+    people: Vec<&'static str>,
+    relation: usize,
+    other_relation: usize,
+    clues: Vec<Clue>,
+    asked: Asked,
+}
+
+impl Ordering {
+    /// Draws a puzzle of `level + 2` people. From level 2 any place may be asked for,
+    /// from level 3 clues may be inverted and one of them may be a distractor.
+    pub(crate) fn draw(level: u8, rng: &mut CounterRng) -> Self {
+        let num_people = usize::from(level) + 2;
+        let mut names = NAMES;
+        rng.shuffle(&mut names);
+        let people = names[..num_people].to_vec();
+        let relation = rng.below(RELATIONS.len());
+        let other_relation = (relation + 1 + rng.below(RELATIONS.len() - 1)) % RELATIONS.len();
+        let mut clues: Vec<Clue> = (0..num_people - 1)
+            .map(|upper| Clue { upper, lower: upper + 1, inverted: false, distractor: false })
+            .collect();
+        if level >= 3 {
+            for clue in &mut clues {
+                clue.inverted = rng.chance(1, 3);
+            }
+            if rng.chance(1, 2) {
+                let upper = rng.below(num_people);
+                let lower = (upper + 1 + rng.below(num_people - 1)) % num_people;
+                let inverted = rng.chance(1, 3);
+                clues.push(Clue { upper, lower, inverted, distractor: true });
+            }
+        }
+        rng.shuffle(&mut clues);
+        let asked = if level == 1 || rng.chance(2, 5) {
+            if rng.chance(1, 2) { Asked::Most } else { Asked::Least }
+        } else {
+            Asked::Place(1 + rng.below(num_people - 2))
+        };
+        Self { people, relation, other_relation, clues, asked }
+    }
+
+    /// The people in order and the place asked for, whatever the relation and the
+    /// clues' wording and sequence.
+    pub(crate) fn signature(&self) -> String {
+        format!("logic/{}/{} {}", self.kind_name(), self.people.join(" "), self.asked_place())
+    }
+
+    /// The kind's name, as in `source.generator`.
+    #[expect(clippy::unused_self, reason = "one signature for all families")]
+    pub(crate) fn kind_name(&self) -> &'static str {
+        "ordering"
+    }
+
+    fn asked_place(&self) -> usize {
+        match self.asked {
+            Asked::Most => 0,
+            Asked::Least => self.people.len() - 1,
+            Asked::Place(place) => place,
+        }
+    }
+
+    /// Question, chain and answer.
+    pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
+        let answer = self.people[self.asked_place()].to_owned();
+        Rendered { question: self.question(rng), steps: self.chain(), answer }
+    }
+
+    fn question(&self, rng: &mut CounterRng) -> String {
+        let told: Vec<String> = self.clues.iter().map(|clue| self.tell(*clue)).collect();
+        let relation = &RELATIONS[self.relation];
+        let asked = match self.asked {
+            Asked::Most => relation.most.to_owned(),
+            Asked::Least => relation.least.to_owned(),
+            Asked::Place(place) => format!("{} {}", ORDINALS[place], relation.most),
+        };
+        match rng.below(3) {
+            0 => format!("{}. Who is the {asked}?", told.join(". ")),
+            1 => format!("We know: {}. Who is the {asked} of all?", told.join(", ")),
+            _ => format!("Who is the {asked} if {}?", told.join(" and ")),
+        }
+    }
+
+    fn tell(&self, clue: Clue) -> String {
+        let relation =
+            &RELATIONS[if clue.distractor { self.other_relation } else { self.relation }];
+        let (upper, lower) = (self.people[clue.upper], self.people[clue.lower]);
+        if clue.inverted {
+            format!("{lower} is {} than {upper}", relation.less)
+        } else {
+            format!("{upper} is {} than {lower}", relation.more)
+        }
+    }
+
+    /// Restates the clues, walks up from the first of them to the top, then down to the
+    /// place asked for: each line is one look-up.
+    fn chain(&self) -> Vec<String> {
+        let people = &self.people;
+        let used: Vec<Clue> = self.clues.iter().filter(|clue| !clue.distractor).copied().collect();
+        let clues: Vec<String> = used
+            .iter()
+            .map(|clue| format!("{} > {}", people[clue.upper], people[clue.lower]))
+            .collect();
+        let start = used.first().map_or(0, |clue| clue.upper);
+        let up: Vec<&str> = (0..=start).rev().map(|place| people[place]).collect();
+        let mut steps = vec![
+            format!("clues: {}", clues.join(", ")),
+            format!("up: {}", up.join(", ")),
+            format!("no one > {}, so 1 {}", people[0], people[0]),
+        ];
+        let asked = self.asked_place();
+        for place in 1..=asked {
+            let (upper, lower) = (people[place - 1], people[place]);
+            steps.push(format!("{upper} > {lower}, so {} {lower}", place + 1));
+        }
+        let answer = people[asked];
+        steps.push(if self.asked == Asked::Least {
+            format!("{answer} > no one, so last is {answer}")
+        } else {
+            format!("place {} is {answer}", asked + 1)
+        });
+        steps
+    }
+}

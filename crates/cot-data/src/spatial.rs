@@ -1,0 +1,230 @@
+//! Walks on a grid, turns of the compass, and walks that turn.
+
+use crate::problem::Rendered;
+use crate::rng::CounterRng;
+use crate::words::NAMES;
+
+/// The compass, clockwise.
+const DIRECTIONS: [&str; 4] = ["north", "east", "south", "west"];
+
+/// Largest coordinate; the smallest is 0.
+const EDGE: i64 = 20;
+
+/// A turn, as the number of right angles clockwise.
+const TURNS: [(&str, usize); 3] = [("right", 1), ("around", 2), ("left", 3)];
+
+/// The sentence that fixes the axes.
+const AXES: &str = "North is +y, east is +x.";
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Moves by compass direction; the last point is asked for.
+    Grid,
+    /// Turns on the spot; the last direction is asked for.
+    Turns,
+    /// Turns and moves ahead; the last point is asked for.
+    Walk,
+}
+
+/// One turn and one move; either may be absent.
+#[derive(Clone, Copy, Debug)]
+struct Leg {
+    /// Index into [`TURNS`].
+    turn: Option<usize>,
+    /// Direction after the turn, index into [`DIRECTIONS`].
+    facing: usize,
+    distance: i64,
+}
+
+/// A problem.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    kind: Kind,
+    start: (i64, i64),
+    facing: usize,
+    legs: Vec<Leg>,
+}
+
+/// How far one can go from a point before the edge.
+fn room(direction: usize, (x, y): (i64, i64)) -> i64 {
+    match direction {
+        0 => EDGE - y,
+        1 => EDGE - x,
+        2 => y,
+        _ => x,
+    }
+}
+
+fn ahead(direction: usize, (x, y): (i64, i64), distance: i64) -> (i64, i64) {
+    match direction {
+        0 => (x, y + distance),
+        1 => (x + distance, y),
+        2 => (x, y - distance),
+        _ => (x - distance, y),
+    }
+}
+
+impl Route {
+    /// Draws a route: `2 level` moves on the grid, `2 level + 1` turns, or `level + 1`
+    /// pairs of a turn and a move. All points lie in `0..=20` squared.
+    pub(crate) fn draw(level: u8, kind: Kind, rng: &mut CounterRng) -> Self {
+        let level = usize::from(level);
+        let num_legs = match kind {
+            Kind::Grid => 2 * level,
+            Kind::Turns => 2 * level + 1,
+            Kind::Walk => level + 1,
+        };
+        let start = (rng.between(0, EDGE), rng.between(0, EDGE));
+        let first = rng.below(4);
+        let (mut point, mut facing) = (start, first);
+        let mut legs = Vec::with_capacity(num_legs);
+        for _ in 0..num_legs {
+            let leg = match kind {
+                Kind::Grid => {
+                    let mut next = rng.below(4);
+                    // Two moves along one line would be one move, and there must be room.
+                    while room(next, point) == 0 || (next == facing && !legs.is_empty()) {
+                        next = (next + 1) % 4;
+                    }
+                    let distance = rng.between(1, room(next, point).min(9));
+                    Leg { turn: None, facing: next, distance }
+                }
+                Kind::Turns => {
+                    let turn = rng.below(TURNS.len());
+                    Leg { turn: Some(turn), facing: (facing + TURNS[turn].1) % 4, distance: 0 }
+                }
+                Kind::Walk => {
+                    let mut turn = if rng.chance(1, 2) { 0 } else { 2 };
+                    if room((facing + TURNS[turn].1) % 4, point) == 0 {
+                        turn = 2 - turn;
+                    }
+                    let next = (facing + TURNS[turn].1) % 4;
+                    let distance = rng.between(1, room(next, point).min(9));
+                    Leg { turn: Some(turn), facing: next, distance }
+                }
+            };
+            facing = leg.facing;
+            point = ahead(facing, point, leg.distance);
+            legs.push(leg);
+        }
+        Self { kind, start, facing: first, legs }
+    }
+
+    /// The kind's name, as in `source.generator`.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Grid => "grid",
+            Kind::Turns => "turns",
+            Kind::Walk => "walk",
+        }
+    }
+
+    /// Start and legs, whoever walks them.
+    pub(crate) fn signature(&self) -> String {
+        let mut parts = Vec::new();
+        if self.kind != Kind::Turns {
+            parts.push(format!("{},{}", self.start.0, self.start.1));
+        }
+        if self.kind != Kind::Grid {
+            parts.push(DIRECTIONS[self.facing].to_owned());
+        }
+        for leg in &self.legs {
+            parts.push(format!("{}{}", DIRECTIONS[leg.facing], leg.distance));
+        }
+        format!("spatial/{}/{}", self.kind_name(), parts.join(" "))
+    }
+
+    /// Question, chain and answer.
+    pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
+        let (steps, answer) = self.chain();
+        Rendered { question: self.question(rng), steps, answer }
+    }
+
+    fn question(&self, rng: &mut CounterRng) -> String {
+        let name = rng.pick(&NAMES);
+        let (x, y) = self.start;
+        let facing = DIRECTIONS[self.facing];
+        let template = rng.below(3);
+        let legs: Vec<String> = self
+            .legs
+            .iter()
+            .map(|leg| {
+                let turn = leg.turn.map_or("", |turn| TURNS[turn].0);
+                match (self.kind, template) {
+                    (Kind::Grid, _) => format!("{} {}", leg.distance, DIRECTIONS[leg.facing]),
+                    (Kind::Turns, _) => turn.to_owned(),
+                    (Kind::Walk, 0) => format!("turns {turn}, goes {}", leg.distance),
+                    (Kind::Walk, 1) => format!("{turn} and {} ahead", leg.distance),
+                    (Kind::Walk, _) => format!("{turn} {}", leg.distance),
+                }
+            })
+            .collect();
+        let legs = legs.join(", ");
+        match (self.kind, template) {
+            (Kind::Grid, 0) => {
+                format!("{AXES} {name} starts at ({x}, {y}) and goes {legs}. Where is {name} now?")
+            }
+            (Kind::Grid, 1) => {
+                format!(
+                    "{name} is at ({x}, {y}). {name} goes {legs}. {AXES} Where does {name} stop?"
+                )
+            }
+            (Kind::Grid, _) => {
+                format!("{AXES} A robot at ({x}, {y}) goes {legs}. What is its last point?")
+            }
+            (Kind::Turns, 0) => {
+                format!("{name} faces {facing} and turns {legs}. Which way does {name} face now?")
+            }
+            (Kind::Turns, 1) => format!(
+                "Facing {facing}, {name} turns {legs}. Which way does {name} face at the end?"
+            ),
+            (Kind::Turns, _) => {
+                format!("A robot faces {facing}. It turns {legs}. Which way does it face?")
+            }
+            (Kind::Walk, 0) => format!(
+                "{AXES} {name} is at ({x}, {y}), facing {facing}. {name} {legs}. \
+                 Where is {name} now?"
+            ),
+            (Kind::Walk, 1) => format!(
+                "A robot at ({x}, {y}) faces {facing}. It goes {legs}. {AXES} Where does it stop?"
+            ),
+            (Kind::Walk, _) => format!(
+                "{AXES} From ({x}, {y}), facing {facing}, {name} turns and goes: {legs}. \
+                 What is the last point?"
+            ),
+        }
+    }
+
+    fn chain(&self) -> (Vec<String>, String) {
+        let (mut point, mut facing) = (self.start, self.facing);
+        let mut steps = Vec::with_capacity(self.legs.len());
+        for leg in &self.legs {
+            let mut parts = Vec::new();
+            let next = DIRECTIONS[leg.facing];
+            if let Some(turn) = leg.turn {
+                parts.push(format!("{}: {} -> {next}", TURNS[turn].0, DIRECTIONS[facing]));
+            }
+            facing = leg.facing;
+            if self.kind != Kind::Turns {
+                let after = ahead(facing, point, leg.distance);
+                let (axis, from, to) =
+                    if facing % 2 == 0 { ('y', point.1, after.1) } else { ('x', point.0, after.0) };
+                let sign = if to > from { '+' } else { '-' };
+                let distance = leg.distance;
+                parts.push(format!(
+                    "{distance} {next}: {axis} {from} {sign} {distance} = {to}, ({}, {})",
+                    after.0, after.1
+                ));
+                point = after;
+            }
+            steps.push(parts.join(", "));
+        }
+        let answer = if self.kind == Kind::Turns {
+            DIRECTIONS[facing].to_owned()
+        } else {
+            format!("({}, {})", point.0, point.1)
+        };
+        (steps, answer)
+    }
+}
