@@ -1,0 +1,86 @@
+//! Tokens a second of batched greedy generation and of scoring, on random decoders of the
+//! default pipeline's shapes.
+//!
+//! `cargo bench -p limbeck-infer`. Greedy decoding without stop tokens: every request
+//! generates the same number of tokens, so the numbers are an upper bound of what chains
+//! of mixed length reach.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use limbeck_infer::{Engine, EngineConfig, SamplingParams};
+use limbeck_model::Decoder;
+use serde_json::json;
+use tch::{Device, Kind};
+
+/// Name, hidden size, feed-forward size, layers, heads, key-value heads.
+const SHAPES: [(&str, i64, i64, i64, i64, i64); 2] =
+    [("student_0.45M", 96, 256, 4, 4, 2), ("teacher_4.5M", 256, 704, 6, 8, 4)];
+const REQUESTS: usize = 64;
+const NEW_TOKENS: usize = 64;
+
+fn decoder(shape: (&str, i64, i64, i64, i64, i64)) -> Decoder {
+    let (_, hidden, intermediate, layers, heads, kv_heads) = shape;
+    let config = json!({
+        "model_type": "qwen2", "vocab_size": 640, "hidden_size": hidden,
+        "intermediate_size": intermediate, "num_hidden_layers": layers,
+        "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+        "max_position_embeddings": 512, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "tie_word_embeddings": true, "hidden_act": "silu", "initializer_range": 0.02
+    });
+    Decoder::init(&config, 1, Device::Cpu, Kind::Float).expect("a valid configuration")
+}
+
+/// Lengths from 60 to 123, as the questions of the generated data have.
+fn prompts() -> Vec<Vec<i64>> {
+    (0..REQUESTS)
+        .map(|row| (0..60 + row).map(|slot| ((row * 31 + slot * 17) % 640) as i64).collect())
+        .collect()
+}
+
+fn generation(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("generate");
+    group.sample_size(10);
+    group.throughput(Throughput::Elements((REQUESTS * NEW_TOKENS) as u64));
+    let prompts = prompts();
+    let params = SamplingParams { max_new_tokens: NEW_TOKENS, ..SamplingParams::default() };
+    for shape in SHAPES {
+        let decoder = decoder(shape);
+        for max_batch in [1, 8, 32, 64] {
+            if max_batch == 1 && shape.0.starts_with("teacher") {
+                continue;
+            }
+            let config = EngineConfig { max_batch, ..EngineConfig::default() };
+            let engine = Engine::new(&decoder, config).expect("valid limits");
+            group.bench_function(
+                BenchmarkId::new(shape.0, format!("batch_{max_batch}")),
+                |bencher| {
+                    bencher.iter(|| {
+                        engine
+                            .generate(black_box(&prompts), &params, &mut |_| {})
+                            .expect("generation")
+                    });
+                },
+            );
+        }
+    }
+    group.finish();
+}
+
+fn scoring(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("score");
+    group.sample_size(10);
+    let sequences = prompts();
+    group.throughput(Throughput::Elements(sequences.iter().map(Vec::len).sum::<usize>() as u64));
+    for shape in SHAPES {
+        let decoder = decoder(shape);
+        let engine = Engine::new(&decoder, EngineConfig::default()).expect("valid limits");
+        group.bench_function(shape.0, |bencher| {
+            bencher.iter(|| engine.score(black_box(&sequences)).expect("scores"));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, generation, scoring);
+criterion_main!(benches);

@@ -1,0 +1,148 @@
+//! The engine: requests in, generations or log-probabilities out.
+
+use limbeck_model::Decoder;
+use limbeck_run::config::{Invalid, Validate};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Limits on what is computed and held at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// Most requests decoded together. Default 64.
+    pub max_batch: usize,
+    /// Most cache slots of a batch: requests times the longest prompt with its new
+    /// tokens. Default 32768.
+    pub max_batch_tokens: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { max_batch: 64, max_batch_tokens: 32_768 }
+    }
+}
+
+impl Validate for EngineConfig {
+    fn validate(&self) -> std::result::Result<(), Invalid> {
+        for (field, value) in
+            [("max_batch", self.max_batch), ("max_batch_tokens", self.max_batch_tokens)]
+        {
+            if value == 0 {
+                return Err(Invalid::new(field, "at least 1", value));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishReason {
+    /// The model produced a stop token.
+    Stop,
+    /// It was cut at `max_new_tokens`.
+    Length,
+}
+
+/// What the model produced for one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// The new token ids, without the stop token.
+    pub tokens: Vec<i64>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// Batched generation and scoring with one decoder.
+///
+/// Runs without gradients. Results come in the order of the requests and do not depend on
+/// how these are batched, save for floating-point rounding.
+#[derive(Debug)]
+pub struct Engine<'m> {
+    pub(crate) decoder: &'m Decoder,
+    pub(crate) config: EngineConfig,
+}
+
+impl<'m> Engine<'m> {
+    /// An engine around a decoder.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a limit of 0.
+    pub fn new(decoder: &'m Decoder, config: EngineConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self { decoder, config })
+    }
+
+    /// Refuses requests that the model or the limits cannot take.
+    pub(crate) fn check(&self, requests: &[Vec<i64>], max_new_tokens: usize) -> Result<()> {
+        let model = self.decoder.config();
+        let (limit, vocab_size) = (model.max_position_embeddings, model.vocab_size);
+        for (index, request) in requests.iter().enumerate() {
+            if request.is_empty() {
+                return Err(Error::Empty { index });
+            }
+            if let Some(&token) = request.iter().find(|token| !(0..vocab_size).contains(*token)) {
+                return Err(Error::TokenOutOfRange { index, token, vocab_size });
+            }
+            let prompt_tokens = request.len();
+            let tokens = prompt_tokens.saturating_add(max_new_tokens);
+            if tokens as u64 > limit as u64 {
+                return Err(Error::TooLong { index, prompt_tokens, max_new_tokens, limit });
+            }
+            let max_batch_tokens = self.config.max_batch_tokens;
+            if tokens > max_batch_tokens {
+                return Err(Error::OverBudget { index, tokens, max_batch_tokens });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Groups requests of similar length, the longest first: so memory peaks, and fails, at
+/// the beginning.
+///
+/// A group holds at most `max_batch` requests, and its size times its longest request plus
+/// `extra` is at most `max_tokens` (a single request may exceed it). Groups are evened out,
+/// as a nearly empty last one costs as many steps as a full one.
+pub(crate) fn plan(
+    lengths: &[usize],
+    extra: usize,
+    max_batch: usize,
+    max_tokens: usize,
+) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|&index| (std::cmp::Reverse(lengths[index]), index));
+    let groups = lengths.len().div_ceil(max_batch).max(1);
+    let rows = lengths.len().div_ceil(groups);
+    let mut plan = Vec::new();
+    let mut rest = order.as_slice();
+    while let Some(&longest) = rest.first() {
+        let fitting = max_tokens / (lengths[longest] + extra).max(1);
+        let (group, others) = rest.split_at(rows.min(fitting).max(1).min(rest.len()));
+        plan.push(group.to_vec());
+        rest = others;
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_sorted_even_and_within_both_limits() {
+        assert_eq!(plan(&[3, 9, 5, 7, 1], 0, 4, 100), [vec![1, 3, 2], vec![0, 4]]);
+        // 9 + 1 = 10 slots: two rows fit in 25; 5 + 1 = 6: four would.
+        assert_eq!(plan(&[3, 9, 5, 7, 1], 1, 8, 25), [vec![1, 3], vec![2, 0, 4]]);
+        assert_eq!(plan(&[50, 2], 0, 8, 10), [vec![0], vec![1]]);
+        assert!(plan(&[], 5, 8, 10).is_empty());
+    }
+
+    #[test]
+    fn limits_of_zero_are_refused() {
+        let config = EngineConfig { max_batch: 0, ..EngineConfig::default() };
+        assert_eq!(config.validate().unwrap_err().field, "max_batch");
+    }
+}

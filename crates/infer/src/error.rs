@@ -1,0 +1,104 @@
+//! The errors of this crate.
+
+use limbeck_run::config::Invalid;
+use limbeck_run::{Diagnose, Exit};
+
+/// The result type of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong in generation and scoring.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A sampling or engine setting has an impossible value.
+    #[error("{}: expected {}, found {}", .0.field, .0.expected, .0.got)]
+    Setting(Invalid),
+    /// There is nothing to condition on.
+    #[error("request {index}: expected at least one token, found none")]
+    Empty {
+        /// Place of the request in the input, from 0.
+        index: usize,
+    },
+    /// A token id that the model has no embedding for.
+    #[error("request {index}: token id {token} is outside the model's vocabulary of {vocab_size}")]
+    TokenOutOfRange {
+        /// Place of the request in the input, from 0.
+        index: usize,
+        /// The id.
+        token: i64,
+        /// Rows of the embedding.
+        vocab_size: i64,
+    },
+    /// The model was made for shorter sequences.
+    #[error(
+        "request {index}: {prompt_tokens} tokens with {max_new_tokens} more to generate exceed the \
+         model's max_position_embeddings of {limit}"
+    )]
+    TooLong {
+        /// Place of the request in the input, from 0.
+        index: usize,
+        /// Tokens given.
+        prompt_tokens: usize,
+        /// Tokens that may be added.
+        max_new_tokens: usize,
+        /// The model's limit.
+        limit: i64,
+    },
+    /// One request needs more cache than all requests together may hold.
+    #[error(
+        "request {index}: {tokens} cache slots are needed, max_batch_tokens allows {max_batch_tokens}"
+    )]
+    OverBudget {
+        /// Place of the request in the input, from 0.
+        index: usize,
+        /// Prompt and generated tokens.
+        tokens: usize,
+        /// The engine's limit.
+        max_batch_tokens: usize,
+    },
+    /// The model's logits hold NaN or infinity.
+    #[error("request {index}: the logits after {position} tokens are not finite")]
+    NotFinite {
+        /// Place of the request in the input, from 0.
+        index: usize,
+        /// Tokens read before.
+        position: usize,
+    },
+    /// From the model crate.
+    #[error(transparent)]
+    Model(#[from] limbeck_model::Error),
+    /// libtorch refused an operation.
+    #[error("generation")]
+    Torch(#[from] tch::TchError),
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::Setting(invalid)
+    }
+}
+
+impl Diagnose for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Setting(_) | Self::OverBudget { .. } => Exit::Usage,
+            Self::Model(source) => source.exit(),
+            Self::Torch(_) | Self::NotFinite { .. } => Exit::Failed,
+            _ => Exit::BadInput,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Model(source) => return source.hint(),
+            Self::TokenOutOfRange { .. } => "use the tokenizer that belongs to this model",
+            Self::TooLong { .. } => "shorten the prompt or lower max_new_tokens",
+            Self::OverBudget { .. } => "raise max_batch_tokens or lower max_new_tokens",
+            Self::NotFinite { .. } => {
+                "the weights diverged or overflow this dtype: try float32, or an earlier checkpoint"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

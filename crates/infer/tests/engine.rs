@@ -1,0 +1,189 @@
+//! The engine against the plain forward pass, on small random decoders.
+
+use limbeck_infer::{Engine, EngineConfig, Error, FinishReason, SamplingParams};
+use limbeck_model::{Decoder, Input};
+use limbeck_run::{Diagnose, Exit};
+use serde_json::json;
+use tch::{Device, Kind, Tensor};
+
+/// Weights ten times as wide as usual: the logits lie far enough apart for the arg max
+/// not to hang on rounding.
+fn decoder(sliding: bool) -> Decoder {
+    let mut config = json!({
+        "model_type": "qwen2", "vocab_size": 97, "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 256, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
+        "tie_word_embeddings": true, "hidden_act": "silu", "initializer_range": 0.2,
+        "architectures": ["Qwen2ForCausalLM"], "use_sliding_window": false
+    });
+    if sliding {
+        config["model_type"] = json!("mistral");
+        config["sliding_window"] = json!(6);
+    }
+    Decoder::init(&config, 5, Device::Cpu, Kind::Float).unwrap()
+}
+
+fn prompts() -> Vec<Vec<i64>> {
+    [7, 3, 12, 1, 7, 9, 20, 2, 5, 12]
+        .iter()
+        .enumerate()
+        .map(|(row, &length)| {
+            (0..length).map(|slot| (row as i64 * 31 + slot * 17 + 3) % 97).collect()
+        })
+        .collect()
+}
+
+/// Logits `[tokens, vocab]` by one pass over the whole sequence, alone and without cache.
+fn full_logits(decoder: &Decoder, tokens: &[i64]) -> Tensor {
+    let _no_grad = tch::no_grad_guard();
+    let tokens = Tensor::from_slice(tokens).unsqueeze(0);
+    let hidden = decoder.forward(&Input::causal(&tokens), None, None).unwrap();
+    decoder.logits(&hidden).unwrap().squeeze_dim(0)
+}
+
+fn reference_greedy(decoder: &Decoder, prompt: &[i64], stop: &[i64], max: usize) -> Vec<i64> {
+    let mut sequence = prompt.to_vec();
+    while sequence.len() < prompt.len() + max {
+        let token = full_logits(decoder, &sequence).get(-1).argmax(-1, false).int64_value(&[]);
+        if stop.contains(&token) {
+            break;
+        }
+        sequence.push(token);
+    }
+    sequence[prompt.len()..].to_vec()
+}
+
+fn engine(decoder: &Decoder, max_batch: usize) -> Engine<'_> {
+    Engine::new(decoder, EngineConfig { max_batch, ..EngineConfig::default() }).unwrap()
+}
+
+#[test]
+fn greedy_generation_equals_full_passes_for_any_batch_size() {
+    for sliding in [false, true] {
+        let decoder = decoder(sliding);
+        let prompts = prompts();
+        // Stop tokens that some rows meet early and others never do.
+        let probe = reference_greedy(&decoder, &prompts[0], &[], 12);
+        let params = SamplingParams {
+            max_new_tokens: 40,
+            stop_token_ids: vec![probe[4], 11, 60],
+            ..SamplingParams::default()
+        };
+        let expected: Vec<Vec<i64>> = prompts
+            .iter()
+            .map(|prompt| reference_greedy(&decoder, prompt, &params.stop_token_ids, 40))
+            .collect();
+        let lengths: Vec<usize> = expected.iter().map(Vec::len).collect();
+        assert!(lengths.contains(&40) && lengths.iter().any(|&length| length < 40), "{lengths:?}");
+        for max_batch in [1, 3, 10] {
+            let mut finished = 0;
+            let generations = engine(&decoder, max_batch)
+                .generate(&prompts, &params, &mut |count| finished += count)
+                .unwrap();
+            assert_eq!(finished, prompts.len());
+            for (generation, expected) in generations.iter().zip(&expected) {
+                assert_eq!(&generation.tokens, expected, "batches of {max_batch}");
+                let cut = generation.finish_reason == FinishReason::Length;
+                assert_eq!(cut, expected.len() == 40);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_outgrown_by_the_chain_changes_nothing() {
+    let decoder = decoder(false);
+    let prompts = prompts()[..3].to_vec();
+    let params = SamplingParams { max_new_tokens: 180, ..SamplingParams::default() };
+    let generations = engine(&decoder, 8).generate(&prompts, &params, &mut |_| {}).unwrap();
+    for (generation, prompt) in generations.iter().zip(&prompts) {
+        assert_eq!(generation.tokens, reference_greedy(&decoder, prompt, &[], 180));
+    }
+}
+
+#[test]
+fn sampling_depends_on_the_request_and_not_on_its_batch() {
+    let decoder = decoder(false);
+    let params = SamplingParams {
+        max_new_tokens: 12,
+        temperature: 1.0,
+        top_p: 0.95,
+        seed: 3,
+        ..SamplingParams::default()
+    };
+    let run = |max_batch, params: &SamplingParams| {
+        engine(&decoder, max_batch).generate(&prompts(), params, &mut |_| {}).unwrap()
+    };
+    let together = run(10, &params);
+    assert_eq!(together, run(10, &params));
+    assert_eq!(together, run(1, &params));
+    assert_ne!(together, run(10, &SamplingParams { seed: 4, ..params.clone() }));
+}
+
+#[test]
+fn scores_are_the_log_softmax_of_full_logits() {
+    let decoder = decoder(true);
+    let sequences = prompts();
+    let scores = engine(&decoder, 4).score_with(&sequences, true, &mut |_| {}).unwrap();
+    let plain = engine(&decoder, 4).score(&sequences).unwrap();
+    for ((sequence, score), plain) in sequences.iter().zip(&scores).zip(&plain) {
+        let logits = full_logits(&decoder, sequence);
+        let given = score.logits.as_ref().unwrap();
+        assert_eq!(given.size(), [sequence.len() as i64, 97]);
+        let difference = (given - &logits).abs().max().double_value(&[]);
+        assert!(difference < 1e-4, "{difference}");
+        let expected = logits.log_softmax(-1, Kind::Float);
+        assert_eq!(score.logprobs.len(), sequence.len());
+        assert_eq!(score.logprobs[0], None);
+        assert_eq!(&score.logprobs, plain);
+        for (position, logprob) in score.logprobs.iter().enumerate().skip(1) {
+            let target = sequence[position];
+            let expected = expected.double_value(&[position as i64 - 1, target]);
+            assert!((f64::from(logprob.unwrap()) - expected).abs() < 1e-4);
+        }
+    }
+}
+
+#[test]
+fn bad_requests_are_named() {
+    let decoder = decoder(false);
+    let engine = engine(&decoder, 4);
+    let params = SamplingParams { max_new_tokens: 10, ..SamplingParams::default() };
+    let generate = |prompts: &[Vec<i64>], params: &SamplingParams| {
+        engine.generate(prompts, params, &mut |_| {}).unwrap_err()
+    };
+    let error = generate(&[vec![1], vec![]], &params);
+    assert!(matches!(error, Error::Empty { index: 1 }), "{error}");
+    let error = generate(&[vec![1, 97]], &params);
+    assert!(matches!(error, Error::TokenOutOfRange { index: 0, token: 97, .. }), "{error}");
+    let error = generate(&[vec![1; 247]], &params);
+    assert!(matches!(error, Error::TooLong { prompt_tokens: 247, limit: 256, .. }), "{error}");
+    assert_eq!(error.exit(), Exit::BadInput);
+    assert!(error.hint().is_some());
+    let error = generate(&[vec![1]], &SamplingParams { top_p: 0.0, ..params.clone() });
+    assert!(matches!(&error, Error::Setting(invalid) if invalid.field == "top_p"), "{error}");
+    assert_eq!(error.exit(), Exit::Usage);
+    let error = engine.score(&[vec![1], vec![5; 257]]).unwrap_err();
+    assert!(matches!(error, Error::TooLong { index: 1, .. }), "{error}");
+    assert!(engine.generate(&[], &params, &mut |_| {}).unwrap().is_empty());
+    assert!(engine.score(&[]).unwrap().is_empty());
+}
+
+#[test]
+fn diverged_weights_are_an_error_and_no_token() {
+    let decoder = decoder(false);
+    let (_, norm) = decoder
+        .named_parameters()
+        .into_iter()
+        .find(|(name, _)| name == "model.norm.weight")
+        .unwrap();
+    let _filled = tch::no_grad(|| norm.shallow_clone().fill_(f64::NAN));
+    let params = SamplingParams::default();
+    let engine = Engine::new(&decoder, EngineConfig::default()).unwrap();
+    let prompts = [vec![1], vec![2]];
+    let params = SamplingParams { max_new_tokens: 4, ..params };
+    let error = engine.generate(&prompts, &params, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+    let error = engine.score(&[vec![1, 2]]).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { index: 0, position: 1 }), "{error}");
+}
