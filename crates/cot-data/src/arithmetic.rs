@@ -64,7 +64,8 @@ fn apply(nodes: &mut Vec<Node>, operator: Operator, left: usize, right: usize) -
 
 impl Arithmetic {
     /// Draws a problem of `level + 1` operations whose values all lie in `0..=cap`,
-    /// where the cap is 199 up to level 2 and 999 above.
+    /// where the cap is 199 up to level 2 and 999 above. The given numbers all differ,
+    /// so that a number names its place in the question.
     pub(crate) fn draw(level: u8, kind: Kind, rng: &mut CounterRng) -> Self {
         let cap = if level <= 2 { 199 } else { 999 };
         let mut nodes = vec![Node::Given(rng.between(2, 99))];
@@ -73,36 +74,29 @@ impl Arithmetic {
         while left > 0 {
             let value = nodes[current].value();
             let last = left == 1;
-            // In a story only the last event may multiply: it moves on to another person.
-            let may_multiply = kind == Kind::Program || last;
-            let top_factor = if (2..=99).contains(&value) { (cap / value).min(9) } else { 0 };
-            if may_multiply && top_factor >= 2 && rng.chance(1, 3) {
-                let factor = rng.between(2, top_factor);
-                current = push(&mut nodes, Operator::Multiply, current, factor);
-                left -= 1;
-                continue;
-            }
-            let room = cap - value;
             if kind == Kind::Story && !last && rng.chance(2, 5) {
-                let count = rng.between(2, 9);
-                let size = rng.between(2, 99 / count);
-                let amount = count * size;
-                if amount <= room || amount <= value {
-                    let remove = amount > room || (amount <= value && rng.chance(1, 3));
-                    let operator = if remove { Operator::Subtract } else { Operator::Add };
-                    nodes.push(Node::Given(count));
-                    let bags = push_from_last(&mut nodes, size);
-                    current = apply(&mut nodes, operator, current, bags);
+                if let Some(after) = bags(&mut nodes, current, cap, rng) {
+                    current = after;
                     left -= 2;
                     continue;
                 }
             }
-            let add = value < 2 || (room >= 2 && rng.chance(1, 2));
-            let (operator, most) =
-                if add { (Operator::Add, room) } else { (Operator::Subtract, value) };
-            let amount = rng.between(2, most.min(99));
-            current = push(&mut nodes, operator, current, amount);
-            left -= 1;
+            // In a story only the last event may multiply: it moves on to another person.
+            let may_multiply = kind == Kind::Program || last;
+            let top_factor = if (2..=99).contains(&value) { (cap / value).min(9) } else { 0 };
+            let room = cap - value;
+            let choice = if may_multiply && top_factor >= 2 && rng.chance(1, 3) {
+                (Operator::Multiply, top_factor)
+            } else if value <= 2 || (room >= 2 && rng.chance(1, 2)) {
+                (Operator::Add, room.min(99))
+            } else {
+                (Operator::Subtract, (value - 1).min(99))
+            };
+            let (operator, most) = choice;
+            if let Some(number) = fresh(&nodes, 2, most, rng) {
+                current = push(&mut nodes, operator, current, number);
+                left -= 1;
+            }
         }
         Self { kind, nodes }
     }
@@ -247,10 +241,30 @@ impl Arithmetic {
     }
 }
 
-/// Multiplies the last node by a new given number.
-fn push_from_last(nodes: &mut Vec<Node>, number: i64) -> usize {
-    let left = nodes.len() - 1;
-    push(nodes, Operator::Multiply, left, number)
+/// A number in `low..=high` that is not yet given; nothing where all are.
+fn fresh(nodes: &[Node], low: i64, high: i64, rng: &mut CounterRng) -> Option<i64> {
+    let given = |number: i64| nodes.iter().any(|n| matches!(n, Node::Given(v) if *v == number));
+    let free: Vec<i64> = (low..=high).filter(|&number| !given(number)).collect();
+    (!free.is_empty()).then(|| free[rng.below(free.len())])
+}
+
+/// Adds or takes away some bags of equal size, a product that is worked out on the side;
+/// nothing where the numbers drawn do not fit.
+fn bags(nodes: &mut Vec<Node>, current: usize, cap: i64, rng: &mut CounterRng) -> Option<usize> {
+    let value = nodes[current].value();
+    let count = fresh(nodes, 2, 9, rng)?;
+    let size = fresh(nodes, 2, 99 / count, rng).filter(|&size| size != count)?;
+    let amount = count * size;
+    let operator = match (amount <= cap - value, amount < value) {
+        (false, false) => return None,
+        (true, false) => Operator::Add,
+        (false, true) => Operator::Subtract,
+        (true, true) => rng.pick(&[Operator::Add, Operator::Add, Operator::Subtract]),
+    };
+    nodes.push(Node::Given(count));
+    let count = nodes.len() - 1;
+    let product = push(nodes, Operator::Multiply, count, size);
+    Some(apply(nodes, operator, current, product))
 }
 
 fn symbol(operator: Operator) -> char {
@@ -268,20 +282,21 @@ fn places(number: i64) -> Vec<i64> {
 
 fn join(values: &[i64], between: char) -> String {
     let texts: Vec<String> = values.iter().map(i64::to_string).collect();
-    texts.join(&format!(" {between} "))
+    texts.join(&between.to_string())
 }
 
-/// One line of the chain, such as `58 + 67 = 58 + 60 + 7 = 118 + 7 = 125`.
+/// One line of the chain, such as `58+67=58+60+7=118+7=125`. No spaces:
+/// a tokenizer that splits digits would give each its own token.
 fn step(operator: Operator, a: i64, b: i64, value: i64) -> String {
     let sign = symbol(operator);
-    let mut sides = vec![format!("{a} {sign} {b}")];
+    let mut sides = vec![format!("{a}{sign}{b}")];
     match operator {
         Operator::Add | Operator::Subtract => {
             let parts = places(b);
             let mut reached = a;
             if parts.len() > 1 {
                 for taken in 0..parts.len() {
-                    sides.push(format!("{reached} {sign} {}", join(&parts[taken..], sign)));
+                    sides.push(format!("{reached}{sign}{}", join(&parts[taken..], sign)));
                     reached += if operator == Operator::Add { parts[taken] } else { -parts[taken] };
                 }
             }
@@ -295,5 +310,5 @@ fn step(operator: Operator, a: i64, b: i64, value: i64) -> String {
         }
     }
     sides.push(value.to_string());
-    sides.join(" = ")
+    sides.join("=")
 }

@@ -87,13 +87,13 @@ fn kinds(family: Family) -> &'static [([usize; 4], Draw)] {
             &[([1, 1, 1, 1], |level, rng| Problem::Ordering(Ordering::draw(level, rng)))]
         }
         Family::Spatial => &[
-            ([9, 4, 4, 4], |level, rng| {
+            ([9, 5, 5, 4], |level, rng| {
                 Problem::Route(Route::draw(level, spatial::Kind::Grid, rng))
             }),
-            ([1, 2, 3, 3], |level, rng| {
+            ([1, 1, 2, 2], |level, rng| {
                 Problem::Route(Route::draw(level, spatial::Kind::Turns, rng))
             }),
-            ([0, 4, 4, 4], |level, rng| {
+            ([0, 4, 5, 4], |level, rng| {
                 Problem::Route(Route::draw(level, spatial::Kind::Walk, rng))
             }),
         ],

@@ -56,6 +56,14 @@ fn room(direction: usize, (x, y): (i64, i64)) -> i64 {
     }
 }
 
+/// A distance that stays on the grid; 0 where there is no room.
+fn step(direction: usize, point: (i64, i64), rng: &mut CounterRng) -> i64 {
+    match room(direction, point) {
+        0 => 0,
+        room => rng.between(1, room.min(9)),
+    }
+}
+
 fn ahead(direction: usize, (x, y): (i64, i64), distance: i64) -> (i64, i64) {
     match direction {
         0 => (x, y + distance),
@@ -66,44 +74,49 @@ fn ahead(direction: usize, (x, y): (i64, i64), distance: i64) -> (i64, i64) {
 }
 
 impl Route {
-    /// Draws a route: `2 level` moves on the grid, `2 level + 1` turns, or `level + 1`
-    /// pairs of a turn and a move. All points lie in `0..=20` squared.
+    /// Draws a route: `2 level` moves on the grid, `level + 2` turns, or `level + 1`
+    /// pairs of a turn and a move. All points lie in `0..=20` squared, and no two moves
+    /// are told in the same words, so that a move names its place in the question.
     pub(crate) fn draw(level: u8, kind: Kind, rng: &mut CounterRng) -> Self {
         let level = usize::from(level);
         let num_legs = match kind {
             Kind::Grid => 2 * level,
-            Kind::Turns => 2 * level + 1,
+            Kind::Turns => level + 2,
             Kind::Walk => level + 1,
         };
         let start = (rng.between(0, EDGE), rng.between(0, EDGE));
         let first = rng.below(4);
         let (mut point, mut facing) = (start, first);
         let mut legs = Vec::with_capacity(num_legs);
-        for _ in 0..num_legs {
+        while legs.len() < num_legs {
             let leg = match kind {
                 Kind::Grid => {
-                    let mut next = rng.below(4);
-                    // Two moves along one line would be one move, and there must be room.
-                    while room(next, point) == 0 || (next == facing && !legs.is_empty()) {
-                        next = (next + 1) % 4;
-                    }
-                    let distance = rng.between(1, room(next, point).min(9));
-                    Leg { turn: None, facing: next, distance }
+                    // Two moves along one line would be one move.
+                    let next = if legs.is_empty() {
+                        rng.below(4)
+                    } else {
+                        (facing + 1 + rng.below(3)) % 4
+                    };
+                    Leg { turn: None, facing: next, distance: step(next, point, rng) }
                 }
                 Kind::Turns => {
                     let turn = rng.below(TURNS.len());
                     Leg { turn: Some(turn), facing: (facing + TURNS[turn].1) % 4, distance: 0 }
                 }
                 Kind::Walk => {
-                    let mut turn = if rng.chance(1, 2) { 0 } else { 2 };
-                    if room((facing + TURNS[turn].1) % 4, point) == 0 {
-                        turn = 2 - turn;
-                    }
+                    let turn = if rng.chance(1, 2) { 0 } else { 2 };
                     let next = (facing + TURNS[turn].1) % 4;
-                    let distance = rng.between(1, room(next, point).min(9));
-                    Leg { turn: Some(turn), facing: next, distance }
+                    Leg { turn: Some(turn), facing: next, distance: step(next, point, rng) }
                 }
             };
+            let told = |other: &Leg| match kind {
+                Kind::Grid => other.facing == leg.facing && other.distance == leg.distance,
+                Kind::Turns => false,
+                Kind::Walk => other.turn == leg.turn && other.distance == leg.distance,
+            };
+            if (kind != Kind::Turns && leg.distance == 0) || legs.iter().any(told) {
+                continue;
+            }
             facing = leg.facing;
             point = ahead(facing, point, leg.distance);
             legs.push(leg);
@@ -163,15 +176,15 @@ impl Route {
         let legs = legs.join(", ");
         match (self.kind, template) {
             (Kind::Grid, 0) => {
-                format!("{AXES} {name} starts at ({x}, {y}) and goes {legs}. Where is {name} now?")
+                format!("{AXES} {name} starts at ({x},{y}) and goes {legs}. Where is {name} now?")
             }
             (Kind::Grid, 1) => {
                 format!(
-                    "{name} is at ({x}, {y}). {name} goes {legs}. {AXES} Where does {name} stop?"
+                    "{name} is at ({x},{y}). {name} goes {legs}. {AXES} Where does {name} stop?"
                 )
             }
             (Kind::Grid, _) => {
-                format!("{AXES} A robot at ({x}, {y}) goes {legs}. What is its last point?")
+                format!("{AXES} A robot at ({x},{y}) goes {legs}. What is its last point?")
             }
             (Kind::Turns, 0) => {
                 format!("{name} faces {facing} and turns {legs}. Which way does {name} face now?")
@@ -183,14 +196,14 @@ impl Route {
                 format!("A robot faces {facing}. It turns {legs}. Which way does it face?")
             }
             (Kind::Walk, 0) => format!(
-                "{AXES} {name} is at ({x}, {y}), facing {facing}. {name} {legs}. \
+                "{AXES} {name} is at ({x},{y}), facing {facing}. {name} {legs}. \
                  Where is {name} now?"
             ),
             (Kind::Walk, 1) => format!(
-                "A robot at ({x}, {y}) faces {facing}. It goes {legs}. {AXES} Where does it stop?"
+                "A robot at ({x},{y}) faces {facing}. It goes {legs}. {AXES} Where does it stop?"
             ),
             (Kind::Walk, _) => format!(
-                "{AXES} From ({x}, {y}), facing {facing}, {name} turns and goes: {legs}. \
+                "{AXES} From ({x},{y}), facing {facing}, {name} turns and goes: {legs}. \
                  What is the last point?"
             ),
         }
@@ -199,31 +212,35 @@ impl Route {
     fn chain(&self) -> (Vec<String>, String) {
         let (mut point, mut facing) = (self.start, self.facing);
         let mut steps = Vec::with_capacity(self.legs.len());
-        for leg in &self.legs {
+        for (index, leg) in self.legs.iter().enumerate() {
             let mut parts = Vec::new();
             let next = DIRECTIONS[leg.facing];
             if let Some(turn) = leg.turn {
                 parts.push(format!("{}: {} -> {next}", TURNS[turn].0, DIRECTIONS[facing]));
             }
             facing = leg.facing;
-            if self.kind != Kind::Turns {
+            if self.kind == Kind::Turns {
+                // Turns repeat, so a line needs its number to be found again.
+                parts.insert(0, (index + 1).to_string());
+            } else {
                 let after = ahead(facing, point, leg.distance);
                 let (axis, from, to) =
                     if facing % 2 == 0 { ('y', point.1, after.1) } else { ('x', point.0, after.0) };
                 let sign = if to > from { '+' } else { '-' };
                 let distance = leg.distance;
-                parts.push(format!(
-                    "{distance} {next}: {axis} {from} {sign} {distance} = {to}, ({}, {})",
-                    after.0, after.1
-                ));
+                let sum = format!("{axis}={from}{sign}{distance}={to} ({},{})", after.0, after.1);
+                parts.push(match self.kind {
+                    Kind::Grid => format!("{distance} {next}: {sum}"),
+                    _ => sum,
+                });
                 point = after;
             }
-            steps.push(parts.join(", "));
+            steps.push(parts.join(if self.kind == Kind::Turns { " " } else { ", " }));
         }
         let answer = if self.kind == Kind::Turns {
             DIRECTIONS[facing].to_owned()
         } else {
-            format!("({}, {})", point.0, point.1)
+            format!("({},{})", point.0, point.1)
         };
         (steps, answer)
     }

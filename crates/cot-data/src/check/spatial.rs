@@ -47,7 +47,7 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is a constant of this file")
 }
 
-static START: LazyLock<Regex> = LazyLock::new(|| pattern(r"\((\d{1,6}), (\d{1,6})\)"));
+static START: LazyLock<Regex> = LazyLock::new(|| pattern(r"\((\d{1,6}), ?(\d{1,6})\)"));
 static FACING: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)\b(?:faces|facing) (north|east|south|west)\b"));
 static GRID_MOVE: LazyLock<Regex> =
@@ -55,13 +55,15 @@ static GRID_MOVE: LazyLock<Regex> =
 static TURN: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(left|right|around)\b"));
 static TURN_AND_MOVE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\b(left|right|around)(?: and|, goes)? (\d{1,6})\b"));
-static TURN_LINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+): (\w+) -> (\w+)$"));
+static TURN_LINE: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^(?:(\d{1,3}) )?(\w+): (\w+) -> (\w+)$"));
 static MOVE_LINE: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"^(\d{1,6}) (\w+): ([xy]) (\d{1,6}) ([+-]) (\d{1,6}) = (-?\d{1,6}), \((-?\d{1,6}), (-?\d{1,6})\)$",
-    )
+    pattern(concat!(
+        r"^(?:(\d{1,6}) (\w+): )?([xy]) ?= ?(\d{1,6}) ?([+-]) ?(\d{1,6}) ?= ?(-?\d{1,6})",
+        r",? \((-?\d{1,6}), ?(-?\d{1,6})\)$",
+    ))
 });
-static WALK_LINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+: \w+ -> \w+), (\d.*)$"));
+static WALK_LINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+: \w+ -> \w+), ([xy] ?=.*)$"));
 
 /// A turn, a move, or both.
 struct Leg {
@@ -131,7 +133,7 @@ impl Reading {
             }
         }
         match point {
-            Some((x, y)) => format!("({x}, {y})"),
+            Some((x, y)) => format!("({x},{y})"),
             None => facing.map_or("", word).to_owned(),
         }
     }
@@ -141,7 +143,7 @@ impl Reading {
         let mut next = 0;
         let mut checks = LineChecks::default();
         for line in lines {
-            let Some((held, after)) = self.line(line, state, self.legs.get(next)) else {
+            let Some((held, after)) = self.line(line, state, next) else {
                 checks.verdicts.push(StepVerdict::Unchecked);
                 continue;
             };
@@ -149,7 +151,7 @@ impl Reading {
             state = after;
             next += 1;
             checks.conclusion = match (state.point, state.facing) {
-                (Some((x, y)), _) => Some(format!("({x}, {y})")),
+                (Some((x, y)), _) => Some(format!("({x},{y})")),
                 (None, Some(facing)) => Some(word(facing).to_owned()),
                 (None, None) => None,
             };
@@ -159,7 +161,8 @@ impl Reading {
 
     /// Whether a line holds for the leg it must be about, and the state that it claims;
     /// nothing where its form is unknown.
-    fn line(&self, line: &str, before: State, leg: Option<&Leg>) -> Option<(bool, State)> {
+    fn line(&self, line: &str, before: State, next: usize) -> Option<(bool, State)> {
+        let leg = self.legs.get(next);
         let (turn_part, move_part) = match WALK_LINE.captures(line) {
             Some(both) => (Some(both.get(1)?.as_str()), Some(both.get(2)?.as_str())),
             None if TURN_LINE.is_match(line) => (Some(line), None),
@@ -173,28 +176,30 @@ impl Reading {
         if let Some(text) = turn_part {
             let found = TURN_LINE.captures(text)?;
             let (factor, from, to) =
-                (turn(&found[1])?, direction(&found[2])?, direction(&found[3])?);
-            held &= leg.is_some_and(|leg| leg.turn.as_deref() == Some(&found[1]));
+                (turn(&found[2])?, direction(&found[3])?, direction(&found[4])?);
+            held &= leg.is_some_and(|leg| leg.turn.as_deref() == Some(&found[2]));
+            held &= found.get(1).is_none_or(|number| number.as_str() == (next + 1).to_string());
             held &= before.facing == Some(from) && multiply(from, factor) == to;
             after.facing = Some(to);
         }
         if let Some(text) = move_part {
             let found = MOVE_LINE.captures(text)?;
-            let number = |index: usize| found[index].parse::<i64>().ok();
-            let (distance, from, by, to) = (number(1)?, number(4)?, number(6)?, number(7)?);
-            let (ahead, claimed) = (direction(&found[2])?, (number(8)?, number(9)?));
-            let wanted = leg.and_then(|leg| leg.toward).or(after.facing);
+            let number = |index: usize| found.get(index)?.as_str().parse::<i64>().ok();
+            let (from, distance, to) = (number(4)?, number(6)?, number(7)?);
+            let claimed = (number(8)?, number(9)?);
+            let (dx, dy) = leg.and_then(|leg| leg.toward).or(after.facing)?;
+            if turn_part.is_none() {
+                held &= number(1)? == distance && direction(&found[2])? == (dx, dy);
+            } else {
+                held &= found.get(1).is_none();
+            }
             held &= leg.is_some_and(|leg| leg.distance == Some(distance));
-            held &= wanted == Some(ahead) && by == distance;
-            let (dx, dy) = ahead;
-            let positive = dx + dy > 0;
-            held &= (&found[3] == "x") == (dx != 0) && (&found[5] == "+") == positive;
+            held &= (&found[3] == "x") == (dx != 0) && (&found[5] == "+") == (dx + dy > 0);
             held &= to == from + (dx + dy) * distance;
             held &= before.point.is_some_and(|(x, y)| {
                 from == (if dx == 0 { y } else { x })
                     && claimed == (x + dx * distance, y + dy * distance)
             });
-            held &= to == if dx == 0 { claimed.1 } else { claimed.0 };
             after.point = Some(claimed);
         }
         Some((held, after))
