@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let families = match family.as_str() {
         "all" => Family::ALL.to_vec(),
-        name => vec![Family::from_name(name).ok_or("families: arith, logic, spatial")?],
+        name => vec![name.parse::<Family>()?],
     };
     let level = if level == "all" { None } else { Some(level.parse()?) };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

@@ -74,12 +74,11 @@ impl Arithmetic {
         while left > 0 {
             let value = nodes[current].value();
             let last = left == 1;
-            if kind == Kind::Story && !last && rng.chance(2, 5) {
-                if let Some(after) = bags(&mut nodes, current, cap, rng) {
-                    current = after;
-                    left -= 2;
-                    continue;
-                }
+            let side = kind == Kind::Story && !last && rng.chance(2, 5);
+            if let Some(after) = side.then(|| bags(&mut nodes, current, cap, rng)).flatten() {
+                current = after;
+                left -= 2;
+                continue;
             }
             // In a story only the last event may multiply: it moves on to another person.
             let may_multiply = kind == Kind::Program || last;

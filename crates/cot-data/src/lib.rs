@@ -2,7 +2,8 @@
 //!
 //! [`CotRecord`] is the contract between stages. [`generate`] makes one from a family, a
 //! level, a seed and an index; [`check_chain`] and [`check_reply`] judge chains from
-//! their text alone; [`read_jsonl`] and [`write_jsonl`] keep records in files.
+//! their text alone; [`build_splits`] makes a data set whose splits share no problem;
+//! [`read_jsonl`] and [`write_jsonl`] keep records in files.
 
 pub mod error;
 mod field;
@@ -19,15 +20,22 @@ mod logic;
 mod spatial;
 
 pub mod check;
+pub mod config;
+pub mod dataset;
 pub mod generate;
 pub mod problem;
+pub mod split;
 
 pub use check::{
     AnswerVerdict, ChainCheck, ReplyCheck, StepVerdict, answers_equal, check_chain, check_reply,
+    solve,
 };
+pub use config::DataConfig;
+pub use dataset::{CellReport, SplitReport, Splits, build_splits, write_splits};
 pub use error::{ConfigError, Error, ErrorKind, FieldError, Result};
 pub use generate::{Shard, generate, generate_many, signature};
 pub use jsonl::{read_jsonl, write_jsonl};
 pub use label::Label;
 pub use problem::Family;
 pub use record::{Checks, CotRecord, Source};
+pub use split::{Split, SplitFractions, split_of};

@@ -1,6 +1,11 @@
 //! A problem of any family, before and after it is put into words.
 
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 use crate::arithmetic::{self, Arithmetic};
+use crate::error::Error;
 use crate::logic::Ordering;
 use crate::rng::CounterRng;
 use crate::spatial::{self, Route};
@@ -14,7 +19,8 @@ pub(crate) struct Rendered {
 }
 
 /// A family of problems.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Family {
     /// Multi-step arithmetic.
     Arith,
@@ -53,10 +59,16 @@ impl Family {
             Self::Logic => "analyze",
         }
     }
+}
 
-    /// The family of a short name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|family| family.name() == name)
+impl FromStr for Family {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|family| family.name() == name).ok_or_else(|| {
+            let expected: Vec<&str> = Self::ALL.iter().map(|family| family.name()).collect();
+            Error::UnknownFamily { expected: expected.join(", "), got: name.to_owned() }
+        })
     }
 }
 

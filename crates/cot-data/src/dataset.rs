@@ -1,0 +1,285 @@
+//! A whole data set: splits of generated records, without a problem in two of them or
+//! twice in one, and the files that hold them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::config::DataConfig;
+use crate::error::{Error, Result};
+use crate::generate::{GENERATED_LICENSE, GENERATOR_VERSION, MAX_LEVEL, generate, signature};
+use crate::jsonl::{write_jsonl, write_whole};
+use crate::problem::Family;
+use crate::record::CotRecord;
+use crate::split::{Split, split_of};
+
+/// Records drawn at a time.
+const BLOCK: u64 = 2_048;
+
+/// A cell counts as used up when this many draws in a row bring nothing that is wanted.
+const MOST_IDLE_DRAWS: u64 = 40_000;
+
+/// What was drawn for one family and level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CellReport {
+    /// Short name of the family.
+    pub family: &'static str,
+    /// Difficulty level.
+    pub level: u8,
+    /// Problems drawn.
+    pub num_drawn: u64,
+    /// Problems drawn again, and so left out.
+    pub num_duplicates: u64,
+    /// Records by split.
+    pub num_records: BTreeMap<&'static str, usize>,
+}
+
+/// How a data set came about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SplitReport {
+    /// One entry for each family and level.
+    pub cells: Vec<CellReport>,
+    /// What a reader should know, such as a level with too few distinct problems.
+    pub notes: Vec<String>,
+}
+
+/// A data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Splits {
+    /// To train on.
+    pub train: Vec<CotRecord>,
+    /// To watch training with.
+    pub validation: Vec<CotRecord>,
+    /// To evaluate on.
+    pub test: Vec<CotRecord>,
+    /// To calibrate a quantiser with.
+    pub calibration: Vec<CotRecord>,
+    /// How it came about.
+    pub report: SplitReport,
+    /// What it was made from.
+    pub config: DataConfig,
+}
+
+impl Splits {
+    /// The records of a split.
+    pub fn of(&self, split: Split) -> &[CotRecord] {
+        match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+            Split::Calibration => &self.calibration,
+        }
+    }
+}
+
+/// The records of one family and level, by split.
+type Cell = [Vec<CotRecord>; 4];
+
+/// Generates a data set. Records of all cells take turns, so that any first part of a
+/// split is balanced too.
+///
+/// A record's index gives its level (`1 + index mod 4`), so it is the one that
+/// [`generate_many`](crate::generate_many) without a level has at that index.
+///
+/// # Errors
+/// An impossible configuration, or a record that the checker refuses.
+pub fn build_splits(config: &DataConfig) -> Result<Splits> {
+    config.validate()?;
+    let cells: Vec<(Family, u8)> = config
+        .families
+        .iter()
+        .flat_map(|&family| config.levels.iter().map(move |&level| (family, level)))
+        .collect();
+    let weights: Vec<f64> = cells.iter().map(|&(family, _)| config.weight(family)).collect();
+    let quotas: Vec<Vec<usize>> =
+        Split::ALL.iter().map(|&split| shares(config.num_records(split), &weights)).collect();
+    let mut report = SplitReport::default();
+    let mut drawn: Vec<Cell> = Vec::with_capacity(cells.len());
+    for (place, &(family, level)) in cells.iter().enumerate() {
+        let wanted = [0, 1, 2, 3].map(|split: usize| quotas[split][place]);
+        let (cell, cell_report) = draw_cell(config, family, level, wanted)?;
+        for split in Split::ALL {
+            let (found, asked) = (cell[split as usize].len(), wanted[split as usize]);
+            if found < asked {
+                report.notes.push(format!(
+                    "{} level {level} has only {found} distinct problems for {}, {asked} were \
+                     asked for",
+                    family.name(),
+                    split.name()
+                ));
+            }
+        }
+        report.cells.push(cell_report);
+        drawn.push(cell);
+    }
+    let mut take = |split: Split| {
+        // Stable, and by the part of its cell that comes before: the cells take turns.
+        let mut ranked: Vec<(f64, CotRecord)> = Vec::new();
+        for cell in &mut drawn {
+            let records = std::mem::take(&mut cell[split as usize]);
+            let length = records.len() as f64;
+            ranked.extend(
+                records
+                    .into_iter()
+                    .enumerate()
+                    .map(|(rank, record)| (rank as f64 / length, record)),
+            );
+        }
+        ranked.sort_by(|(first, _), (second, _)| first.total_cmp(second));
+        ranked.into_iter().map(|(_, record)| record).collect()
+    };
+    Ok(Splits {
+        train: take(Split::Train),
+        validation: take(Split::Validation),
+        test: take(Split::Test),
+        calibration: take(Split::Calibration),
+        report,
+        config: config.clone(),
+    })
+}
+
+/// Parts of a whole in proportion to weights, by largest remainder.
+fn shares(whole: usize, weights: &[f64]) -> Vec<usize> {
+    let total: f64 = weights.iter().sum();
+    let exact: Vec<f64> = weights.iter().map(|weight| whole as f64 * weight / total).collect();
+    let mut parts: Vec<usize> = exact.iter().map(|part| part.floor() as usize).collect();
+    let mut by_remainder: Vec<usize> = (0..weights.len()).collect();
+    by_remainder.sort_by(|&a, &b| exact[b].fract().total_cmp(&exact[a].fract()).then(a.cmp(&b)));
+    let missing = whole.saturating_sub(parts.iter().sum());
+    for &place in by_remainder.iter().cycle().take(missing) {
+        parts[place] += 1;
+    }
+    parts
+}
+
+fn draw_cell(
+    config: &DataConfig,
+    family: Family,
+    level: u8,
+    wanted: [usize; 4],
+) -> Result<(Cell, CellReport)> {
+    let mut cell = Cell::default();
+    let mut seen: HashSet<String> = HashSet::new();
+    let (mut num_drawn, mut num_duplicates, mut idle) = (0_u64, 0_u64, 0_u64);
+    let full = |cell: &Cell| cell.iter().zip(wanted).all(|(have, want)| have.len() >= want);
+    while !full(&cell) && idle < MOST_IDLE_DRAWS {
+        let block: Vec<CotRecord> = (num_drawn..num_drawn + BLOCK)
+            .into_par_iter()
+            .map(|draw| {
+                let index = draw * u64::from(MAX_LEVEL) + u64::from(level - 1);
+                generate(family, level, config.seed, index)
+            })
+            .collect::<Result<_>>()?;
+        for record in block {
+            if full(&cell) {
+                break;
+            }
+            num_drawn += 1;
+            idle += 1;
+            let signature = signature(&record);
+            let split = split_of(&signature, &config.fractions) as usize;
+            if !seen.insert(signature) {
+                num_duplicates += 1;
+            } else if cell[split].len() < wanted[split] {
+                cell[split].push(record);
+                idle = 0;
+            }
+        }
+    }
+    let num_records =
+        Split::ALL.iter().map(|&split| (split.name(), cell[split as usize].len())).collect();
+    let report =
+        CellReport { family: family.name(), level, num_drawn, num_duplicates, num_records };
+    Ok((cell, report))
+}
+
+impl Splits {
+    /// Writes `train.jsonl`, `validation.jsonl`, `test.jsonl` and `calibration.jsonl`
+    /// (those that have records) and the card `README.md` into a folder, which is made
+    /// if need be.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)
+            .map_err(|source| Error::Write { path: folder.to_owned(), source })?;
+        for split in Split::ALL {
+            if !self.of(split).is_empty() {
+                write_jsonl(&folder.join(format!("{}.jsonl", split.name())), self.of(split))?;
+            }
+        }
+        let card = self.card();
+        write_whole(&folder.join("README.md"), |out| out.write_all(card.as_bytes()))
+    }
+
+    /// The data set's card, in the Hub's format.
+    pub fn card(&self) -> String {
+        let mut text = String::from("---\n");
+        let mut put = |line: std::fmt::Arguments<'_>| {
+            // Writing to a string cannot fail.
+            let _ = text.write_fmt(line);
+            text.push('\n');
+        };
+        let license = GENERATED_LICENSE.to_lowercase();
+        put(format_args!("license: {license}\nlanguage:\n- en"));
+        put(format_args!(
+            "task_categories:\n- text-generation\ntags:\n- chain-of-thought\n- synthetic"
+        ));
+        put(format_args!("configs:\n- config_name: default\n  data_files:"));
+        for split in Split::ALL.into_iter().filter(|&split| !self.of(split).is_empty()) {
+            let name = split.name();
+            put(format_args!("  - split: {name}\n    path: {name}.jsonl"));
+        }
+        put(format_args!("---\n# Generated chains of thought\n"));
+        put(format_args!(
+            "Problems from limbeck's generators, version {GENERATOR_VERSION}, seed {}. Every \
+             chain and answer was read back from its text and verified by a separate checker \
+             with its own solver.\n",
+            self.config.seed
+        ));
+        put(format_args!(
+            "| family | level | train | validation | test | calibration | drawn | drawn again |"
+        ));
+        put(format_args!("|---|---|---|---|---|---|---|---|"));
+        for cell in &self.report.cells {
+            let counts: Vec<String> = Split::ALL
+                .iter()
+                .map(|split| cell.num_records.get(split.name()).unwrap_or(&0).to_string())
+                .collect();
+            put(format_args!(
+                "| {} | {} | {} | {} | {} |",
+                cell.family,
+                cell.level,
+                counts.join(" | "),
+                cell.num_drawn,
+                cell.num_duplicates
+            ));
+        }
+        let fractions = &self.config.fractions;
+        put(format_args!(
+            "\n**Split rule.** A hash of the problem's signature (family, kind, structure and \
+             numbers, whatever the words) gives its split: train {}, validation {}, test {}, \
+             calibration {} of all problems. So no problem is in two splits, and none is twice \
+             in one.",
+            fractions.train, fractions.validation, fractions.test, fractions.calibration
+        ));
+        for note in &self.report.notes {
+            put(format_args!("\n**Note.** {note}."));
+        }
+        put(format_args!("\n**Licence.** {GENERATED_LICENSE}: generated text, free for any use."));
+        text
+    }
+}
+
+/// Writes a data set into a folder; see [`Splits::write`].
+///
+/// # Errors
+/// What the system refused.
+pub fn write_splits(splits: &Splits, folder: &Path) -> Result<()> {
+    splits.write(folder)
+}
