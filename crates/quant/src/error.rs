@@ -1,0 +1,185 @@
+//! The errors of this crate.
+
+use std::path::PathBuf;
+
+use limbeck_run::{Diagnose, Exit};
+
+/// The result type of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong between a model and its quantised folder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A layer's size does not divide into groups or words.
+    #[error("layer {layer}: expected {expected}, found {found}")]
+    LayerShape {
+        /// The layer.
+        layer: String,
+        /// What the format requires.
+        expected: String,
+        /// The layer's size.
+        found: String,
+        /// What would work.
+        hint: String,
+    },
+    /// A weight that is not finite, or too large for a scale in f16.
+    #[error(
+        "layer {layer}: expected weights whose scale fits float16, found infinite, NaN or too large ones"
+    )]
+    WeightRange {
+        /// The layer.
+        layer: String,
+    },
+    /// A bias outside f16, in which the format stores it.
+    #[error("layer {layer}: expected a bias within float16, found one of magnitude {found}")]
+    BiasRange {
+        /// The layer.
+        layer: String,
+        /// The largest magnitude.
+        found: f64,
+    },
+    /// Calibration gave activations that are not finite.
+    #[error(
+        "layer {layer}: expected finite inputs on the calibration records, found NaN or infinity"
+    )]
+    ActivationRange {
+        /// The layer.
+        layer: String,
+    },
+    /// The Hessian stayed indefinite at the highest damping.
+    #[error(
+        "layer {layer}: the Hessian of {tokens} tokens is not positive definite at damping {damping}"
+    )]
+    Indefinite {
+        /// The layer.
+        layer: String,
+        /// Tokens that it was summed over.
+        tokens: i64,
+        /// The last damping tried, as a share of the mean diagonal.
+        damping: f64,
+    },
+    /// There is nothing to calibrate on.
+    #[error("no calibration token: {reason}")]
+    NoCalibration {
+        /// Why.
+        reason: String,
+    },
+    /// A configuration with an impossible value.
+    #[error("quantisation config: key {field}: expected {expected}, found {found}")]
+    Config {
+        /// The key.
+        field: String,
+        /// What would be accepted.
+        expected: String,
+        /// The value.
+        found: String,
+    },
+    /// A layer that is packed already.
+    #[error("layer {layer} is quantised already")]
+    AlreadyQuantized {
+        /// The layer.
+        layer: String,
+    },
+    /// A decoder without packed layers where one with them is needed.
+    #[error("the model has no quantised layer to save")]
+    NotQuantized,
+    /// A folder quantised in a way that is not supported.
+    #[error("{}: quantization_config: {key}: expected {expected}, found {found}", path.display())]
+    QuantizationConfig {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What is supported.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A packed tensor of the wrong dtype or with impossible values.
+    #[error("tensor {tensor} in {}: expected {expected}, found {found}", path.display())]
+    PackedTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor's key.
+        tensor: String,
+        /// What the format requires.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// What was written does not read back as what was quantised.
+    #[error("layer {layer} in {}: the stored weights differ from the quantised ones: {reason}", path.display())]
+    ReadBack {
+        /// The layer.
+        layer: String,
+        /// The folder.
+        path: PathBuf,
+        /// In what they differ.
+        reason: String,
+    },
+    /// From the core crate.
+    #[error(transparent)]
+    Core(#[from] limbeck_core::Error),
+    /// From the model crate.
+    #[error(transparent)]
+    Model(#[from] limbeck_model::Error),
+    /// From the run crate.
+    #[error(transparent)]
+    Run(#[from] limbeck_run::Error),
+    /// libtorch refused an operation.
+    #[error("libtorch operation failed during quantisation")]
+    Torch(#[from] tch::TchError),
+}
+
+impl Diagnose for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Core(source) => source.exit(),
+            Self::Model(source) => source.exit(),
+            Self::Run(source) => source.exit(),
+            Self::Config { .. } | Self::LayerShape { .. } => Exit::Usage,
+            Self::Indefinite { .. }
+            | Self::NotQuantized
+            | Self::ReadBack { .. }
+            | Self::Torch(_) => Exit::Failed,
+            _ => Exit::BadInput,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Core(source) => return source.hint(),
+            Self::Model(source) => return source.hint(),
+            Self::Run(source) => return source.hint(),
+            Self::LayerShape { hint, .. } => return Some(hint.clone()),
+            Self::WeightRange { .. } | Self::BiasRange { .. } => {
+                "the model's weights look damaged: evaluate it before quantising it"
+            }
+            Self::ActivationRange { .. } => {
+                "evaluate the unquantised model on these records; float16 activations overflow where bfloat16 ones do not"
+            }
+            Self::Indefinite { .. } => "use more calibration records, or method = \"rtn\"",
+            Self::NoCalibration { .. } => {
+                "give records whose tokens fit this model, or use method = \"rtn\", which needs none"
+            }
+            Self::AlreadyQuantized { .. } => "quantise the unquantised model",
+            Self::NotQuantized => "call quantize first",
+            Self::QuantizationConfig { .. } => {
+                "re-quantise the original model with limbeck quantize, or convert the checkpoint to GPTQ"
+            }
+            Self::PackedTensor { .. } => {
+                "the checkpoint is damaged, or its quantization_config belongs to another one"
+            }
+            Self::ReadBack { .. } => "the disk or this program is at fault; quantise again",
+            Self::Config { .. } | Self::Torch(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl From<limbeck_run::config::Invalid> for Error {
+    fn from(invalid: limbeck_run::config::Invalid) -> Self {
+        Self::Config { field: invalid.field, expected: invalid.expected, found: invalid.got }
+    }
+}

@@ -1,0 +1,303 @@
+//! GPTQ: rounds the input features of a layer one after another and spreads each error
+//! over the features still to come, so that the layer's output on the calibration inputs
+//! changes least (Frantar et al., "GPTQ: Accurate Post-Training Quantization for
+//! Generative Pre-trained Transformers", 2022, algorithm 1).
+//!
+//! For feature `i` of an output, with `U = Lᵀ` from [`Factor`]:
+//! `e = (w_i − ŵ_i) / U_ii`, then `w_j −= e · U_ij` for all `j > i`. A group's grid is
+//! chosen when its first feature is reached, from weights that hold all earlier
+//! corrections; in order of activation all grids are chosen before, from the original
+//! weights ("static groups"), so that groups stay contiguous in the file.
+//!
+//! Outputs do not influence each other. Tiles of them go to threads as they are free.
+
+use rayon::prelude::*;
+
+use crate::grid::{Grid, GridRule};
+use crate::hessian::Factor;
+use crate::matrix::WeightMatrix;
+use crate::quantized::QuantizedWeight;
+use crate::tile::{BLOCK, LANES, Plan, solve};
+
+/// Quantises a weight along the factor.
+///
+/// `None` where a weight is not finite (or became so), a scale exceeds f16, the factor
+/// belongs to another width, or the groups are not whole: several groups of one output
+/// must hold 32, 64, 128 or whole multiples of 128 features.
+pub fn quantize(
+    weight: &WeightMatrix,
+    factor: &Factor,
+    rule: GridRule,
+    group_size: usize,
+) -> Option<QuantizedWeight> {
+    let (out_features, in_features) = (weight.out_features(), weight.in_features());
+    if factor.lower.len() != in_features * in_features || !groups_fit(in_features, group_size) {
+        return None;
+    }
+    let num_groups = in_features / group_size;
+    let plan = Plan {
+        lower: &factor.lower,
+        order: factor.order.as_deref(),
+        rule,
+        group_size,
+        in_features,
+    };
+    let mut codes = vec![0; weight.values().len()];
+    let unset = Grid { scale: half::f16::ONE, zero: 0 };
+    let mut grids = vec![unset; out_features * num_groups];
+    let solved = codes
+        .par_chunks_mut(LANES * in_features)
+        .zip(grids.par_chunks_mut(LANES * num_groups))
+        .zip(weight.values().par_chunks(LANES * in_features))
+        .map(|((codes, grids), weights)| solve(&plan, weights, codes, grids))
+        .reduce(|| Some(()), Option::and);
+    solved?;
+    Some(QuantizedWeight { bits: rule.bits, group_size, out_features, in_features, codes, grids })
+}
+
+/// Whether every group lies within a block of the solver or starts with one.
+fn groups_fit(in_features: usize, group_size: usize) -> bool {
+    group_size > 0
+        && in_features.is_multiple_of(group_size)
+        && (group_size == in_features
+            || matches!(group_size, 32 | 64)
+            || group_size.is_multiple_of(BLOCK))
+}
+
+#[cfg(test)]
+mod tests {
+    use limbeck_core::seed::CounterRng;
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+    use crate::bits::Bits;
+    use crate::hessian::Hessian;
+    use crate::rtn;
+
+    const IN: usize = 96;
+    const OUT: usize = 21;
+
+    fn weights(seed: u64) -> WeightMatrix {
+        WeightMatrix::new(CounterRng::new(seed).normals(OUT * IN), OUT, IN).unwrap()
+    }
+
+    /// Inputs whose features are mixtures of a few sources, of very different strength.
+    fn correlated_inputs(seed: u64, tokens: usize) -> Tensor {
+        let mut rng = CounterRng::new(seed);
+        let mut values = vec![0.0_f32; tokens * IN];
+        let mixing = rng.normals(8 * IN);
+        for token in values.chunks_mut(IN) {
+            let sources = rng.normals(8);
+            let noise = rng.normals(IN);
+            for (feature, value) in token.iter_mut().enumerate() {
+                let shared: f32 =
+                    (0..8).map(|source| sources[source] * mixing[source * IN + feature]).sum();
+                *value = (shared + 0.5 * noise[feature]) * (1.0 + (feature % 7) as f32);
+            }
+        }
+        Tensor::from_slice(&values).view([tokens as i64, IN as i64])
+    }
+
+    fn hessian_of(inputs: &Tensor) -> Hessian {
+        let mut hessian = Hessian::new(IN as i64, Device::Cpu).unwrap();
+        hessian.add(inputs).unwrap();
+        hessian
+    }
+
+    /// Optimal brain surgery as defined, in f64 and without any factor: after each
+    /// feature, the rest moves by −error / [H_F⁻¹]_ii · [H_F⁻¹]_i, where H_F is the damped
+    /// Hessian of the features not yet rounded, inverted anew each time.
+    fn reference(
+        weight: &WeightMatrix,
+        inputs: &Tensor,
+        damping: f64,
+        rule: GridRule,
+        group_size: usize,
+        order: Option<&[usize]>,
+    ) -> QuantizedWeight {
+        let inputs = Vec::<f32>::try_from(inputs.view(-1)).unwrap();
+        let mut hessian = vec![vec![0.0_f64; IN]; IN];
+        for token in inputs.chunks(IN) {
+            for (row, left) in hessian.iter_mut().zip(token) {
+                for (element, right) in row.iter_mut().zip(token) {
+                    *element += f64::from(*left) * f64::from(*right);
+                }
+            }
+        }
+        let mean = (0..IN).map(|index| hessian[index][index]).sum::<f64>() / IN as f64;
+        for (index, row) in hessian.iter_mut().enumerate() {
+            row[index] += damping * mean;
+        }
+
+        let ascending: Vec<usize> = (0..IN).collect();
+        let features = order.unwrap_or(&ascending);
+        let num_groups = IN / group_size;
+        let original: Vec<f64> = weight.values().iter().map(|&weight| f64::from(weight)).collect();
+        let mut current = original.clone();
+        let mut codes = vec![0; OUT * IN];
+        let unset = Grid { scale: half::f16::ONE, zero: 0 };
+        let mut grids = vec![unset; OUT * num_groups];
+        for place in 0..IN {
+            let feature = features[place];
+            let rest = &features[place..];
+            let inverse = inverse(
+                rest.iter().map(|&i| rest.iter().map(|&j| hessian[i][j]).collect()).collect(),
+            );
+            for output in 0..OUT {
+                let row = &mut current[output * IN..(output + 1) * IN];
+                let group = feature / group_size;
+                let grid = &mut grids[output * num_groups + group];
+                let first_of_group = match order {
+                    None => feature % group_size == 0,
+                    Some(_) => {
+                        place == features.iter().position(|f| f / group_size == group).unwrap()
+                    }
+                };
+                if first_of_group {
+                    let source = if order.is_some() {
+                        &original[output * IN..(output + 1) * IN]
+                    } else {
+                        &*row
+                    };
+                    let group: Vec<f32> = source[group * group_size..(group + 1) * group_size]
+                        .iter()
+                        .map(|&weight| weight as f32)
+                        .collect();
+                    *grid = rule.fit(&group).unwrap();
+                }
+                let code = grid.code(row[feature] as f32, rule.bits);
+                codes[output * IN + feature] = code;
+                let error = row[feature] - f64::from(grid.weight(code));
+                for (offset, &other) in rest.iter().enumerate() {
+                    row[other] -= error / inverse[0][0] * inverse[0][offset];
+                }
+            }
+        }
+        QuantizedWeight {
+            bits: rule.bits,
+            group_size,
+            out_features: OUT,
+            in_features: IN,
+            codes,
+            grids,
+        }
+    }
+
+    /// Gauss–Jordan with pivoting.
+    fn inverse(mut matrix: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
+        let size = matrix.len();
+        for (index, row) in matrix.iter_mut().enumerate() {
+            row.extend((0..size).map(|column| f64::from(u8::from(column == index))));
+        }
+        for column in 0..size {
+            let pivot = (column..size)
+                .max_by(|&a, &b| matrix[a][column].abs().total_cmp(&matrix[b][column].abs()))
+                .unwrap();
+            matrix.swap(column, pivot);
+            let scale = matrix[column][column];
+            for element in &mut matrix[column] {
+                *element /= scale;
+            }
+            let pivot_row = matrix[column].clone();
+            for (index, row) in matrix.iter_mut().enumerate() {
+                let factor = row[column];
+                if index != column && factor != 0.0 {
+                    for (element, pivot) in row.iter_mut().zip(&pivot_row) {
+                        *element -= factor * pivot;
+                    }
+                }
+            }
+        }
+        matrix.into_iter().map(|row| row[size..].to_vec()).collect()
+    }
+
+    fn output_error(hessian: &Hessian, weight: &WeightMatrix, quantized: &QuantizedWeight) -> f64 {
+        let dense = |matrix: &WeightMatrix| matrix.to_tensor(Kind::Float, Device::Cpu).unwrap();
+        hessian.output_error(&dense(weight), &dense(&quantized.dequantize())).unwrap()
+    }
+
+    #[test]
+    fn equals_the_slow_definition() {
+        let weight = weights(20);
+        let inputs = correlated_inputs(21, 300);
+        let hessian = hessian_of(&inputs);
+        for bits in [Bits::Four, Bits::Eight] {
+            for group_size in [32, IN] {
+                for symmetric in [true, false] {
+                    for act_order in [false, true] {
+                        let rule = GridRule { symmetric, ..GridRule::symmetric(bits) };
+                        let factor = hessian.factor(0.01, act_order).unwrap().unwrap();
+                        let fast = quantize(&weight, &factor, rule, group_size).unwrap();
+                        let order = factor.order.as_deref();
+                        let slow = reference(&weight, &inputs, 0.01, rule, group_size, order);
+                        let case = format!("{bits:?} {group_size} {symmetric} {act_order}");
+
+                        // Rounding noise may tip a weight between two levels, and all
+                        // later ones of its row follow a different path from there.
+                        let rows_equal = (0..OUT)
+                            .filter(|output| {
+                                let row = output * IN..(output + 1) * IN;
+                                fast.codes[row.clone()] == slow.codes[row]
+                            })
+                            .count();
+                        let tipped = if bits == Bits::Four { OUT / 10 } else { OUT / 3 };
+                        assert!(rows_equal >= OUT - tipped, "{case}: {rows_equal} rows equal");
+                        let errors =
+                            [&fast, &slow].map(|codes| output_error(&hessian, &weight, codes));
+                        assert!((errors[0] / errors[1] - 1.0).abs() < 0.01, "{case}: {errors:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn beats_rounding_on_correlated_inputs() {
+        for seed in 30..34 {
+            let weight = weights(seed);
+            let hessian = hessian_of(&correlated_inputs(seed + 100, 400));
+            for act_order in [false, true] {
+                for group_size in [32, IN] {
+                    let rule = GridRule::symmetric(Bits::Four);
+                    let factor = hessian.factor(0.01, act_order).unwrap().unwrap();
+                    let gptq = quantize(&weight, &factor, rule, group_size).unwrap();
+                    let rounded = rtn::quantize(&weight, rule, group_size).unwrap();
+                    let [gptq, rounded] =
+                        [gptq, rounded].map(|codes| output_error(&hessian, &weight, &codes));
+                    assert!(gptq < 0.7 * rounded, "{seed} {act_order}: {gptq}, RTN {rounded}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn is_rounding_when_inputs_are_uncorrelated() {
+        let mut identity = vec![0.0; IN * IN];
+        for index in 0..IN {
+            identity[index * IN + index] = 1.0;
+        }
+        let factor = Factor::from_lower(identity, IN).unwrap();
+        let weight = weights(40);
+        for bits in [Bits::Four, Bits::Eight] {
+            for mse_search in [false, true] {
+                let rule = GridRule { mse_search, ..GridRule::symmetric(bits) };
+                let gptq = quantize(&weight, &factor, rule, 32).unwrap();
+                assert_eq!(gptq, rtn::quantize(&weight, rule, 32).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_solved_is_refused() {
+        let rule = GridRule::symmetric(Bits::Four);
+        let factor = hessian_of(&correlated_inputs(50, 200)).factor(0.01, false).unwrap().unwrap();
+        assert_eq!(quantize(&weights(51), &factor, rule, 40), None);
+        assert_eq!(quantize(&weights(51), &factor, rule, 48), None);
+        let narrow = WeightMatrix::new(vec![1.0; 64], 2, 32).unwrap();
+        assert_eq!(quantize(&narrow, &factor, rule, 32), None);
+        let mut values = weights(51).values().to_vec();
+        values[IN + 3] = f32::NAN;
+        let bad = WeightMatrix::new(values, OUT, IN).unwrap();
+        assert_eq!(quantize(&bad, &factor, rule, 32), None);
+    }
+}

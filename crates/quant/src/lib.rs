@@ -1,0 +1,45 @@
+//! Quantisation of a decoder's projections to 4 or 8 bits: round to nearest and GPTQ,
+//! packed layers, and the GPTQ checkpoint format in both its versions.
+//!
+//! [`quantize()`] walks over a [`limbeck_model::Decoder`] and replaces its projections by
+//! [`PackedLinear`]s, [`save()`] writes the folder and proves that it reads back, and
+//! [`load_decoder`] opens a folder whether it is quantised or not.
+//!
+//! Modules in reading order: [`config`]; [`bits`] and [`grid`] (the levels of a group of
+//! weights); [`matrix`] and [`quantized`] (weights before and after); [`rtn`],
+//! [`hessian`] and [`gptq`] with its inner loop in `tile` (the methods, free of models);
+//! [`packing`] and [`gptq_format`] (words and files); [`packed_linear`] (the layer);
+//! [`layer_shapes`], `calibration` and [`mod@quantize`] (the walk); [`loader`] and
+//! [`mod@save`] (folders). A further method adds a file beside [`gptq`]; a further format
+//! one beside [`gptq_format`].
+
+pub mod bits;
+mod calibration;
+pub mod config;
+mod error;
+pub mod gptq;
+pub mod gptq_format;
+pub mod grid;
+pub mod hessian;
+pub mod layer_shapes;
+pub mod loader;
+pub mod matrix;
+pub mod packed_linear;
+pub mod packing;
+pub mod quantize;
+pub mod quantized;
+pub mod rtn;
+pub mod save;
+mod tile;
+
+pub use bits::Bits;
+pub use config::{Format, Method, QuantizeConfig};
+pub use error::{Error, Result};
+pub use grid::{Grid, GridRule};
+pub use hessian::{Factor, Hessian};
+pub use loader::{GptqLoader, load_decoder};
+pub use matrix::WeightMatrix;
+pub use packed_linear::PackedLinear;
+pub use quantize::{LayerReport, QuantizeReport, quantize};
+pub use quantized::QuantizedWeight;
+pub use save::save;

@@ -1,0 +1,105 @@
+//! Writes quantised folders and reads them back.
+
+use std::path::Path;
+
+use limbeck_core::{Checkpoint, DType};
+use limbeck_model::{Decoder, Linear, LoadOptions};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::gptq_format::{GptqSettings, QUANTIZE_CONFIG_FILE};
+use crate::loader::GptqLoader;
+use crate::packed_linear::PackedLinear;
+use crate::quantize::packed_layers;
+
+/// Writes a quantised decoder into the existing folder `dir`: `model.safetensors`,
+/// `config.json` with its `quantization_config`, and the same as `quantize_config.json`
+/// for older loaders. Packed layers are written as they are, everything else in `dtype`
+/// (bf16 is what loaders expect beside GPTQ layers). The tokenizer's files are the
+/// caller's to copy.
+///
+/// Then reads every packed layer back through the loader that [`crate::load_decoder`]
+/// uses: its tensors and its dequantised weights must be those quantised, bit by bit.
+///
+/// # Errors
+/// A decoder without packed layers; write errors; [`Error::ReadBack`].
+pub fn save(decoder: &Decoder, dir: &Path, dtype: DType) -> Result<()> {
+    let packed = packed_layers(decoder);
+    let mut hf_config = decoder.hf_config().clone();
+    let settings = hf_config["quantization_config"].clone();
+    if packed.is_empty() || settings.is_null() {
+        return Err(Error::NotQuantized);
+    }
+    record_dtype(&mut hf_config, dtype);
+
+    let is_packed = |key: &str| {
+        key.rsplit_once('.').is_some_and(|(layer, _)| packed.iter().any(|(name, _)| name == layer))
+    };
+    let tensors = decoder
+        .named_parameters()
+        .into_iter()
+        .map(|(key, tensor)| {
+            let tensor = if is_packed(&key) {
+                tensor
+            } else {
+                tensor.f_detach()?.f_to_kind(dtype.kind())?
+            };
+            Ok((key, tensor))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    limbeck_core::write_tensors(&dir.join("model.safetensors"), &tensors, &[("format", "pt")])?;
+    write_json(&dir.join(QUANTIZE_CONFIG_FILE), &settings)?;
+    write_json(&dir.join("config.json"), &hf_config)?;
+
+    verify(dir, &settings, &packed)
+}
+
+fn verify(dir: &Path, settings: &Value, packed: &[(String, &PackedLinear)]) -> Result<()> {
+    let settings = GptqSettings::from_json(settings, &dir.join("config.json"))?;
+    let loader = GptqLoader { settings };
+    let mut checkpoint = Checkpoint::open(dir)?;
+    for (name, layer) in packed {
+        let differ =
+            |reason: String| Error::ReadBack { layer: name.clone(), path: dir.to_owned(), reason };
+        let quantized = layer.dense_weight()?.f_to_device(Device::Cpu)?;
+        let options = LoadOptions::dense(Device::Cpu, quantized.f_kind()?);
+        let (inputs, outputs) = (layer.in_features(), layer.out_features());
+        let bias = layer.bias().is_some();
+        let stored = loader
+            .read(name, &mut checkpoint, inputs, outputs, bias, &options)?
+            .ok_or_else(|| differ("no qweight".to_owned()))?;
+        for ((suffix, written), (_, read)) in layer.tensors().iter().zip(stored.tensors()) {
+            if !equal(written, &read)? {
+                return Err(differ(format!("{suffix} was written otherwise")));
+            }
+        }
+        if !equal(&quantized, &stored.dense_weight()?)? {
+            let error = quantized.f_sub(&stored.dense_weight()?)?.f_abs()?.f_max()?;
+            let error = error.f_to_kind(Kind::Double)?.f_double_value(&[])?;
+            return Err(differ(format!("dequantised weights are off by up to {error}")));
+        }
+    }
+    Ok(())
+}
+
+/// Same dtype, shape and elements.
+fn equal(left: &Tensor, right: &Tensor) -> Result<bool> {
+    Ok(left.f_kind()? == right.f_kind()?
+        && left.size() == right.size()
+        && left.f_to_device(Device::Cpu)?.f_equal(right)?)
+}
+
+/// Sets the dtype key in the spelling already there.
+fn record_dtype(hf_config: &mut Value, dtype: DType) {
+    if let Some(object) = hf_config.as_object_mut() {
+        let key = if object.contains_key("dtype") { "dtype" } else { "torch_dtype" };
+        object.insert(key.to_owned(), dtype.to_string().into());
+    }
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let mut text = format!("{value:#}").into_bytes();
+    text.push(b'\n');
+    Ok(limbeck_run::write_file(path, &text)?)
+}
