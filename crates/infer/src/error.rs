@@ -72,6 +72,20 @@ pub enum Error {
     Torch(#[from] tch::TchError),
 }
 
+impl Error {
+    /// Place in the input, from 0, of the request that is at fault.
+    pub fn request(&self) -> Option<usize> {
+        match self {
+            Self::Empty { index }
+            | Self::TokenOutOfRange { index, .. }
+            | Self::TooLong { index, .. }
+            | Self::OverBudget { index, .. }
+            | Self::NotFinite { index, .. } => Some(*index),
+            Self::Setting(_) | Self::Model(_) | Self::Torch(_) => None,
+        }
+    }
+}
+
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         Self::Setting(invalid)

@@ -1,0 +1,100 @@
+//! What the replies cost.
+
+use std::path::Path;
+
+use limbeck_infer::{FinishReason, Generation};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// Size, speed and memory of an evaluated model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Weights of the model, however they are stored.
+    pub parameters: i64,
+    /// Bytes of the weight files in the model's folder.
+    pub weight_bytes: u64,
+    /// Tokens of all prompts.
+    pub prompt_tokens: u64,
+    /// Tokens generated, stop tokens included.
+    pub generated_tokens: u64,
+    /// Wall-clock seconds of generation, prompts included.
+    pub seconds: f64,
+    /// Generated tokens a second over the whole batch.
+    pub tokens_per_second: f64,
+    /// Highest resident memory of the process, loading included.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+impl Cost {
+    /// Adds up what was generated in `seconds`.
+    pub(crate) fn new(
+        parameters: i64,
+        weight_bytes: u64,
+        prompts: &[Vec<i64>],
+        generations: &[Generation],
+        seconds: f64,
+    ) -> Self {
+        let prompt_tokens = prompts.iter().map(|prompt| prompt.len() as u64).sum();
+        let generated_tokens = generations
+            .iter()
+            .map(|generation| {
+                let stop = u64::from(generation.finish_reason == FinishReason::Stop);
+                generation.tokens.len() as u64 + stop
+            })
+            .sum();
+        Self {
+            parameters,
+            weight_bytes,
+            prompt_tokens,
+            generated_tokens,
+            seconds,
+            tokens_per_second: if seconds > 0.0 { generated_tokens as f64 / seconds } else { 0.0 },
+            peak_memory_bytes: limbeck_run::peak_memory_bytes(),
+        }
+    }
+}
+
+/// Bytes of a folder's safetensors files.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn weight_bytes(folder: &Path) -> Result<u64> {
+    let unreadable = |source| limbeck_run::Error::read(folder, source);
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            bytes += std::fs::metadata(&path).map_err(unreadable)?.len();
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_count_stops_and_prompts() {
+        let prompts = [vec![1, 2, 3], vec![4]];
+        let generations = [
+            Generation { tokens: vec![5, 6], finish_reason: FinishReason::Stop },
+            Generation { tokens: vec![7; 4], finish_reason: FinishReason::Length },
+        ];
+        let cost = Cost::new(10, 40, &prompts, &generations, 2.0);
+        assert_eq!((cost.prompt_tokens, cost.generated_tokens), (4, 7));
+        assert_eq!(cost.tokens_per_second, 3.5);
+    }
+
+    #[test]
+    fn only_weight_files_count() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, length) in [("a.safetensors", 5), ("b.safetensors", 7), ("config.json", 100)] {
+            std::fs::write(folder.path().join(name), vec![0; length]).unwrap();
+        }
+        assert_eq!(weight_bytes(folder.path()).unwrap(), 12);
+        assert!(weight_bytes(&folder.path().join("none")).is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! The errors of this crate.
+
+use std::path::PathBuf;
+
+use limbeck_run::config::Invalid;
+use limbeck_run::{Diagnose, Exit};
+
+/// The result type of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong in evaluation and reporting.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A setting has an impossible value.
+    #[error("{}: expected {}, found {}", .0.field, .0.expected, .0.got)]
+    Setting(Invalid),
+    /// There is nothing to evaluate on.
+    #[error("the task holds no record")]
+    NoRecords,
+    /// Two records share an id, by which models are paired.
+    #[error("record {id} is in the task twice")]
+    DuplicateId {
+        /// The id.
+        id: String,
+    },
+    /// A record that the model cannot take.
+    #[error("record {id}")]
+    Record {
+        /// The record's id.
+        id: String,
+        /// Why.
+        #[source]
+        source: limbeck_infer::Error,
+    },
+    /// A file of an evaluation folder is not as this crate writes it.
+    #[error("{}{}: expected {expected}", path.display(), line_suffix(*line))]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1, of a file with a value on each line.
+        line: Option<usize>,
+        /// What belongs there.
+        expected: &'static str,
+        /// The parser's complaint.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The files of an evaluation folder contradict each other.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// What belongs there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Two evaluations carry the same model's name.
+    #[error("two evaluations are named {name:?}: {} and {}", first.display(), second.display())]
+    DuplicateName {
+        /// The name.
+        name: String,
+        /// One folder.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// A comparison names a model that was not evaluated.
+    #[error("comparisons: expected one of {}, found {name:?}", known.join(", "))]
+    UnknownModel {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// From the core crate.
+    #[error(transparent)]
+    Core(#[from] limbeck_core::Error),
+    /// From the infer crate.
+    #[error(transparent)]
+    Infer(#[from] limbeck_infer::Error),
+    /// From the run crate.
+    #[error(transparent)]
+    Run(#[from] limbeck_run::Error),
+}
+
+fn line_suffix(line: Option<usize>) -> String {
+    line.map(|line| format!(":{line}")).unwrap_or_default()
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::Setting(invalid)
+    }
+}
+
+impl Diagnose for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Setting(_) | Self::DuplicateName { .. } | Self::UnknownModel { .. } => {
+                Exit::Usage
+            }
+            Self::NoRecords
+            | Self::DuplicateId { .. }
+            | Self::Json { .. }
+            | Self::Folder { .. } => Exit::BadInput,
+            Self::Record { source, .. } | Self::Infer(source) => source.exit(),
+            Self::Core(source) => source.exit(),
+            Self::Run(source) => source.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Record { source, .. } | Self::Infer(source) => return source.hint(),
+            Self::Core(source) => return source.hint(),
+            Self::Run(source) => return source.hint(),
+            Self::DuplicateId { .. } => "rename or drop one; a file may have been given twice",
+            Self::Json { .. } | Self::Folder { .. } => {
+                "run `limbeck evaluate` again for that folder"
+            }
+            Self::DuplicateName { .. } => "give each evaluation its own --name",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,27 @@
+//! Evaluation of models on chain-of-thought records: quality, chains and cost together,
+//! with uncertainty, and comparisons that pair models problem by problem.
+//!
+//! Modules in reading order: [`config`], [`sample`] (one reply and its verdicts),
+//! [`scores`] (replies counted, with intervals), [`cost`], [`evaluation`] (the run and its
+//! folder), [`lm_eval`] (the same numbers in lm-eval's shape), [`statistics`], [`report`]
+//! (several evaluations side by side, as table and page).
+
+pub mod config;
+pub mod cost;
+mod error;
+pub mod evaluation;
+mod folder;
+pub mod lm_eval;
+
+pub mod sample;
+pub mod scores;
+pub mod statistics;
+
+pub use config::EvaluateConfig;
+pub use cost::Cost;
+pub use error::{Error, Result};
+pub use evaluation::{Evaluation, evaluate};
+
+pub use sample::Sample;
+pub use scores::{Group, Scores};
+pub use statistics::{PairedDifference, Proportion};

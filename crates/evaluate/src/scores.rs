@@ -1,0 +1,160 @@
+//! Replies counted: overall and by family and level, each number with its interval.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sample::Sample;
+use crate::statistics::Proportion;
+
+/// What a set of replies adds up to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scores {
+    /// Replies.
+    pub n: u64,
+    /// Replies whose answer is right.
+    pub accuracy: Proportion,
+    /// Replies whose chain closes and whose every step checks.
+    pub cot_completion: Proportion,
+    /// Replies cut at the token limit.
+    pub truncation: Proportion,
+    /// Replies that give no answer at all: no chain closed, or nothing after it. They
+    /// count as wrong; this tells them from wrong answers.
+    pub unanswered: Proportion,
+    /// Mean tokens of a reply.
+    pub mean_reply_tokens: f64,
+}
+
+impl Scores {
+    /// Counts replies.
+    pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
+        let samples: Vec<&Sample> = samples.into_iter().collect();
+        let proportion =
+            |holds: fn(&Sample) -> bool| Proportion::of(samples.iter().map(|sample| holds(sample)));
+        let tokens: usize = samples.iter().map(|sample| sample.reply_tokens).sum();
+        Self {
+            n: samples.len() as u64,
+            accuracy: proportion(|sample| sample.correct),
+            cot_completion: proportion(|sample| sample.complete),
+            truncation: proportion(Sample::truncated),
+            unanswered: proportion(|sample| sample.answer.is_empty()),
+            mean_reply_tokens: tokens as f64 / samples.len().max(1) as f64,
+        }
+    }
+}
+
+/// The scores of one family at one level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// The records' domain.
+    pub family: String,
+    /// The records' difficulty; `None` for all levels of the family together.
+    pub level: Option<u8>,
+    /// Their scores.
+    pub scores: Scores,
+}
+
+impl Group {
+    /// Scores by family, then by family and level, each sorted.
+    pub fn all(samples: &[Sample]) -> Vec<Self> {
+        let mut members: BTreeMap<(Option<u8>, &str), Vec<&Sample>> = BTreeMap::new();
+        for sample in samples {
+            for level in [None, Some(sample.level)] {
+                members.entry((level, &sample.family)).or_default().push(sample);
+            }
+        }
+        let mut groups: Vec<Self> = members
+            .into_iter()
+            .map(|((level, family), samples)| Self {
+                family: family.to_owned(),
+                level,
+                scores: Scores::of(samples),
+            })
+            .collect();
+        groups.sort_by(|left, right| {
+            (left.level.is_some(), &left.family, left.level).cmp(&(
+                right.level.is_some(),
+                &right.family,
+                right.level,
+            ))
+        });
+        groups
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use limbeck_infer::FinishReason;
+
+    use super::*;
+
+    pub(crate) fn sample(id: &str, family: &str, level: u8, correct: bool) -> Sample {
+        Sample {
+            id: id.to_owned(),
+            family: family.to_owned(),
+            level,
+            question: "2 + 3?".to_owned(),
+            expected: "5".to_owned(),
+            reply: "5".to_owned(),
+            reasoning: None,
+            answer: "5".to_owned(),
+            closed: true,
+            finish_reason: FinishReason::Stop,
+            steps: Vec::new(),
+            consistent: true,
+            correct,
+            complete: correct,
+            prompt_tokens: 4,
+            reply_tokens: 10,
+        }
+    }
+
+    #[test]
+    fn every_rate_counts_its_own_property() {
+        let mut samples = vec![sample("a", "x", 1, true); 8];
+        samples[0].correct = false;
+        samples[1].complete = false;
+        samples[2].complete = false;
+        for sample in &mut samples[3..6] {
+            sample.finish_reason = FinishReason::Length;
+        }
+        for sample in &mut samples[..4] {
+            sample.answer.clear();
+            sample.reply_tokens = 30;
+        }
+        let scores = Scores::of(&samples);
+        assert_eq!(scores.n, 8);
+        assert_eq!(scores.accuracy, Proportion::new(7, 8));
+        assert_eq!(scores.cot_completion, Proportion::new(6, 8));
+        assert_eq!(scores.truncation, Proportion::new(3, 8));
+        assert_eq!(scores.unanswered, Proportion::new(4, 8));
+        assert_eq!(scores.mean_reply_tokens, 20.0);
+    }
+
+    #[test]
+    fn groups_cover_families_and_their_levels() {
+        let samples = [
+            sample("a", "spatial", 1, true),
+            sample("b", "arithmetic", 2, false),
+            sample("c", "arithmetic", 1, true),
+            sample("d", "arithmetic", 2, true),
+        ];
+        let groups: Vec<_> = Group::all(&samples)
+            .into_iter()
+            .map(|group| {
+                let accuracy = group.scores.accuracy;
+                (group.family, group.level, accuracy.successes, accuracy.n)
+            })
+            .collect();
+        let expected = [
+            ("arithmetic", None, 2, 3),
+            ("spatial", None, 1, 1),
+            ("arithmetic", Some(1), 1, 1),
+            ("arithmetic", Some(2), 1, 2),
+            ("spatial", Some(1), 1, 1),
+        ];
+        assert_eq!(groups, expected.map(|(family, level, k, n)| (family.to_owned(), level, k, n)));
+    }
+}
