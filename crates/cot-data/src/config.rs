@@ -168,7 +168,7 @@ mod tests {
                 DataConfig {
                     fractions: SplitFractions {
                         calibration: 0.0,
-                        train: 0.93,
+                        train: 0.88,
                         ..SplitFractions::default()
                     },
                     ..base()

@@ -225,8 +225,7 @@ impl Splits {
             let _ = text.write_fmt(line);
             text.push('\n');
         };
-        let license = GENERATED_LICENSE.to_lowercase();
-        put(format_args!("license: {license}\nlanguage:\n- en"));
+        put(format_args!("license:\n- mit\n- apache-2.0\nlanguage:\n- en"));
         put(format_args!(
             "task_categories:\n- text-generation\ntags:\n- chain-of-thought\n- synthetic"
         ));
@@ -271,7 +270,7 @@ impl Splits {
         for note in &self.report.notes {
             put(format_args!("\n**Note.** {note}."));
         }
-        put(format_args!("\n**Licence.** {GENERATED_LICENSE}: generated text, free for any use."));
+        put(format_args!("\n**Licence.** {GENERATED_LICENSE}, as the generators."));
         text
     }
 }

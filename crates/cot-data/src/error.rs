@@ -62,7 +62,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A line is not JSON.
+    /// A line is not a JSON object, or not UTF-8.
     #[error("{}:{line}: expected a JSON object, found something else", path.display())]
     Json {
         /// The file.

@@ -22,7 +22,7 @@ pub const MAX_LEVEL: u8 = 4;
 pub const SIGNATURE_FIELD: &str = "signature";
 
 /// Licence of generated records, as an SPDX expression.
-pub const GENERATED_LICENSE: &str = "CC0-1.0";
+pub const GENERATED_LICENSE: &str = "MIT OR Apache-2.0";
 
 /// The record of an index; its text has passed [`check_chain`].
 ///

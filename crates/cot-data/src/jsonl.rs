@@ -16,15 +16,15 @@ use crate::record::CotRecord;
 /// found.
 pub fn read_jsonl(path: &Path) -> Result<Vec<CotRecord>> {
     let read_error = |source| Error::Read { path: path.to_owned(), source };
-    let reader = BufReader::new(fs::File::open(path).map_err(read_error)?);
+    let file = fs::File::open(path).map_err(read_error)?;
     let mut records = Vec::new();
-    for (number, line) in reader.lines().enumerate() {
-        let text = line.map_err(read_error)?;
-        if text.trim().is_empty() {
+    for (number, bytes) in BufReader::new(file).split(b'\n').enumerate() {
+        let bytes = bytes.map_err(read_error)?;
+        if bytes.trim_ascii().is_empty() {
             continue;
         }
         let line = number + 1;
-        let map: Map<String, Value> = serde_json::from_str(&text)
+        let map: Map<String, Value> = serde_json::from_slice(&bytes)
             .map_err(|source| Error::Json { path: path.to_owned(), line, source })?;
         let record = CotRecord::from_map(map).map_err(|problem| Error::Record {
             path: path.to_owned(),

@@ -142,3 +142,60 @@ fn shift<'text>(held: &mut HashMap<&'text str, i64>, person: &'text str, amount:
         *value = value.saturating_add(amount);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use StepVerdict::{Ok, Unchecked, Wrong};
+
+    fn verdicts(question: &str, lines: &[&str]) -> Vec<StepVerdict> {
+        Reading::of(question).check(lines).verdicts
+    }
+
+    #[test]
+    fn stories_are_played_by_person() {
+        for (question, answer) in [
+            ("Ann has 5 eggs. Ann gives 2 to Bob. How many eggs does Ann have now?", Some(3)),
+            ("Ann starts with 5 eggs. Bob gets 2 from Ann. How many does Ann have now?", Some(3)),
+            ("Ann has 5 eggs. Then Bob gives Ann 3 more. How many does Ann have now?", Some(8)),
+            (
+                "Ann has 5 eggs. Ann gives Bob 2 boxes with 2 in each. How many eggs does Ann have at the end?",
+                Some(1),
+            ),
+            ("Ann has 5 eggs. Ann finds 2 bags of 3 eggs. How many does Ann have now?", Some(11)),
+            (
+                "Ann has 5 eggs. Bob has 4 times as many as Ann. How many does Bob have now?",
+                Some(20),
+            ),
+            ("Ann has 5 eggs. Ann eats some. How many does Ann have now?", None),
+            ("Ann has 5 eggs. How many does Bob have now?", None),
+        ] {
+            assert_eq!(Reading::of(question).answer, answer, "{question}");
+        }
+    }
+
+    #[test]
+    fn a_line_must_be_true_and_its_operands_known() {
+        let question = "Start with 58. Add 67. Subtract 20. What is the result?";
+        assert_eq!(verdicts(question, &["58+67=58+60+7=118+7=125", "125 - 20 = 105"]), [Ok, Ok]);
+        assert_eq!(verdicts(question, &["58+67=58+60+7=118+7=126"]), [Wrong]);
+        assert_eq!(verdicts(question, &["58+67=58+60+8=118+7=125"]), [Wrong]);
+        assert_eq!(verdicts(question, &["50+75=125"]), [Wrong], "operands from nowhere");
+        assert_eq!(verdicts(question, &["125-20=105"]), [Wrong], "a result not yet reached");
+        assert_eq!(verdicts(question, &["58/0=58/0"]), [Wrong]);
+        assert_eq!(verdicts(question, &["So we add.", "58=58", "58+67"]), [Unchecked; 3]);
+    }
+
+    #[test]
+    fn one_slip_counts_once() {
+        let question = "Start with 58. Add 67. Subtract 20. What is the result?";
+        assert_eq!(verdicts(question, &["58+67=135", "135-20=115"]), [Wrong, Ok]);
+    }
+
+    #[test]
+    fn a_constant_in_an_unread_question_leaves_the_line_open() {
+        let question = "Ann works 3 hours a day. How many hours is that in a week?";
+        assert_eq!(verdicts(question, &["3*7=21"]), [Unchecked]);
+        assert_eq!(verdicts(question, &["3*7=22"]), [Wrong]);
+    }
+}

@@ -89,6 +89,10 @@ impl Reading {
         self.clues.iter().any(|(above, below)| above == upper && below == lower)
     }
 
+    fn no_one_above(&self, name: &str) -> bool {
+        !self.clues.iter().any(|(_, lower)| lower == name)
+    }
+
     fn person(&self, name: &str) -> bool {
         self.people.iter().any(|known| known == name)
     }
@@ -134,13 +138,15 @@ impl Reading {
         if let Some(names) = line.strip_prefix("up: ") {
             let names: Vec<&str> = names.split(", ").collect();
             let known = names.iter().all(|name| self.person(name));
-            return Some(known && names.windows(2).all(|pair| self.told(pair[1], pair[0])));
+            // The walk must arrive: an unfinished one would make any person hold.
+            let arrives = names.last().is_some_and(|last| self.no_one_above(last));
+            let linked = names.windows(2).all(|pair| self.told(pair[1], pair[0]));
+            return Some(known && arrives && linked);
         }
         if let Some(found) = TOP.captures(line) {
             let name = &found[1];
             places.insert(found[2].to_owned(), 1);
-            let alone = !self.clues.iter().any(|(_, lower)| lower == name);
-            return Some(self.person(name) && alone && *name == found[2]);
+            return Some(self.person(name) && self.no_one_above(name) && *name == found[2]);
         }
         if let Some(found) = NEXT.captures(line) {
             let (upper, lower) = (&found[1], &found[2]);
@@ -199,5 +205,44 @@ fn try_orders(
         order.swap(fixed, next);
         try_orders(order, fixed + 1, clues, found);
         order.swap(fixed, next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(question: &str) -> Option<String> {
+        Reading::of(question).and_then(|reading| reading.answer())
+    }
+
+    #[test]
+    fn an_answer_needs_exactly_one_order() {
+        let told = "Ann is taller than Bob. Bob is taller than Eve.";
+        assert_eq!(answer(&format!("{told} Who is the tallest?")).as_deref(), Some("Ann"));
+        assert_eq!(answer(&format!("{told} Who is the shortest?")).as_deref(), Some("Eve"));
+        assert_eq!(answer(&format!("{told} Who is the second tallest?")).as_deref(), Some("Bob"));
+        // From the other end, and a place that does not exist.
+        assert_eq!(answer(&format!("{told} Who is the third shortest?")).as_deref(), Some("Ann"));
+        assert_eq!(answer(&format!("{told} Who is the fifth tallest?")), None);
+        let open = "Ann is taller than Bob. Ann is taller than Eve. Who is the shortest?";
+        assert_eq!(answer(open), None);
+        let circle = "Ann is taller than Bob. Bob is taller than Ann. Who is the tallest?";
+        assert_eq!(answer(circle), None);
+    }
+
+    #[test]
+    fn other_relations_have_no_say() {
+        let question = "Ann is taller than Bob, Bob is older than Ann. Who is the tallest of all?";
+        assert_eq!(answer(question).as_deref(), Some("Ann"));
+        assert_eq!(answer("Who is the tallest?"), None);
+    }
+
+    #[test]
+    fn many_people_are_not_tried() {
+        let names = ["Al", "Bo", "Cy", "Di", "Ed", "Fay", "Gil", "Hal", "Ike", "Jo"];
+        let clues: Vec<String> =
+            names.windows(2).map(|p| format!("{} is older than {}.", p[0], p[1])).collect();
+        assert_eq!(answer(&format!("{} Who is the oldest?", clues.join(" "))), None);
     }
 }

@@ -187,9 +187,10 @@ impl Reading {
             let number = |index: usize| found.get(index)?.as_str().parse::<i64>().ok();
             let (from, distance, to) = (number(4)?, number(6)?, number(7)?);
             let claimed = (number(8)?, number(9)?);
-            let (dx, dy) = leg.and_then(|leg| leg.toward).or(after.facing)?;
+            let told = found.get(2).and_then(|word| direction(word.as_str()));
+            let (dx, dy) = leg.and_then(|leg| leg.toward).or(after.facing).or(told)?;
             if turn_part.is_none() {
-                held &= number(1)? == distance && direction(&found[2])? == (dx, dy);
+                held &= number(1) == Some(distance) && told == Some((dx, dy));
             } else {
                 held &= found.get(1).is_none();
             }
@@ -203,5 +204,56 @@ impl Reading {
             after.point = Some(claimed);
         }
         Some((held, after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use StepVerdict::{Ok, Unchecked, Wrong};
+
+    const GRID: &str = "North is +y, east is +x. A robot at (5,4) goes 3 north, 2 east. \
+                        What is its last point?";
+    const TURNS: &str = "A robot faces north. It turns left, around. Which way does it face?";
+    const WALK: &str = "North is +y, east is +x. Ann is at (5,4), facing north. Ann turns left, \
+                        goes 3, turns right, goes 2. Where is Ann now?";
+
+    fn verdicts(question: &str, lines: &[&str]) -> Vec<StepVerdict> {
+        Reading::of(question).map(|reading| reading.check(lines).verdicts).unwrap_or_default()
+    }
+
+    #[test]
+    fn routes_are_solved() {
+        let answer = |question| Reading::of(question).map(|reading| reading.answer());
+        assert_eq!(answer(GRID).as_deref(), Some("(7,7)"));
+        assert_eq!(answer(TURNS).as_deref(), Some("east"));
+        assert_eq!(answer(WALK).as_deref(), Some("(2,6)"));
+        assert_eq!(answer("How far is it from here?"), None);
+    }
+
+    #[test]
+    fn lines_are_judged_against_the_route_and_the_state() {
+        assert_eq!(verdicts(GRID, &["3 north: y=4+3=7 (5,7)", "2 east: x=5+2=7 (7,7)"]), [Ok, Ok]);
+        assert_eq!(verdicts(GRID, &["3 north: y = 4 + 3 = 7, (5, 7)"]), [Ok]);
+        assert_eq!(verdicts(GRID, &["2 east: x=5+2=7 (7,4)"]), [Wrong], "not the next move");
+        assert_eq!(verdicts(GRID, &["3 north: y=4+3=8 (5,8)"]), [Wrong]);
+        assert_eq!(verdicts(GRID, &["3 north: y=4+3=7 (6,7)"]), [Wrong]);
+        assert_eq!(verdicts(GRID, &["3 north: x=5+3=8 (8,4)"]), [Wrong]);
+        assert_eq!(verdicts(GRID, &["3 north: y=5+3=8 (5,8)"]), [Wrong]);
+        assert_eq!(verdicts(TURNS, &["1 left: north -> west", "2 around: west -> east"]), [Ok, Ok]);
+        assert_eq!(verdicts(TURNS, &["2 left: north -> west"]), [Wrong]);
+        assert_eq!(verdicts(TURNS, &["1 left: north -> east"]), [Wrong]);
+        assert_eq!(verdicts(TURNS, &["1 right: north -> east"]), [Wrong], "not the next turn");
+        let walked = ["left: north -> west, x=5-3=2 (2,4)", "right: west -> north, y=4+2=6 (2,6)"];
+        assert_eq!(verdicts(WALK, &walked), [Ok, Ok]);
+        assert_eq!(verdicts(WALK, &["left: north -> west, x=5+3=8 (8,4)"]), [Wrong]);
+        assert_eq!(verdicts(WALK, &["left: north -> west"]), [Wrong], "the move is missing");
+        assert_eq!(verdicts(WALK, &["Ann walks."]), [Unchecked]);
+    }
+
+    #[test]
+    fn one_slip_counts_once_and_surplus_lines_are_wrong() {
+        let slip = ["3 north: y=4+3=8 (5,8)", "2 east: x=5+2=7 (7,8)", "2 east: x=7+2=9 (9,8)"];
+        assert_eq!(verdicts(GRID, &slip), [Wrong, Ok, Wrong]);
     }
 }

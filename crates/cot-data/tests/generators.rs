@@ -1,0 +1,222 @@
+//! Every generator at every level: what it makes is verified, its answers are those of
+//! the second solver, and no planted error passes.
+
+use std::collections::HashSet;
+
+use limbeck_cot_data::{
+    AnswerVerdict, CotRecord, Family, Shard, StepVerdict, answers_equal, check_chain, check_reply,
+    generate, generate_many, signature, solve,
+};
+
+fn records(family: Family, count: u64) -> Vec<CotRecord> {
+    generate_many(family, None, count, 11, Shard::WHOLE).expect("generated records are verified")
+}
+
+#[test]
+fn every_record_is_verified_and_solved_alike_by_the_second_solver() {
+    for family in Family::ALL {
+        for record in records(family, 2_000) {
+            let check = check_chain(&record.question, &record.thought_process, &record.answer);
+            assert!(check.all_ok(), "{check:?} {record:?}");
+            let solved = solve(&record.question).expect("a unique answer");
+            assert!(answers_equal(&solved, &record.answer), "{solved} {record:?}");
+            let reply = check_reply(&record, &record.reasoning(), &record.answer);
+            assert!(reply.answer_correct && reply.consistent, "{record:?}");
+            assert_eq!(record.domain, family.domain());
+            assert_eq!(record.checks.steps.len(), record.thought_process.len());
+        }
+    }
+}
+
+#[test]
+fn values_stay_in_their_ranges() {
+    for record in records(Family::Arith, 2_000) {
+        let cap = if record.difficulty <= 2 { 199 } else { 999 };
+        for step in &record.thought_process {
+            let value: i64 = step.rsplit('=').next().unwrap().parse().unwrap();
+            assert!((0..=cap).contains(&value), "{step}");
+        }
+        assert_eq!(record.thought_process.len(), usize::from(record.difficulty) + 1);
+    }
+    for record in records(Family::Spatial, 2_000) {
+        for step in &record.thought_process {
+            for number in step.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty())
+            {
+                assert!(number.parse::<i64>().unwrap() <= 20, "{step}");
+            }
+        }
+    }
+}
+
+#[test]
+fn levels_get_longer() {
+    for family in Family::ALL {
+        let records = records(family, 2_000);
+        let mean = |level: u8| {
+            let lengths: Vec<usize> = records
+                .iter()
+                .filter(|record| record.difficulty == level)
+                .map(|record| record.question.len() + record.reasoning().len())
+                .collect();
+            lengths.iter().sum::<usize>() / lengths.len()
+        };
+        assert!(mean(1) < mean(2) && mean(2) < mean(3) && mean(3) < mean(4), "{family:?}");
+    }
+}
+
+#[test]
+fn shards_merge_line_for_line_into_the_whole() {
+    for family in Family::ALL {
+        let whole = generate_many(family, None, 200, 5, Shard::WHOLE).unwrap();
+        for count in [1, 2, 7] {
+            let shards: Vec<Vec<CotRecord>> = (0..count)
+                .map(|index| generate_many(family, None, 200, 5, Shard { index, count }).unwrap())
+                .collect();
+            let merged: Vec<&CotRecord> = (0..200_usize)
+                .map(|line| &shards[line % count as usize][line / count as usize])
+                .collect();
+            assert!(merged.iter().zip(&whole).all(|(a, b)| *a == b), "{family:?} {count}");
+            assert_eq!(shards.iter().map(Vec::len).sum::<usize>(), whole.len());
+        }
+    }
+}
+
+#[test]
+fn seeds_do_not_overlap() {
+    for family in Family::ALL {
+        let first: HashSet<String> =
+            (0..300).map(|index| generate(family, 4, 1, index).unwrap().question).collect();
+        let again = (0..300)
+            .filter(|&index| first.contains(&generate(family, 4, 2, index).unwrap().question));
+        assert_eq!(again.count(), 0, "{family:?}");
+        assert_eq!(first.len(), 300);
+    }
+}
+
+#[test]
+fn a_signature_belongs_to_one_problem() {
+    for family in Family::ALL {
+        let mut seen = std::collections::HashMap::new();
+        for record in records(family, 20_000) {
+            let solved = (record.answer.clone(), record.thought_process.len());
+            let known = seen.entry(signature(&record)).or_insert_with(|| solved.clone());
+            // A chain of the same puzzle in another order of clues may go up another way,
+            // but never to another answer.
+            assert_eq!(*known, solved, "{record:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_level_or_family_is_an_error() {
+    for level in [0, 5] {
+        let error = generate(Family::Logic, level, 0, 0).unwrap_err();
+        assert!(error.to_string().contains("1..=4"), "{error}");
+    }
+    let error = "magic".parse::<Family>().unwrap_err();
+    assert!(error.to_string().contains("arith, logic, spatial"), "{error}");
+}
+
+const WORDS: [[&str; 4]; 5] = [
+    ["north", "east", "south", "west"],
+    ["left", "right", "around", "left"],
+    ["Ann", "Bob", "Eve", "Dan"],
+    ["Kim", "Leo", "Mia", "Tom"],
+    ["Sam", "Zoe", "Ben", "Amy"],
+];
+
+/// All texts that differ from a line in one digit, one sign or one word.
+fn planted_errors(line: &str) -> Vec<String> {
+    let mut planted = Vec::new();
+    for (at, character) in line.char_indices() {
+        let other = match character {
+            '0'..='9' => char::from(b'0' + (character as u8 - b'0' + 1) % 10),
+            '+' => '-',
+            '-' if !line[at..].starts_with("->") => '+',
+            'x' if line[at..].starts_with("x=") => 'y',
+            'y' if line[at..].starts_with("y=") => 'x',
+            _ => continue,
+        };
+        planted.push(format!("{}{other}{}", &line[..at], &line[at + 1..]));
+    }
+    for word in WORDS.iter().flatten() {
+        for (at, _) in line.match_indices(word) {
+            for other in WORDS.iter().flatten().filter(|other| *other != word) {
+                planted.push(format!("{}{other}{}", &line[..at], &line[at + word.len()..]));
+            }
+        }
+    }
+    planted
+}
+
+#[test]
+fn no_planted_error_passes() {
+    let mut num_planted = 0;
+    for family in Family::ALL {
+        for record in records(family, 120) {
+            for (index, step) in record.thought_process.iter().enumerate() {
+                for planted in planted_errors(step) {
+                    let mut steps = record.thought_process.clone();
+                    steps[index].clone_from(&planted);
+                    let check = check_chain(&record.question, &steps, &record.answer);
+                    assert_ne!(check.steps[index], StepVerdict::Ok, "{planted} {record:?}");
+                    assert!(!check.all_ok());
+                    num_planted += 1;
+                }
+            }
+            for answer in planted_errors(&record.answer) {
+                let check = check_chain(&record.question, &record.thought_process, &answer);
+                assert_eq!(check.answer, AnswerVerdict::Wrong, "{answer} {record:?}");
+                assert!(!check.consistent);
+                let reply = check_reply(&record, &record.reasoning(), &answer);
+                assert!(!reply.answer_correct && !reply.consistent);
+            }
+        }
+    }
+    assert!(num_planted > 10_000, "{num_planted}");
+}
+
+#[test]
+fn dropped_and_swapped_lines_do_not_pass() {
+    for family in Family::ALL {
+        for record in records(family, 400) {
+            let steps = &record.thought_process;
+            let mut early = steps.clone();
+            early.pop();
+            // A last turn or sum may leave the answer as it was before it.
+            if !answers_equal(&record.answer, last_state(&early)) {
+                let check = check_chain(&record.question, &early, &record.answer);
+                assert!(!check.all_ok(), "stopped early: {record:?}");
+            }
+            let mut changed = steps.clone();
+            match family {
+                Family::Arith => continue,
+                // The line that gives the first place.
+                Family::Logic => drop(changed.remove(2)),
+                Family::Spatial => changed.swap(0, 1),
+            }
+            let check = check_chain(&record.question, &changed, &record.answer);
+            assert!(check.first_wrong_step().is_some(), "{changed:?} {record:?}");
+        }
+    }
+}
+
+/// The part of the last line that could be an answer.
+fn last_state(steps: &[String]) -> &str {
+    let last = steps.last().map_or("", String::as_str);
+    last.rsplit([' ', '=']).next().unwrap_or("")
+}
+
+#[test]
+fn a_reply_is_read_line_by_line() {
+    let record = generate(Family::Arith, 1, 3, 0).unwrap();
+    let reasoning = format!("Let me see.\n\n  {}  \n", record.thought_process.join("\n"));
+    let reply = check_reply(&record, &reasoning, &format!(" {}. ", record.answer));
+    assert_eq!(reply.steps[0], StepVerdict::Unchecked);
+    assert!(reply.steps[1..].iter().all(|verdict| *verdict == StepVerdict::Ok));
+    assert!(reply.answer_correct && reply.consistent);
+    let contains = format!("{} or so", record.answer);
+    assert!(!check_reply(&record, &reasoning, &contains).answer_correct);
+    let empty = check_reply(&record, "", "");
+    assert!(empty.steps.is_empty() && !empty.answer_correct && !empty.consistent);
+}
