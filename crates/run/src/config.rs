@@ -31,6 +31,12 @@ impl Invalid {
     pub fn new(field: impl Display, expected: impl Display, got: impl Display) -> Self {
         Self { field: field.to_string(), expected: expected.to_string(), got: got.to_string() }
     }
+
+    /// The same, seen from the table that holds `table`.
+    #[must_use]
+    pub fn within(self, table: &str) -> Self {
+        Self { field: format!("{table}.{}", self.field), ..self }
+    }
 }
 
 /// The checks of a configuration that its types do not make, run before any work.

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::manifest::Manifest;
 use crate::{Error, Result, atomic_file};
 
+/// Says, in a partial folder, whose checkpoints it holds. The manifest says it afterwards.
+const FINGERPRINT: &str = ".fingerprint";
+
 /// An output folder being filled, at `.NAME.partial` beside the target.
 #[derive(Debug)]
 pub struct OutputDir {
@@ -44,6 +47,23 @@ impl OutputDir {
         Ok(output)
     }
 
+    /// As [`OutputDir::resume`], but only where the killed run had the same fingerprint
+    /// (of its configuration and inputs); the checkpoints of another one are removed.
+    ///
+    /// # Errors
+    /// As [`OutputDir::create`].
+    pub fn resume_for(target: &Path, fingerprint: &str) -> Result<Self> {
+        let output = Self::new(target, true)?;
+        let path = output.partial.join(FINGERPRINT);
+        if fs::read(&path).is_ok_and(|found| found != fingerprint.as_bytes()) {
+            remove_folder(&output.partial)?;
+        }
+        output.make_partial()?;
+        remove_unfinished_files(&output.partial)?;
+        atomic_file::write_file(&path, fingerprint.as_bytes())?;
+        Ok(output)
+    }
+
     /// The folder to write into.
     pub fn path(&self) -> &Path {
         &self.partial
@@ -61,6 +81,10 @@ impl OutputDir {
     /// Write errors; the partial folder is then treated as on drop.
     pub fn commit(mut self) -> Result<()> {
         let failed = |source| Error::write(&self.target, source);
+        match fs::remove_file(self.partial.join(FINGERPRINT)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
         if self.target.exists() {
             remove_folder(&self.aside)?;
             fs::rename(&self.target, &self.aside).map_err(failed)?;
@@ -213,6 +237,22 @@ mod tests {
         drop(output);
         let output = OutputDir::create(&target).unwrap();
         assert_eq!(names(output.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn only_the_same_fingerprint_resumes() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("out");
+        let output = OutputDir::resume_for(&target, "one").unwrap();
+        write(&output, "checkpoint", "step 10");
+        drop(output);
+        let output = OutputDir::resume_for(&target, "one").unwrap();
+        assert_eq!(names(output.path()), [".fingerprint", "checkpoint"]);
+        drop(output);
+        let output = OutputDir::resume_for(&target, "two").unwrap();
+        assert_eq!(names(output.path()), [".fingerprint"]);
+        output.commit().unwrap();
+        assert_eq!(names(&target), Vec::<String>::new());
     }
 
     #[test]

@@ -1,0 +1,82 @@
+//! The command lines of the stages, in one place.
+//!
+//! `{run}` is the run's folder, `{teacher}` the teacher's, `{config}` the stage's table of
+//! the resolved configuration as a file; `{seed}`, `{device}` and `{dtype}` are those of
+//! `[pipeline]`. `--fingerprint HEX` is appended to each. What a command reads is every
+//! `{run}` and `{teacher}` path of its line but the one after `--output`.
+
+/// One process of a stage.
+#[derive(Debug)]
+pub(crate) struct Row {
+    /// What `--from` and `--to` name.
+    pub(crate) stage: &'static str,
+    /// The process's own name, as reported; a stage may have several.
+    pub(crate) label: &'static str,
+    /// The table of the configuration that it takes, if it takes one.
+    pub(crate) table: Option<&'static str>,
+    /// The arguments after `limbeck`.
+    pub(crate) line: &'static str,
+}
+
+const fn row(
+    stage: &'static str,
+    label: &'static str,
+    table: Option<&'static str>,
+    line: &'static str,
+) -> Row {
+    Row { stage, label, table, line }
+}
+
+/// `cargo xtask pipeline`.
+#[rustfmt::skip]
+pub(crate) const PIPELINE: &[Row] = &[
+    row("data", "data", Some("data"),
+        "data build --config {config} --seed {seed} --output {run}/data"),
+    row("baseline", "baseline", Some("distill"),
+        "distill --without-teacher --config {config} --teacher {teacher} --data {run}/data \
+         --seed {seed} --device {device} --output {run}/baseline"),
+    row("distill", "distill", Some("distill"),
+        "distill --config {config} --teacher {teacher} --data {run}/data \
+         --seed {seed} --device {device} --output {run}/distilled"),
+    row("lora", "lora", Some("lora"),
+        "lora train --config {config} --model {run}/distilled --data {run}/data \
+         --seed {seed} --device {device} --output {run}/adapter"),
+    row("merge", "merge", None,
+        "lora merge --model {run}/distilled --adapter {run}/adapter --output {run}/tuned"),
+    row("quantize", "quantize", Some("quantize"),
+        "quantize --config {config} --model {run}/tuned --calibration {run}/data/train.jsonl \
+         --seed {seed} --device {device} --output {run}/quantized"),
+    row("evaluate", "evaluate teacher", Some("evaluate"),
+        "evaluate --config {config} --model {teacher} --name teacher --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/teacher"),
+    row("evaluate", "evaluate baseline", Some("evaluate"),
+        "evaluate --config {config} --model {run}/baseline --name baseline --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/baseline"),
+    row("evaluate", "evaluate distilled", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --name distilled --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/distilled"),
+    row("evaluate", "evaluate tuned", Some("evaluate"),
+        "evaluate --config {config} --model {run}/tuned --name tuned --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/tuned"),
+    row("evaluate", "evaluate quantized", Some("evaluate"),
+        "evaluate --config {config} --model {run}/quantized --name quantized --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized"),
+    row("report", "report", None,
+        "report --input {run}/evaluate/teacher {run}/evaluate/baseline {run}/evaluate/distilled \
+         {run}/evaluate/tuned {run}/evaluate/quantized --output {run}/report"),
+];
+
+/// `cargo xtask teacher`; the model is then copied to the fixture's folder.
+#[rustfmt::skip]
+pub(crate) const TEACHER: &[Row] = &[
+    row("data", "data", Some("data"),
+        "data build --config {config} --seed {seed} --output {run}/data"),
+    row("tokenizer", "tokenizer", Some("tokenizer"),
+        "tokenizer train --config {config} --data {run}/data --output {run}/tokenizer"),
+    row("sft", "sft", Some("sft"),
+        "sft --config {config} --tokenizer {run}/tokenizer --data {run}/data \
+         --seed {seed} --device {device} --output {run}/model"),
+    row("evaluate", "evaluate", Some("evaluate"),
+        "evaluate --config {config} --model {run}/model --name teacher --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate"),
+];

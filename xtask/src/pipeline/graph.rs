@@ -1,0 +1,205 @@
+//! The stages of a run with their inputs and outputs, made from the table of command
+//! lines; and which of them `--from` and `--to` select.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use limbeck_run::Exit;
+
+use crate::commands::Row;
+use crate::failure::Failure;
+use crate::pipeline::settings::Settings;
+
+/// What stands for the placeholders of a command line.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// The run's folder.
+    pub(crate) run: PathBuf,
+    /// The teacher's folder.
+    pub(crate) teacher: PathBuf,
+    /// The table `[pipeline]`.
+    pub(crate) settings: Settings,
+}
+
+impl Context {
+    /// The file that holds one table of the resolved configuration.
+    pub(crate) fn config_file(&self, table: &str) -> PathBuf {
+        self.run.join("config").join(format!("{table}.toml"))
+    }
+}
+
+/// One process to run.
+#[derive(Debug, Clone)]
+pub(crate) struct Stage {
+    /// What `--from` and `--to` name.
+    pub(crate) name: &'static str,
+    /// The process's own name.
+    pub(crate) label: &'static str,
+    /// The table of the configuration that it takes.
+    pub(crate) table: Option<&'static str>,
+    /// What it reads, each with the words that name it in the command line.
+    pub(crate) inputs: Vec<Input>,
+    /// The folder that it writes.
+    pub(crate) output: PathBuf,
+    /// The arguments after `limbeck`.
+    pub(crate) argv: Vec<String>,
+    /// The same with placeholders for paths: what identifies the command wherever it runs.
+    pub(crate) words: Vec<String>,
+}
+
+/// A path that a stage reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    /// With its placeholder, such as `{run}/data/train.jsonl`.
+    pub(crate) word: String,
+    /// On this machine.
+    pub(crate) path: PathBuf,
+}
+
+/// The stages of a table of command lines, in their order.
+pub(crate) fn stages(rows: &[Row], context: &Context) -> Vec<Stage> {
+    rows.iter().map(|row| stage(row, context)).collect()
+}
+
+fn stage(row: &Row, context: &Context) -> Stage {
+    let settings = &context.settings;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let config = row.table.map_or(String::new(), |table| text(&context.config_file(table)));
+    let words: Vec<String> = row
+        .line
+        .split_whitespace()
+        .map(|word| {
+            word.replace("{seed}", &settings.seed.to_string())
+                .replace("{device}", &settings.device)
+                .replace("{dtype}", &settings.dtype)
+        })
+        .collect();
+    // A run's folder may itself hold braces, so each word is filled only once.
+    let fill = |word: &String| {
+        for (name, value) in [
+            ("{config}", &config),
+            ("{run}", &text(&context.run)),
+            ("{teacher}", &text(&context.teacher)),
+        ] {
+            if let Some(rest) = word.strip_prefix(name) {
+                return format!("{value}{rest}");
+            }
+        }
+        word.clone()
+    };
+    let argv: Vec<String> = words.iter().map(fill).collect();
+    let mut inputs = Vec::new();
+    let mut output = context.run.join(row.stage);
+    for (index, word) in words.iter().enumerate() {
+        if index > 0 && words[index - 1] == "--output" {
+            output = PathBuf::from(&argv[index]);
+        } else if word.starts_with("{run}") || word.starts_with("{teacher}") {
+            inputs.push(Input { word: word.clone(), path: PathBuf::from(&argv[index]) });
+        }
+    }
+    Stage { name: row.stage, label: row.label, table: row.table, inputs, output, argv, words }
+}
+
+/// The stages between two names, both included.
+///
+/// # Errors
+/// A name that no stage has, or a range that is empty.
+pub(crate) fn select<'a>(
+    stages: &'a [Stage],
+    from: Option<&str>,
+    to: Option<&str>,
+) -> Result<&'a [Stage]> {
+    let named = |name: &str| stages.iter().position(|stage| stage.name == name);
+    let unknown = |option: &str, name: &str| {
+        let mut names: Vec<&str> = stages.iter().map(|stage| stage.name).collect();
+        names.dedup();
+        Failure::new(Exit::Usage, format!("{option} {name}: there is no such stage"))
+            .hint(format!("the stages are {}", names.join(", ")))
+    };
+    let first = match from {
+        Some(name) => named(name).ok_or_else(|| unknown("--from", name))?,
+        None => 0,
+    };
+    let last = match to {
+        Some(name) => {
+            named(name).ok_or_else(|| unknown("--to", name))?;
+            stages.iter().rposition(|stage| stage.name == name).unwrap_or_default()
+        }
+        None => stages.len() - 1,
+    };
+    if first > last {
+        let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
+        return Err(
+            Failure::new(Exit::Usage, format!("--from {from} comes after --to {to}")).into()
+        );
+    }
+    Ok(&stages[first..=last])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::commands::{PIPELINE, TEACHER};
+    use crate::failure::diagnose;
+
+    fn context() -> Context {
+        Context { run: "/r".into(), teacher: "/t".into(), settings: Settings::default() }
+    }
+
+    #[test]
+    fn inputs_and_output_come_from_the_command_line() {
+        let stages = stages(PIPELINE, &context());
+        let quantize = stages.iter().find(|stage| stage.name == "quantize").unwrap();
+        let inputs: Vec<&Path> = quantize.inputs.iter().map(|input| input.path.as_path()).collect();
+        assert_eq!(inputs, [Path::new("/r/tuned"), Path::new("/r/data/train.jsonl")]);
+        assert_eq!(quantize.output, Path::new("/r/quantized"));
+        assert_eq!(quantize.argv[..3], ["quantize", "--config", "/r/config/quantize.toml"]);
+        assert_eq!(quantize.words[2], "{config}");
+    }
+
+    #[test]
+    fn no_placeholder_is_left_and_a_config_has_its_table() {
+        for stage in [PIPELINE, TEACHER].into_iter().flat_map(|rows| stages(rows, &context())) {
+            let open: Vec<&String> = stage.argv.iter().filter(|word| word.contains('{')).collect();
+            assert!(open.is_empty(), "{}: {open:?}", stage.label);
+            let takes_config = stage.words.iter().any(|word| word == "{config}");
+            assert_eq!(takes_config, stage.table.is_some(), "{}", stage.label);
+        }
+    }
+
+    #[test]
+    fn every_input_is_the_teacher_or_the_output_of_an_earlier_stage() {
+        for rows in [PIPELINE, TEACHER] {
+            let mut made: BTreeSet<PathBuf> = BTreeSet::from([PathBuf::from("/t")]);
+            for stage in stages(rows, &context()) {
+                for input in &stage.inputs {
+                    let known = input.path.ancestors().any(|path| made.contains(path));
+                    assert!(known, "{} reads {}", stage.label, input.word);
+                }
+                assert!(made.insert(stage.output.clone()), "{} writes twice", stage.label);
+            }
+        }
+    }
+
+    #[test]
+    fn from_and_to_bound_whole_stages() {
+        let stages = stages(PIPELINE, &context());
+        let names = |from, to| -> Vec<&str> {
+            let selected = select(&stages, from, to).unwrap();
+            selected.iter().map(|stage| stage.label).collect()
+        };
+        assert_eq!(names(None, None).len(), stages.len());
+        assert_eq!(names(None, Some("distill")), ["data", "baseline", "distill"]);
+        assert_eq!(names(Some("merge"), Some("quantize")), ["merge", "quantize"]);
+        assert_eq!(names(Some("evaluate"), Some("evaluate")).len(), 5);
+
+        let error = select(&stages, Some("destil"), None).unwrap_err();
+        assert_eq!(error.to_string(), "--from destil: there is no such stage");
+        let hint =
+            "the stages are data, baseline, distill, lora, merge, quantize, evaluate, report";
+        assert_eq!(diagnose(&error), (2, Some(hint.to_owned())));
+        assert_eq!(diagnose(&select(&stages, Some("lora"), Some("data")).unwrap_err()).0, 2);
+    }
+}
