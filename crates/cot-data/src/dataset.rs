@@ -274,11 +274,3 @@ impl Splits {
         text
     }
 }
-
-/// Writes a data set into a folder; see [`Splits::write`].
-///
-/// # Errors
-/// What the system refused.
-pub fn write_splits(splits: &Splits, folder: &Path) -> Result<()> {
-    splits.write(folder)
-}

@@ -102,6 +102,12 @@ pub enum Error {
         /// The level that was asked for.
         got: u8,
     },
+    /// No such part of a data set.
+    #[error("shard `{got}` does not exist, expected i/n with i from 0 to n - 1")]
+    Shard {
+        /// The part that was asked for.
+        got: String,
+    },
     /// The checker refused what a generator rendered: a defect of this crate.
     #[error("{id}: the checker refused the generated record: {reason}")]
     Rejected {
@@ -117,9 +123,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Json { .. } | Self::Record { .. } => ErrorKind::BadInput,
-            Self::Config(_) | Self::UnknownFamily { .. } | Self::UnknownLevel { .. } => {
-                ErrorKind::Usage
-            }
+            Self::Config(_)
+            | Self::UnknownFamily { .. }
+            | Self::UnknownLevel { .. }
+            | Self::Shard { .. } => ErrorKind::Usage,
             Self::Read { .. } | Self::Write { .. } | Self::Rejected { .. } => ErrorKind::Failed,
         }
     }
@@ -145,7 +152,10 @@ impl Error {
             Self::Rejected { .. } => {
                 Some("this is a defect of the generator: report it".to_owned())
             }
-            Self::Config(_) | Self::UnknownFamily { .. } | Self::UnknownLevel { .. } => None,
+            Self::Config(_)
+            | Self::UnknownFamily { .. }
+            | Self::UnknownLevel { .. }
+            | Self::Shard { .. } => None,
         }
     }
 }

@@ -2,6 +2,8 @@
 //! and index, so shard `i` of `n` (the indices equal to `i` modulo `n`) merges line for
 //! line into the whole.
 
+use std::str::FromStr;
+
 use rayon::prelude::*;
 use serde_json::Map;
 
@@ -87,6 +89,19 @@ pub struct Shard {
 impl Shard {
     /// The whole data set.
     pub const WHOLE: Self = Self { index: 0, count: 1 };
+}
+
+impl FromStr for Shard {
+    type Err = Error;
+
+    /// From `i/n`, where `i` counts from 0 and is below `n`.
+    fn from_str(text: &str) -> Result<Self> {
+        text.split_once('/')
+            .and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)))
+            .filter(|(index, count)| index < count)
+            .map(|(index, count)| Self { index, count })
+            .ok_or_else(|| Error::Shard { got: text.to_owned() })
+    }
 }
 
 /// The shard's records of `0..count`, in order of index and in parallel. With no level

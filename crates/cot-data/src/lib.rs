@@ -1,6 +1,6 @@
 //! Chain-of-thought records: generators, checkers, splits and files; no libtorch.
 //!
-//! [`CotRecord`] is the contract between stages. [`generate`] makes one from a family, a
+//! [`CotRecord`] is the contract between stages. [`generate()`] makes one from a family, a
 //! level, a seed and an index; [`check_chain`] and [`check_reply`] judge chains from
 //! their text alone; [`build_splits`] makes a data set whose splits share no problem;
 //! [`read_jsonl`] and [`write_jsonl`] keep records in files.
@@ -31,7 +31,7 @@ pub use check::{
     solve,
 };
 pub use config::DataConfig;
-pub use dataset::{CellReport, SplitReport, Splits, build_splits, write_splits};
+pub use dataset::{CellReport, SplitReport, Splits, build_splits};
 pub use error::{ConfigError, Error, ErrorKind, FieldError, Result};
 pub use generate::{Shard, generate, generate_many, signature};
 pub use jsonl::{read_jsonl, write_jsonl};

@@ -82,6 +82,15 @@ fn shards_merge_line_for_line_into_the_whole() {
 }
 
 #[test]
+fn a_shard_is_below_the_number_of_shards() {
+    assert_eq!("2/7".parse::<Shard>().unwrap(), Shard { index: 2, count: 7 });
+    for text in ["7/7", "1", "-1/2", "0/0", "a/b", ""] {
+        let error = text.parse::<Shard>().unwrap_err();
+        assert!(error.to_string().contains("i/n"), "{error}");
+    }
+}
+
+#[test]
 fn seeds_do_not_overlap() {
     for family in Family::ALL {
         let first: HashSet<String> =
