@@ -1,0 +1,15 @@
+//! Bakes libtorch's folder into the run path of this package's tests, benches and
+//! binaries. torch-sys tells its folder only to direct dependents, and a linker flag
+//! does not travel to other packages, so each package that links libtorch names this
+//! file as its build script.
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    let lib = ["DEP_TCH_LIBTORCH_LIB", "DEP_TORCH_SYS_LIBTORCH_LIB"]
+        .iter()
+        .find_map(|key| std::env::var(key).ok());
+    if let Some(lib) = lib {
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
+    }
+}

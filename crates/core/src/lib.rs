@@ -1,0 +1,27 @@
+//! What every crate that touches tensors stands on: devices and dtypes, safetensors
+//! files and checkpoints, tokenizers and chat templates, seeds.
+//!
+//! Reading order: [`device`] and [`dtype`] say where and how numbers live,
+//! [`tensor_file`] reads one safetensors file, [`checkpoint`] a folder of them,
+//! [`tensor_writer`] writes one; [`tokenizer`] and [`chat`] turn conversations into
+//! token ids; [`seed`] derives every random stream of a run from one number.
+
+pub mod chat;
+pub mod checkpoint;
+pub mod device;
+pub mod dtype;
+pub mod error;
+pub mod seed;
+pub mod tensor_file;
+pub mod tensor_writer;
+pub mod tokenizer;
+pub mod tokenizer_training;
+
+pub use chat::{ChatTemplate, Message};
+pub use checkpoint::Checkpoint;
+pub use device::DeviceSpec;
+pub use dtype::DType;
+pub use error::{Error, Result};
+pub use tensor_file::{TensorFile, TensorInfo};
+pub use tensor_writer::write_tensors;
+pub use tokenizer::Tokenizer;

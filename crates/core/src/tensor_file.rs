@@ -1,0 +1,206 @@
+//! One safetensors file, memory-mapped and checked before any tensor is read.
+//!
+//! Format: 8 bytes little-endian header length, a JSON header, then the data; see the
+//! safetensors project's README, "Format".
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, Metadata};
+use safetensors::{SafeTensorError, SafeTensors};
+use tch::{Kind, Tensor};
+
+use crate::{Error, Result};
+
+/// Shape and dtype of a stored tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The dtype in memory.
+    pub kind: Kind,
+    /// The shape, outermost dimension first.
+    pub shape: Vec<i64>,
+}
+
+/// A memory-mapped safetensors file. Tensors are copied out on request.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    map: Mmap,
+    data_start: usize,
+    header: Metadata,
+}
+
+impl TensorFile {
+    /// Maps the file and checks its header against its length.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if it cannot be opened, [`Error::TensorFile`] if it is truncated
+    /// or its header is no valid one.
+    pub fn open(path: &Path) -> Result<Self> {
+        let read_error = |source| Error::Read { path: path.to_owned(), source };
+        let file = std::fs::File::open(path).map_err(read_error)?;
+        let length = file.metadata().map_err(read_error)?.len();
+        let invalid = |expected: &str, found: String| Error::TensorFile {
+            path: path.to_owned(),
+            expected: expected.to_owned(),
+            found,
+        };
+        if length < 8 {
+            return Err(invalid("at least 8 bytes of header length", format!("{length} bytes")));
+        }
+        // SAFETY: the map is read-only and private to this value. A file that another
+        // process shortens while it is mapped would raise SIGBUS, as with every mmap
+        // reader; files of a run are replaced by rename, never rewritten in place.
+        #[expect(unsafe_code, reason = "memory-mapping a file is unsafe by nature")]
+        let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
+        let (header_length, header) = SafeTensors::read_metadata(&map).map_err(|source| match source {
+            SafeTensorError::HeaderTooSmall
+            | SafeTensorError::InvalidHeaderLength
+            | SafeTensorError::HeaderTooLarge => {
+                invalid("a complete header", format!("a file of {length} bytes"))
+            }
+            other => invalid("a header that fits the data", format!("{other} ({length} bytes)")),
+        })?;
+        let data_start = header_length + 8;
+        let expected_length = data_start + header.data_len();
+        if map.len() != expected_length {
+            return Err(invalid(
+                &format!("{expected_length} bytes as the header says"),
+                format!("{} bytes", map.len()),
+            ));
+        }
+        Ok(Self { path: path.to_owned(), map, data_start, header })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The tensors' names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = self.header.offset_keys();
+        names.sort_unstable();
+        names
+    }
+
+    /// The header's free-form metadata.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        self.header.metadata().clone().unwrap_or_default().into_iter().collect()
+    }
+
+    /// Dtype and shape of a tensor, `None` if there is none of that name or its dtype
+    /// is not one that libtorch's bindings hold.
+    pub fn info(&self, name: &str) -> Option<TensorInfo> {
+        let info = self.header.info(name)?;
+        let shape = info.shape.iter().map(|&size| size as i64).collect();
+        Some(TensorInfo { kind: kind_of(info.dtype)?, shape })
+    }
+
+    /// Copies a tensor to the CPU in the dtype it is stored in.
+    ///
+    /// # Errors
+    /// [`Error::MissingTensor`], or [`Error::TensorDtype`] for a dtype that libtorch's
+    /// bindings do not hold.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let info = self.header.info(name).ok_or_else(|| Error::MissingTensor {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+        })?;
+        let kind = kind_of(info.dtype).ok_or_else(|| Error::TensorDtype {
+            path: self.path.clone(),
+            tensor: name.to_owned(),
+            expected: "F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL".to_owned(),
+            found: info.dtype.to_string(),
+        })?;
+        let (start, end) = info.data_offsets;
+        let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
+        let bytes = &self.map[self.data_start + start..self.data_start + end];
+        Ok(Tensor::f_from_data_size(bytes, &shape, kind)?)
+    }
+}
+
+/// The libtorch kind of a stored dtype.
+fn kind_of(dtype: Dtype) -> Option<Kind> {
+    Some(match dtype {
+        Dtype::F64 => Kind::Double,
+        Dtype::F32 => Kind::Float,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::I64 => Kind::Int64,
+        Dtype::I32 => Kind::Int,
+        Dtype::I16 => Kind::Int16,
+        Dtype::I8 => Kind::Int8,
+        Dtype::U8 => Kind::Uint8,
+        Dtype::BOOL => Kind::Bool,
+        _ => return None,
+    })
+}
+
+/// The stored dtype of a libtorch kind.
+pub(crate) fn dtype_name(kind: Kind) -> Option<&'static str> {
+    Some(match kind {
+        Kind::Double => "F64",
+        Kind::Float => "F32",
+        Kind::Half => "F16",
+        Kind::BFloat16 => "BF16",
+        Kind::Int64 => "I64",
+        Kind::Int => "I32",
+        Kind::Int16 => "I16",
+        Kind::Int8 => "I8",
+        Kind::Uint8 => "U8",
+        Kind::Bool => "BOOL",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::write_tensors;
+
+    fn sample(folder: &Path) -> PathBuf {
+        let path = folder.join("sample.safetensors");
+        let tensors = vec![
+            ("b.weight".to_owned(), Tensor::from_slice(&[1.5_f32, -2.0]).view([1, 2])),
+            ("a".to_owned(), Tensor::from_slice(&[7_i64])),
+            ("half".to_owned(), Tensor::from_slice(&[0.25_f32]).to_kind(Kind::BFloat16)),
+        ];
+        write_tensors(&path, &tensors, &[("format", "pt")]).unwrap();
+        path
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TensorFile::open(&sample(folder.path())).unwrap();
+        assert_eq!(file.names(), ["a", "b.weight", "half"]);
+        assert_eq!(file.metadata()["format"], "pt");
+        let b = file.tensor("b.weight").unwrap();
+        assert_eq!((b.size(), b.kind()), (vec![1, 2], Kind::Float));
+        assert_eq!(Vec::<f32>::try_from(b.view(-1)).unwrap(), [1.5, -2.0]);
+        assert_eq!(file.info("half").unwrap().kind, Kind::BFloat16);
+        assert_eq!(file.tensor("a").unwrap().int64_value(&[0]), 7);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = sample(folder.path());
+        let bytes = std::fs::read(&path).unwrap();
+        for length in [0, 7, 8, 40, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            let error = TensorFile::open(&path).unwrap_err();
+            assert!(matches!(error, Error::TensorFile { .. }), "{length}: {error}");
+            assert!(error.to_string().contains("sample.safetensors"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TensorFile::open(&sample(folder.path())).unwrap();
+        assert!(file.tensor("c").unwrap_err().to_string().contains("tensor c is missing"));
+    }
+}

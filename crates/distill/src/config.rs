@@ -1,0 +1,51 @@
+//! How a distillation is set up: the pipeline's `[distill]` table.
+
+use limbeck_run::config::{Invalid, Validate};
+use limbeck_train::TrainConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::divergence::Divergence;
+pub use crate::student::StudentConfig;
+
+/// The `[distill]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DistillConfig {
+    /// `forward_kl` or `reverse_kl`. Default `forward_kl`.
+    pub divergence: Divergence,
+    /// T of both distributions; 2.0 to 5.0 is usual where the teacher is unsure, 1.0
+    /// where its answers are exact. Default 2.0.
+    pub temperature: f64,
+    /// Share of the divergence in the loss, 0 to 1; the rest is cross-entropy with the
+    /// data. Default 0.9.
+    pub kd_weight: f64,
+    /// The student.
+    pub student: StudentConfig,
+    /// The training.
+    pub train: TrainConfig,
+}
+
+impl Default for DistillConfig {
+    fn default() -> Self {
+        Self {
+            divergence: Divergence::ForwardKl,
+            temperature: 2.0,
+            kd_weight: 0.9,
+            student: StudentConfig::default(),
+            train: TrainConfig::default(),
+        }
+    }
+}
+
+impl Validate for DistillConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
+            return Err(Invalid::new("temperature", "a number above 0", self.temperature));
+        }
+        if !(0.0..=1.0).contains(&self.kd_weight) {
+            return Err(Invalid::new("kd_weight", "a number from 0 to 1", self.kd_weight));
+        }
+        self.student.validate().map_err(|invalid| invalid.within("student"))?;
+        self.train.validate().map_err(|invalid| invalid.within("train"))
+    }
+}

@@ -1,0 +1,93 @@
+//! What a killed run resumes from: parameters, moments, sampler state and the number of
+//! steps, in one safetensors file that is replaced atomically.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use limbeck_core::{Checkpoint, TensorFile, write_tensors};
+
+use crate::optimizer::AdamW;
+use crate::sampler::SamplerState;
+use crate::{Error, Result};
+
+/// The file's name within the output folder.
+pub const FILE: &str = "trainer-state.safetensors";
+
+/// Progress that is not in tensors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps done.
+    pub step: u64,
+    /// Optimiser updates done; steps with gradients that were not finite make none.
+    pub updates: u64,
+    /// Tokens seen.
+    pub tokens: u64,
+    /// Where the sampler stands.
+    pub sampler: SamplerState,
+    /// Identifies configuration and data; a checkpoint of another run is refused.
+    pub run: String,
+}
+
+/// Writes the checkpoint.
+///
+/// # Errors
+/// Write errors; the checkpoint before stays whole.
+pub fn save(folder: &Path, optimizer: &AdamW, progress: &Progress) -> Result<()> {
+    let numbers = [
+        ("step", progress.step),
+        ("updates", progress.updates),
+        ("tokens", progress.tokens),
+        ("epoch", progress.sampler.epoch),
+        ("taken", progress.sampler.taken as u64),
+    ]
+    .map(|(key, number)| (key, number.to_string()));
+    let mut metadata: Vec<(&str, &str)> =
+        numbers.iter().map(|(key, text)| (*key, text.as_str())).collect();
+    metadata.push(("run", &progress.run));
+    Ok(write_tensors(&folder.join(FILE), &optimizer.state(), &metadata)?)
+}
+
+/// Restores the optimiser (and with it the parameters) from the folder's checkpoint;
+/// `None` if there is none.
+///
+/// # Errors
+/// [`Error::Checkpoint`] if it belongs to another run; a damaged file.
+pub fn load(folder: &Path, optimizer: &mut AdamW, run: &str) -> Result<Option<Progress>> {
+    let path = folder.join(FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let metadata = TensorFile::open(&path)?.metadata();
+    let progress = parse(&path, &metadata)?;
+    if progress.run != run {
+        return Err(Error::Checkpoint {
+            path,
+            what: "the run's fingerprint".to_owned(),
+            expected: run.to_owned(),
+            found: progress.run,
+        });
+    }
+    let mut checkpoint = Checkpoint::open_file(&path)?;
+    optimizer.restore(progress.updates, &mut |name, shape| Ok(checkpoint.expect_shape(name, shape)?))?;
+    checkpoint.finish(&[])?;
+    Ok(Some(progress))
+}
+
+fn parse(path: &PathBuf, metadata: &BTreeMap<String, String>) -> Result<Progress> {
+    let number = |key: &str| {
+        let text = metadata.get(key).cloned().unwrap_or_default();
+        text.parse::<u64>().map_err(|_| Error::Checkpoint {
+            path: path.clone(),
+            what: format!("metadata {key}"),
+            expected: "a number".to_owned(),
+            found: format!("{text:?}"),
+        })
+    };
+    Ok(Progress {
+        step: number("step")?,
+        updates: number("updates")?,
+        tokens: number("tokens")?,
+        sampler: SamplerState { epoch: number("epoch")?, taken: number("taken")? as usize },
+        run: metadata.get("run").cloned().unwrap_or_default(),
+    })
+}

@@ -1,0 +1,164 @@
+//! How a training run is set up; the same keys serve fine-tuning, distillation and LoRA.
+
+use limbeck_core::DType;
+use limbeck_run::config::{Invalid, Validate};
+use serde::{Deserialize, Serialize};
+
+use crate::optimizer::AdamWConfig;
+use crate::schedule::{Decay, Schedule};
+
+/// The `[….train]` table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Optimiser steps. Default 1000.
+    pub steps: u64,
+    /// Positions of one forward pass, padding included. Default 4096.
+    pub micro_batch_tokens: usize,
+    /// Micro-batches of one optimiser step. Default 1.
+    pub gradient_accumulation: usize,
+    /// The longest conversation, in tokens; longer records are left out and counted.
+    /// Default 512.
+    pub max_length: usize,
+    /// The highest learning rate. Default 1e-3.
+    pub learning_rate: f64,
+    /// The last learning rate as a share of the highest. Default 0.05.
+    pub min_learning_rate_ratio: f64,
+    /// Steps in which the rate rises from 0. Default 50.
+    pub warmup_steps: u64,
+    /// `cosine`, `linear` or `constant`. Default `cosine`.
+    pub decay: Decay,
+    /// Decoupled weight decay of matrices. Default 0.01.
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment. Default 0.9.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment. Default 0.98.
+    pub beta2: f64,
+    /// AdamW's epsilon. Default 1e-8.
+    pub epsilon: f64,
+    /// The highest gradient norm; 0 for no limit. Default 1.
+    pub clip_norm: f64,
+    /// Dtype of activations and matrix products; parameters and moments stay float32.
+    /// Default `float32`.
+    pub compute_dtype: DType,
+    /// Rows of the vocabulary projection held at a time. Default 2048.
+    pub head_chunk_rows: i64,
+    /// Steps between lines of metrics. Default 10.
+    pub log_every: u64,
+    /// Steps between checkpoints; 0 for none. Default 200.
+    pub checkpoint_every: u64,
+    /// Steps between passes over the validation records; 0 for none. Default 0.
+    pub validate_every: u64,
+    /// Validation records used. Default 256.
+    pub validation_records: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            micro_batch_tokens: 4096,
+            gradient_accumulation: 1,
+            max_length: 512,
+            learning_rate: 1e-3,
+            min_learning_rate_ratio: 0.05,
+            warmup_steps: 50,
+            decay: Decay::Cosine,
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.98,
+            epsilon: 1e-8,
+            clip_norm: 1.0,
+            compute_dtype: DType::Float32,
+            head_chunk_rows: 2048,
+            log_every: 10,
+            checkpoint_every: 200,
+            validate_every: 0,
+            validation_records: 256,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The learning-rate schedule.
+    pub fn schedule(&self) -> Schedule {
+        Schedule {
+            peak: self.learning_rate,
+            floor_ratio: self.min_learning_rate_ratio,
+            warmup_steps: self.warmup_steps,
+            steps: self.steps,
+            decay: self.decay,
+        }
+    }
+
+    /// The optimiser's constants.
+    pub fn optimizer(&self) -> AdamWConfig {
+        AdamWConfig {
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+        }
+    }
+}
+
+impl Validate for TrainConfig {
+    fn validate(&self) -> Result<(), Invalid> {
+        let positive = [
+            ("steps", self.steps as f64),
+            ("micro_batch_tokens", self.micro_batch_tokens as f64),
+            ("gradient_accumulation", self.gradient_accumulation as f64),
+            ("learning_rate", self.learning_rate),
+            ("epsilon", self.epsilon),
+            ("head_chunk_rows", self.head_chunk_rows as f64),
+            ("log_every", self.log_every as f64),
+        ];
+        for (field, value) in positive {
+            // Also refuses NaN.
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Invalid::new(field, "a number above 0", value));
+            }
+        }
+        if self.max_length < 2 {
+            return Err(Invalid::new("max_length", "at least 2 tokens", self.max_length));
+        }
+        for (field, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+            if !(0.0..1.0).contains(&value) {
+                return Err(Invalid::new(field, "a number from 0 to below 1", value));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.min_learning_rate_ratio) {
+            let found = self.min_learning_rate_ratio;
+            return Err(Invalid::new("min_learning_rate_ratio", "a number from 0 to 1", found));
+        }
+        for (field, value) in [("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return Err(Invalid::new(field, "a number from 0 up", value));
+            }
+        }
+        if self.warmup_steps > self.steps {
+            return Err(Invalid::new("warmup_steps", "at most steps", self.warmup_steps));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_values_name_their_key() {
+        TrainConfig::default().validate().unwrap();
+        let cases = [
+            ("learning_rate", TrainConfig { learning_rate: f64::NAN, ..TrainConfig::default() }),
+            ("steps", TrainConfig { steps: 0, warmup_steps: 0, ..TrainConfig::default() }),
+            ("beta2", TrainConfig { beta2: 1.0, ..TrainConfig::default() }),
+            ("warmup_steps", TrainConfig { warmup_steps: 5000, ..TrainConfig::default() }),
+            ("clip_norm", TrainConfig { clip_norm: -1.0, ..TrainConfig::default() }),
+        ];
+        for (field, config) in cases {
+            assert_eq!(config.validate().unwrap_err().field, field);
+        }
+    }
+}

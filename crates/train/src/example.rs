@@ -1,0 +1,170 @@
+//! A conversation as token ids with a weight for each token to be predicted.
+//!
+//! The mask is derived by rendering the prompt alone and the whole conversation, and
+//! taking what the second has more than the first. It needs no generation marks in the
+//! template, and a template that loses the reasoning is caught here.
+
+use limbeck_core::{Message, Tokenizer};
+
+use crate::{Error, Result};
+
+/// Token ids of a conversation and what is learned from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// The record it came from.
+    pub id: String,
+    /// The token ids.
+    pub tokens: Vec<i64>,
+    /// For each token the weight of its prediction in the loss; 0 for the prompt and for
+    /// what the template adds by itself. As long as `tokens`; the first is always 0.
+    pub weights: Vec<f32>,
+}
+
+/// What the assistant is to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion<'a> {
+    /// Think, then answer.
+    Chain {
+        /// The chain of thought.
+        reasoning: &'a str,
+        /// The answer.
+        answer: &'a str,
+    },
+    /// Answer at once: the think block is given, closed and empty.
+    AnswerOnly {
+        /// The answer.
+        answer: &'a str,
+    },
+}
+
+impl Example {
+    /// Renders a conversation. Tokens past `max_length` make it an error, never a silent
+    /// cut: half a chain teaches to stop in the middle.
+    ///
+    /// # Errors
+    /// [`Error::EmptyMask`], [`Error::Template`]; errors of the tokenizer.
+    pub fn render(
+        tokenizer: &Tokenizer,
+        id: &str,
+        prompt: &[Message],
+        completion: Completion<'_>,
+        max_length: usize,
+    ) -> Result<Self> {
+        let prefix = prompt_text(tokenizer, prompt, completion.thinks())?;
+        let (content, kept) = match completion {
+            Completion::Chain { reasoning, answer } => {
+                (format!("<think>\n{reasoning}\n</think>\n\n{answer}"), reasoning)
+            }
+            Completion::AnswerOnly { answer } => (format!("<think>\n\n</think>\n\n{answer}"), answer),
+        };
+        let mut messages = prompt.to_vec();
+        messages.push(Message::assistant(content));
+        let whole = tokenizer.require_chat_template()?.render(&messages, false, None)?;
+        let lost = |what| Error::Template { id: id.to_owned(), what };
+        let completion = whole
+            .strip_prefix(&prefix)
+            .ok_or_else(|| lost("the prompt as the beginning of the whole conversation"))?;
+        if !completion.contains(kept) && !whole.contains(kept) {
+            return Err(lost("the reasoning"));
+        }
+
+        // Encoded apart, as generation will see it: a merge across the border would be
+        // trained on and then never met.
+        let mut tokens = tokenizer.encode(&prefix)?;
+        let mut weights = vec![0.0; tokens.len()];
+        let learned = tokenizer.encode(completion)?;
+        let end = learned.iter().position(|token| tokenizer.eos_token_ids().contains(token));
+        // After the end of the turn the template goes on by itself.
+        let learned = &learned[..end.map_or(learned.len(), |end| end + 1)];
+        tokens.extend_from_slice(learned);
+        weights.resize(tokens.len(), 1.0);
+        if let Some(first) = weights.first_mut() {
+            *first = 0.0;
+        }
+        let example = Self { id: id.to_owned(), tokens, weights };
+        if example.tokens.len() > max_length {
+            let reason = format!("{} tokens, max_length is {max_length}", example.tokens.len());
+            return Err(Error::EmptyMask { id: example.id, reason });
+        }
+        if !example.weights.iter().any(|&weight| weight > 0.0) {
+            let reason = "the completion renders to nothing".to_owned();
+            return Err(Error::EmptyMask { id: example.id, reason });
+        }
+        Ok(example)
+    }
+}
+
+impl Completion<'_> {
+    fn thinks(self) -> bool {
+        matches!(self, Self::Chain { .. })
+    }
+}
+
+/// The text that a model is prompted with: the turns so far and the beginning of the
+/// assistant's, with a closed empty think block unless it is to think.
+///
+/// # Errors
+/// Errors of the template.
+pub fn prompt_text(tokenizer: &Tokenizer, prompt: &[Message], think: bool) -> Result<String> {
+    let enable_thinking = if think { None } else { Some(false) };
+    Ok(tokenizer.require_chat_template()?.render(prompt, true, enable_thinking)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use limbeck_core::tokenizer_training::{TokenizerConfig, train};
+
+    use super::*;
+
+    fn tokenizer(template: Option<&str>) -> (tempfile::TempDir, Tokenizer) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = TokenizerConfig { vocab_size: 280, ..TokenizerConfig::default() };
+        train(["2 + 3 = 5 and so on"].into_iter(), &config, folder.path()).unwrap();
+        if let Some(template) = template {
+            std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+        }
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        (folder, tokenizer)
+    }
+
+    const CHAIN: Completion<'_> = Completion::Chain { reasoning: "2 + 3 = 5", answer: "5" };
+
+    fn learned(tokenizer: &Tokenizer, example: &Example) -> String {
+        let tokens: Vec<i64> = example
+            .tokens
+            .iter()
+            .zip(&example.weights)
+            .filter(|(_, weight)| **weight > 0.0)
+            .map(|(token, _)| *token)
+            .collect();
+        tokenizer.decode(&tokens, false).unwrap()
+    }
+
+    #[test]
+    fn the_completion_and_its_end_are_learned_and_nothing_else() {
+        let (_folder, tokenizer) = tokenizer(None);
+        let prompt = [Message::user("2 + 3?")];
+        let example = Example::render(&tokenizer, "a", &prompt, CHAIN, 1000).unwrap();
+        assert_eq!(learned(&tokenizer, &example), "<think>\n2 + 3 = 5\n</think>\n\n5<|im_end|>");
+        let short = Completion::AnswerOnly { answer: "5" };
+        let example = Example::render(&tokenizer, "a", &prompt, short, 1000).unwrap();
+        assert_eq!(learned(&tokenizer, &example), "5<|im_end|>");
+        let text = tokenizer.decode(&example.tokens, false).unwrap();
+        assert!(text.ends_with("<|im_start|>assistant\n<think>\n\n</think>\n\n5<|im_end|>"), "{text}");
+    }
+
+    #[test]
+    fn a_template_that_deletes_reasoning_is_refused() {
+        let stripping = "{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+        let (_folder, tokenizer) = tokenizer(Some(stripping));
+        let error = Example::render(&tokenizer, "r7", &[Message::user("Q")], CHAIN, 1000).unwrap_err();
+        assert!(matches!(&error, Error::Template { id, .. } if id == "r7"), "{error}");
+    }
+
+    #[test]
+    fn a_record_longer_than_the_limit_is_an_error_not_a_cut() {
+        let (_folder, tokenizer) = tokenizer(None);
+        let error = Example::render(&tokenizer, "long", &[Message::user("Q")], CHAIN, 5).unwrap_err();
+        assert!(matches!(error, Error::EmptyMask { .. }), "{error}");
+    }
+}

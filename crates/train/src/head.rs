@@ -1,0 +1,63 @@
+//! Backward through the vocabulary projection, a chunk of rows at a time, so that
+//! `[tokens, vocab]` logits are never held.
+//!
+//! libtorch's bindings have no custom autograd function. The same gradients come from
+//! cutting the graph at the head's input: each chunk is a leaf of its own, its loss runs
+//! backward into the head and the leaf, and the leaves' gradients then continue into the
+//! decoder as `(hidden * gradient).sum()`, whose derivative by `hidden` is `gradient`.
+
+use std::ops::Range;
+
+use limbeck_model::Decoder;
+use tch::{Kind, Tensor};
+
+use crate::{Batch, Result};
+
+/// Runs backward from the rows of a batch that carry a loss.
+///
+/// `loss` maps a chunk's logits (f32 `[rows, vocab]`) and its range within the batch's
+/// rows to a scalar, already divided by the step's total weight.
+///
+/// # Shapes
+/// `hidden`: `[batch, seq, hidden_size]`, after the final norm, part of a graph.
+///
+/// Returns the sum of the chunks' losses.
+///
+/// # Errors
+/// Those of `loss`, of the head and of libtorch.
+pub fn backward(
+    model: &Decoder,
+    hidden: &Tensor,
+    batch: &Batch,
+    chunk_rows: i64,
+    loss: &mut dyn FnMut(&Tensor, Range<i64>) -> Result<Tensor>,
+) -> Result<f64> {
+    let rows = select_rows(hidden, batch)?; // [rows, hidden_size]
+    let detached = rows.f_detach()?;
+    let num_rows = detached.size()[0];
+    let mut gradients = Vec::new();
+    let mut total = 0.0;
+    for start in (0..num_rows).step_by(chunk_rows.max(1) as usize) {
+        let length = chunk_rows.min(num_rows - start);
+        let leaf = detached.f_narrow(0, start, length)?.f_detach()?.f_set_requires_grad(true)?;
+        let logits = model.logits(&leaf)?.f_to_kind(Kind::Float)?; // [length, vocab]
+        let chunk_loss = loss(&logits, start..start + length)?;
+        chunk_loss.f_backward()?;
+        total += chunk_loss.f_double_value(&[])?;
+        gradients.push(leaf.f_grad()?);
+    }
+    if !gradients.is_empty() {
+        let gradient = Tensor::f_cat(&gradients, 0)?;
+        (&rows * &gradient).f_sum(Kind::Float)?.f_backward()?;
+    }
+    Ok(total)
+}
+
+/// The rows of the flattened hidden states that carry a loss, `[rows, hidden_size]`.
+///
+/// # Errors
+/// libtorch's, if the batch does not fit the hidden states.
+pub fn select_rows(hidden: &Tensor, batch: &Batch) -> Result<Tensor> {
+    let (_, _, hidden_size) = hidden.size3()?;
+    Ok(hidden.f_reshape([-1, hidden_size])?.f_index_select(0, &batch.rows)?)
+}

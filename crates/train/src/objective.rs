@@ -1,0 +1,69 @@
+//! What is minimised. An objective turns a micro-batch into gradients; everything else
+//! of training is the same for all of them.
+
+use limbeck_model::{Attention, Decoder, Input};
+use tch::{Kind, Reduction, Tensor};
+
+use crate::{Batch, Result, head};
+
+/// Named parts of a micro-batch's loss, each already divided by the step's total weight,
+/// so that the parts of a step add up. The first is what was minimised.
+pub type Losses = Vec<(&'static str, f64)>;
+
+/// A training objective.
+pub trait Objective {
+    /// Forward and backward of one micro-batch. `total_weight` is the sum of the loss
+    /// weights over all micro-batches of the step: dividing by it, instead of averaging
+    /// in each, makes the result independent of how the step is split.
+    ///
+    /// # Errors
+    /// Those of the model and of libtorch.
+    fn accumulate(&mut self, model: &Decoder, batch: &Batch, total_weight: f64) -> Result<Losses>;
+}
+
+/// Cross-entropy on the tokens of the completion.
+#[derive(Debug, Clone, Copy)]
+pub struct SupervisedObjective {
+    /// Rows of the vocabulary projection at a time.
+    pub chunk_rows: i64,
+}
+
+impl Objective for SupervisedObjective {
+    fn accumulate(&mut self, model: &Decoder, batch: &Batch, total_weight: f64) -> Result<Losses> {
+        let hidden = forward(model, batch)?;
+        let loss = head::backward(model, &hidden, batch, self.chunk_rows, &mut |logits, rows| {
+            let length = rows.end - rows.start;
+            let targets = batch.targets.f_narrow(0, rows.start, length)?;
+            let weights = batch.weights.f_narrow(0, rows.start, length)?;
+            weighted_cross_entropy(logits, &targets, &weights, total_weight)
+        })?;
+        Ok(vec![("loss", loss)])
+    }
+}
+
+/// The model's hidden states for a batch, `[batch, seq, hidden_size]`.
+///
+/// # Errors
+/// Those of the model.
+pub fn forward(model: &Decoder, batch: &Batch) -> Result<Tensor> {
+    let input = Input { tokens: &batch.tokens, positions: None, attention: Attention::Causal };
+    Ok(model.forward(&input, None, None)?)
+}
+
+/// `sum(weights * -log softmax(logits)[targets]) / total_weight`, a scalar.
+///
+/// # Shapes
+/// `logits` f32 `[rows, vocab]`, `targets` i64 `[rows]`, `weights` f32 `[rows]`.
+///
+/// # Errors
+/// libtorch's, such as a target outside of the vocabulary.
+pub fn weighted_cross_entropy(
+    logits: &Tensor,
+    targets: &Tensor,
+    weights: &Tensor,
+    total_weight: f64,
+) -> Result<Tensor> {
+    let per_row =
+        logits.f_cross_entropy_loss::<Tensor>(targets, None, Reduction::None, -100, 0.0)?;
+    Ok((per_row.f_mul(weights)?.f_sum(Kind::Float)?).f_div_scalar(total_weight)?)
+}
