@@ -56,6 +56,9 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A report of nothing.
+    #[error("no evaluation folder was given")]
+    NoEvaluations,
     /// Two evaluations carry the same model's name.
     #[error("two evaluations are named {name:?}: {} and {}", first.display(), second.display())]
     DuplicateName {
@@ -74,6 +77,9 @@ pub enum Error {
         /// The names there are.
         known: Vec<String>,
     },
+    /// The page's template failed, which is a defect of this crate.
+    #[error("the report page")]
+    Page(#[from] minijinja::Error),
     /// From the core crate.
     #[error(transparent)]
     Core(#[from] limbeck_core::Error),
@@ -98,13 +104,15 @@ impl From<Invalid> for Error {
 impl Diagnose for Error {
     fn exit(&self) -> Exit {
         match self {
-            Self::Setting(_) | Self::DuplicateName { .. } | Self::UnknownModel { .. } => {
-                Exit::Usage
-            }
+            Self::Setting(_)
+            | Self::NoEvaluations
+            | Self::DuplicateName { .. }
+            | Self::UnknownModel { .. } => Exit::Usage,
             Self::NoRecords
             | Self::DuplicateId { .. }
             | Self::Json { .. }
             | Self::Folder { .. } => Exit::BadInput,
+            Self::Page(_) => Exit::Failed,
             Self::Record { source, .. } | Self::Infer(source) => source.exit(),
             Self::Core(source) => source.exit(),
             Self::Run(source) => source.exit(),

@@ -12,7 +12,7 @@ mod error;
 pub mod evaluation;
 mod folder;
 pub mod lm_eval;
-
+pub mod report;
 pub mod sample;
 pub mod scores;
 pub mod statistics;
@@ -22,6 +22,7 @@ pub use cost::Cost;
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, evaluate};
 
+pub use report::{Report, ReportConfig};
 pub use sample::Sample;
 pub use scores::{Group, Scores};
 pub use statistics::{PairedDifference, Proportion};

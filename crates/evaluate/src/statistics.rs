@@ -123,6 +123,21 @@ pub fn mcnemar_exact(b: u64, c: u64) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
+/// P-values corrected for their number by Holm's step-down procedure (1979), in the given
+/// order: rejecting those below a level keeps the chance of any false rejection below it.
+pub fn holm(p_values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|&left, &right| p_values[left].total_cmp(&p_values[right]));
+    let mut adjusted = vec![1.0; p_values.len()];
+    let mut highest: f64 = 0.0;
+    for (rank, &index) in order.iter().enumerate() {
+        let remaining = (p_values.len() - rank) as f64;
+        highest = highest.max((remaining * p_values[index]).min(1.0));
+        adjusted[index] = highest;
+    }
+    adjusted
+}
+
 /// 95% percentile interval of the mean difference under resampling of the pairs.
 fn bootstrap(pairs: &[(bool, bool)], seed: u64) -> Option<(f64, f64)> {
     let differences: Vec<i64> =
@@ -191,6 +206,15 @@ mod tests {
         // 2^-999 is far below what f64 could hold as a product of halves times counts.
         let extreme = mcnemar_exact(0, 1000);
         assert!(extreme > 0.0 && extreme < 1e-300);
+    }
+
+    #[test]
+    fn holm_corrections() {
+        let adjusted = holm(&[0.04, 0.01, 0.03, 0.5]);
+        for (found, expected) in adjusted.into_iter().zip([0.09, 0.04, 0.09, 0.5]) {
+            close(found, expected, 1e-12);
+        }
+        assert!(holm(&[]).is_empty());
     }
 
     #[test]

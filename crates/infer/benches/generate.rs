@@ -16,7 +16,7 @@ use tch::{Device, Kind};
 /// Name, hidden size, feed-forward size, layers, heads, key-value heads.
 const SHAPES: [(&str, i64, i64, i64, i64, i64); 2] =
     [("student_0.45M", 96, 256, 4, 4, 2), ("teacher_4.5M", 256, 704, 6, 8, 4)];
-const REQUESTS: usize = 64;
+const PROMPTS: usize = 64;
 const NEW_TOKENS: usize = 64;
 
 fn decoder(shape: (&str, i64, i64, i64, i64, i64)) -> Decoder {
@@ -33,7 +33,7 @@ fn decoder(shape: (&str, i64, i64, i64, i64, i64)) -> Decoder {
 
 /// Lengths from 60 to 123, as the questions of the generated data have.
 fn prompts() -> Vec<Vec<i64>> {
-    (0..REQUESTS)
+    (0..PROMPTS)
         .map(|row| (0..60 + row).map(|slot| ((row * 31 + slot * 17) % 640) as i64).collect())
         .collect()
 }
@@ -41,27 +41,19 @@ fn prompts() -> Vec<Vec<i64>> {
 fn generation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("generate");
     group.sample_size(10);
-    group.throughput(Throughput::Elements((REQUESTS * NEW_TOKENS) as u64));
     let prompts = prompts();
     let params = SamplingParams { max_new_tokens: NEW_TOKENS, ..SamplingParams::default() };
     for shape in SHAPES {
         let decoder = decoder(shape);
-        for max_batch in [1, 8, 32, 64] {
-            if max_batch == 1 && shape.0.starts_with("teacher") {
-                continue;
-            }
-            let config = EngineConfig { max_batch, ..EngineConfig::default() };
-            let engine = Engine::new(&decoder, config).expect("valid limits");
-            group.bench_function(
-                BenchmarkId::new(shape.0, format!("batch_{max_batch}")),
-                |bencher| {
-                    bencher.iter(|| {
-                        engine
-                            .generate(black_box(&prompts), &params, &mut |_| {})
-                            .expect("generation")
-                    });
-                },
-            );
+        let engine = Engine::new(&decoder, EngineConfig::default()).expect("valid limits");
+        for batch in [1, 8, 64] {
+            group.throughput(Throughput::Elements((batch * NEW_TOKENS) as u64));
+            group.bench_function(BenchmarkId::new(shape.0, format!("batch_{batch}")), |bencher| {
+                bencher.iter(|| {
+                    let prompts = black_box(&prompts[..batch]);
+                    engine.generate(prompts, &params, &mut |_| {}).expect("generation")
+                });
+            });
         }
     }
     group.finish();

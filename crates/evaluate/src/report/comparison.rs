@@ -1,0 +1,134 @@
+//! Models against models, problem by problem.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::ReportConfig;
+use crate::evaluation::Evaluation;
+use crate::sample::Sample;
+use crate::statistics::{PairedDifference, holm};
+use crate::{Error, Result};
+
+/// What a reader of the default pipeline asks: a stage against the one it should match or
+/// surpass.
+const USUAL: [[&str; 2]; 8] = [
+    ["distilled", "teacher"],
+    ["distilled", "baseline"],
+    ["student", "teacher"],
+    ["student", "baseline"],
+    ["tuned", "distilled"],
+    ["tuned", "student"],
+    ["quantized", "tuned"],
+    ["quantized", "teacher"],
+];
+
+/// One model against another on the problems that both answered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The model in question.
+    pub first: String,
+    /// The model it is held against.
+    pub second: String,
+    /// Difference of the accuracies.
+    pub accuracy: PairedDifference,
+    /// Difference of the rates of complete chains.
+    pub cot_completion: PairedDifference,
+    /// The first's accuracy over the second's on the shared problems; `None` if the second
+    /// solved none.
+    pub accuracy_ratio: Option<f64>,
+    /// `accuracy.p_value` corrected for the number of comparisons (Holm 1979).
+    pub adjusted_p_value: f64,
+}
+
+/// The comparisons that the configuration asks for, or the usual ones.
+pub(super) fn all(evaluations: &[&Evaluation], config: &ReportConfig) -> Result<Vec<Comparison>> {
+    let names: Vec<&str> = evaluations.iter().map(|evaluation| evaluation.model.as_str()).collect();
+    let find = |name: &str| {
+        evaluations.iter().find(|evaluation| evaluation.model == name).copied().ok_or_else(|| {
+            Error::UnknownModel {
+                name: name.to_owned(),
+                known: names.iter().map(|&name| name.to_owned()).collect(),
+            }
+        })
+    };
+    let pairs: Vec<[&str; 2]> = if config.comparisons.is_empty() {
+        usual(&names)
+    } else {
+        config.comparisons.iter().map(|[first, second]| [first.as_str(), second.as_str()]).collect()
+    };
+    let mut comparisons = Vec::with_capacity(pairs.len());
+    for [first, second] in pairs {
+        comparisons.extend(compare(find(first)?, find(second)?, config.seed));
+    }
+    let p_values: Vec<f64> = comparisons.iter().map(|pair| pair.accuracy.p_value).collect();
+    for (comparison, adjusted) in comparisons.iter_mut().zip(holm(&p_values)) {
+        comparison.adjusted_p_value = adjusted;
+    }
+    Ok(comparisons)
+}
+
+/// The usual pairs among the names; each name against the first where there is none.
+fn usual<'a>(names: &[&'a str]) -> Vec<[&'a str; 2]> {
+    let named = |name: &str| names.iter().copied().find(|known| *known == name);
+    let pairs: Vec<[&str; 2]> =
+        USUAL.iter().filter_map(|[first, second]| Some([named(first)?, named(second)?])).collect();
+    if !pairs.is_empty() {
+        return pairs;
+    }
+    let others = names.iter().skip(1);
+    others.map(|&name| [name, names[0]]).collect()
+}
+
+/// `None` if the models share no problem.
+fn compare(first: &Evaluation, second: &Evaluation, seed: u64) -> Option<Comparison> {
+    let theirs: HashMap<&str, &Sample> =
+        second.samples.iter().map(|sample| (sample.id.as_str(), sample)).collect();
+    let shared: Vec<(&Sample, &Sample)> = first
+        .samples
+        .iter()
+        .filter_map(|sample| Some((sample, *theirs.get(sample.id.as_str())?)))
+        .collect();
+    if shared.is_empty() {
+        return None;
+    }
+    let paired = |holds: fn(&Sample) -> bool| {
+        let outcomes: Vec<(bool, bool)> =
+            shared.iter().map(|(first, second)| (holds(first), holds(second))).collect();
+        PairedDifference::new(&outcomes, seed)
+    };
+    let right = |samples: &mut dyn Iterator<Item = &Sample>| {
+        samples.filter(|sample| sample.correct).count() as f64
+    };
+    let ours = right(&mut shared.iter().map(|(first, _)| *first));
+    let theirs = right(&mut shared.iter().map(|(_, second)| *second));
+    let accuracy = paired(|sample| sample.correct);
+    Some(Comparison {
+        first: first.model.clone(),
+        second: second.model.clone(),
+        accuracy,
+        cot_completion: paired(|sample| sample.complete),
+        accuracy_ratio: (theirs > 0.0).then(|| ours / theirs),
+        adjusted_p_value: accuracy.p_value,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::usual;
+
+    #[test]
+    fn stages_are_compared_with_what_they_should_match() {
+        let names = ["teacher", "baseline", "distilled", "tuned", "quantized"];
+        let expected = [
+            ["distilled", "teacher"],
+            ["distilled", "baseline"],
+            ["tuned", "distilled"],
+            ["quantized", "tuned"],
+            ["quantized", "teacher"],
+        ];
+        assert_eq!(usual(&names), expected);
+        assert_eq!(usual(&["a", "b", "c"]), [["b", "a"], ["c", "a"]]);
+        assert!(usual(&["teacher"]).is_empty());
+    }
+}

@@ -1,0 +1,113 @@
+//! Numbers as people read them.
+
+use limbeck_run::format_duration;
+
+use crate::statistics::{PairedDifference, Proportion};
+
+/// `97.3%`.
+pub(super) fn percent(value: f64) -> String {
+    format!("{:.1}%", 100.0 * value)
+}
+
+/// `95.8–98.3`, in per cent.
+pub(super) fn interval(proportion: &Proportion) -> String {
+    format!("{:.1}–{:.1}", 100.0 * proportion.low, 100.0 * proportion.high)
+}
+
+/// `+2.1`, in percentage points, with a real minus sign.
+pub(super) fn points(value: f64) -> String {
+    let rounded = (1000.0 * value).round() / 10.0;
+    let sign = match rounded {
+        positive if positive > 0.0 => "+",
+        negative if negative < 0.0 => "−",
+        _ => "",
+    };
+    format!("{sign}{:.1}", rounded.abs())
+}
+
+/// `+0.4 to +3.9`, in percentage points.
+pub(super) fn points_interval(difference: &PairedDifference) -> String {
+    format!("{} to {}", points(difference.low), points(difference.high))
+}
+
+/// `0.031`, or `< 0.001`.
+pub(super) fn p_value(value: f64) -> String {
+    if value < 0.001 { "< 0.001".to_owned() } else { format!("{value:.3}") }
+}
+
+/// `4.52 M`.
+pub(super) fn count(value: i64) -> String {
+    scaled(value as f64, &["", " K", " M", " B", " T"])
+}
+
+/// `9.1 MB`, powers of ten.
+pub(super) fn bytes(value: u64) -> String {
+    scaled(value as f64, &[" B", " KB", " MB", " GB", " TB"])
+}
+
+/// Three significant digits with the largest unit that leaves at least 1.
+fn scaled(value: f64, units: &[&str]) -> String {
+    let mut value = value;
+    let mut unit = 0;
+    while unit + 1 < units.len() && value >= 999.5 {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = match value {
+        _ if unit == 0 => 0,
+        small if small < 9.995 => 2,
+        medium if medium < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$}{}", units[unit])
+}
+
+/// `5,230`.
+pub(super) fn whole(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `12 s`, `1 min 05 s`.
+pub(super) fn seconds(value: f64) -> String {
+    match std::time::Duration::try_from_secs_f64(value) {
+        Ok(duration) if value >= 10.0 => format_duration(duration),
+        _ => format!("{value:.1} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn magnitudes_have_three_digits() {
+        let cases = [(0, "0"), (999, "999"), (1000, "1.00 K"), (446_208, "446 K")];
+        for (value, expected) in cases {
+            assert_eq!(count(value), expected);
+        }
+        assert_eq!(count(4_521_984), "4.52 M");
+        assert_eq!(count(999_600), "1.00 M");
+        assert_eq!(bytes(99_960_000), "100 MB");
+        assert_eq!(bytes(512), "512 B");
+        assert_eq!(bytes(1_340_000_000), "1.34 GB");
+    }
+
+    #[test]
+    fn signs_and_small_values() {
+        assert_eq!(points(0.0213), "+2.1");
+        assert_eq!(points(-0.0213), "−2.1");
+        assert_eq!(points(-0.0004), "0.0");
+        assert_eq!(p_value(0.0004), "< 0.001");
+        assert_eq!(p_value(0.0312), "0.031");
+        assert_eq!(whole(1_234_567.0), "1,234,567");
+        assert_eq!(whole(523.4), "523");
+    }
+}

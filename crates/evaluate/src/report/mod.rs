@@ -1,0 +1,107 @@
+//! Several evaluations side by side: `report.json`, a terminal table, the same in
+//! Markdown, and one page of HTML that needs neither network nor script.
+//!
+//! Reading order: [`config`], [`provenance`], [`comparison`], `format` (numbers in
+//! words), `table`, `view` (what the page shows), `page`.
+
+pub mod comparison;
+pub mod config;
+mod format;
+mod page;
+pub mod provenance;
+mod table;
+mod view;
+
+use std::path::{Path, PathBuf};
+
+use limbeck_run::Manifest;
+use serde::Serialize;
+
+pub use comparison::Comparison;
+pub use config::ReportConfig;
+pub use provenance::Provenance;
+
+use crate::evaluation::Evaluation;
+use crate::folder::write_json;
+use crate::{Error, Result};
+
+/// One evaluated model of a report.
+#[derive(Debug, Serialize)]
+pub struct Model {
+    /// Its numbers.
+    pub evaluation: Evaluation,
+    /// How they came about, if the folder has a manifest.
+    pub provenance: Option<Provenance>,
+}
+
+/// The content of a report.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Heading of table and page.
+    pub title: String,
+    /// The models, in the order of their folders.
+    pub models: Vec<Model>,
+    /// Models against models, problem by problem.
+    pub comparisons: Vec<Comparison>,
+}
+
+impl Report {
+    /// Reads evaluation folders and compares what is usually compared.
+    ///
+    /// # Errors
+    /// As [`Self::read_with`].
+    pub fn read(folders: &[PathBuf]) -> Result<Self> {
+        Self::read_with(folders, &ReportConfig::default())
+    }
+
+    /// Reads evaluation folders.
+    ///
+    /// # Errors
+    /// No folder, a missing or damaged file, two evaluations of one name, a comparison of
+    /// a model that is not there.
+    pub fn read_with(folders: &[PathBuf], config: &ReportConfig) -> Result<Self> {
+        if folders.is_empty() {
+            return Err(Error::NoEvaluations);
+        }
+        let mut models: Vec<Model> = Vec::with_capacity(folders.len());
+        for (index, folder) in folders.iter().enumerate() {
+            let evaluation = Evaluation::read(folder)?;
+            let same = |model: &Model| model.evaluation.model == evaluation.model;
+            if let Some(earlier) = models.iter().position(same) {
+                return Err(Error::DuplicateName {
+                    name: evaluation.model,
+                    first: folders[earlier].clone(),
+                    second: folders[index].clone(),
+                });
+            }
+            let provenance = Manifest::read(folder)?.map(Provenance::from);
+            models.push(Model { evaluation, provenance });
+        }
+        let evaluations: Vec<&Evaluation> = models.iter().map(|model| &model.evaluation).collect();
+        let comparisons = comparison::all(&evaluations, config)?;
+        Ok(Self { title: config.title.clone(), models, comparisons })
+    }
+
+    /// The table for a terminal, with the comparisons below it.
+    pub fn table(&self) -> String {
+        table::text(self)
+    }
+
+    /// Writes `report.json`, `table.txt`, `table.md` and `report.html` into a folder that
+    /// exists.
+    ///
+    /// # Errors
+    /// Write errors.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join("report.json"), self)?;
+        let files = [
+            ("table.txt", self.table()),
+            ("table.md", table::markdown(self)),
+            ("report.html", page::render(self)?),
+        ];
+        for (name, content) in files {
+            limbeck_run::write_file(&folder.join(name), content.as_bytes())?;
+        }
+        Ok(())
+    }
+}

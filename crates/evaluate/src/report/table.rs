@@ -1,0 +1,122 @@
+//! The table of models for a terminal and for Markdown.
+
+use super::format;
+use super::{Comparison, Report};
+use crate::statistics::Proportion;
+
+const HEADINGS: [&str; 7] = [
+    "model",
+    "accuracy [95%]",
+    "CoT completion [95%]",
+    "parameters",
+    "size",
+    "tokens/s",
+    "peak memory",
+];
+
+/// The table with the number of problems above and the comparisons below.
+pub(super) fn text(report: &Report) -> String {
+    let rows = rows(report);
+    let widths: Vec<usize> = HEADINGS
+        .iter()
+        .enumerate()
+        .map(|(column, heading)| {
+            let cells = rows.iter().map(|row| row[column].chars().count());
+            cells.chain([heading.chars().count()]).max().unwrap_or(0)
+        })
+        .collect();
+    let line = |cells: &[String]| {
+        let padded: Vec<String> = cells
+            .iter()
+            .zip(&widths)
+            .enumerate()
+            .map(|(column, (cell, width))| {
+                let space = " ".repeat(width - cell.chars().count());
+                if column == 0 { format!("{cell}{space}") } else { format!("{space}{cell}") }
+            })
+            .collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    let mut lines = vec![format!("{} ({})", report.title, problems(report)), String::new()];
+    lines.push(line(&HEADINGS.map(str::to_owned)));
+    lines.push(widths.iter().map(|&width| "─".repeat(width)).collect::<Vec<_>>().join("  "));
+    lines.extend(rows.iter().map(|row| line(row)));
+    if !report.comparisons.is_empty() {
+        lines.push(String::new());
+        lines.push("Accuracy, paired by problem:".to_owned());
+        lines.extend(report.comparisons.iter().map(|pair| format!("  {}", sentence(pair))));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The same as GitHub's Markdown.
+pub(super) fn markdown(report: &Report) -> String {
+    let escape = |cell: &String| cell.replace('\\', r"\\").replace('|', r"\|");
+    let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
+    let mut lines = vec![line(HEADINGS.map(str::to_owned).to_vec())];
+    lines.push(format!("|---|{}", "---:|".repeat(HEADINGS.len() - 1)));
+    lines.extend(rows(report).iter().map(|row| line(row.iter().map(escape).collect())));
+    lines.push(String::new());
+    lines.push(format!("{}.", problems(report)));
+    if !report.comparisons.is_empty() {
+        lines.push(String::new());
+        lines.extend(report.comparisons.iter().map(|pair| format!("- {}", sentence(pair))));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn rows(report: &Report) -> Vec<[String; 7]> {
+    let rate = |proportion: &Proportion| {
+        format!("{} [{}]", format::percent(proportion.value), format::interval(proportion))
+    };
+    let models = report.models.iter().map(|model| &model.evaluation);
+    models
+        .map(|evaluation| {
+            let cost = &evaluation.cost;
+            [
+                evaluation.model.clone(),
+                rate(&evaluation.overall.accuracy),
+                rate(&evaluation.overall.cot_completion),
+                format::count(cost.parameters),
+                format::bytes(cost.weight_bytes),
+                format::whole(cost.tokens_per_second),
+                cost.peak_memory_bytes.map_or_else(|| "–".to_owned(), format::bytes),
+            ]
+        })
+        .collect()
+}
+
+/// `n = 600 problems for each model`.
+pub(super) fn problems(report: &Report) -> String {
+    let counts: Vec<u64> = report.models.iter().map(|model| model.evaluation.overall.n).collect();
+    match counts.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|count| count == first) => {
+            format!("n = {} problems for each model", format::whole(*first as f64))
+        }
+        counts => {
+            let counts: Vec<String> =
+                counts.iter().map(|&count| format::whole(count as f64)).collect();
+            format!("n = {} problems", counts.join(", "))
+        }
+    }
+}
+
+/// `distilled vs teacher: −2.1 points [−3.6 to −0.7], p = 0.004, 97.8% of its accuracy`.
+fn sentence(comparison: &Comparison) -> String {
+    let accuracy = &comparison.accuracy;
+    let p_value = format::p_value(comparison.adjusted_p_value);
+    let relation = if p_value.starts_with('<') { "" } else { "= " };
+    let ratio = comparison
+        .accuracy_ratio
+        .map_or_else(String::new, |ratio| format!(", {} of its accuracy", format::percent(ratio)));
+    format!(
+        "{} vs {}: {} points [{}], p {relation}{p_value}{ratio} (n = {})",
+        comparison.first,
+        comparison.second,
+        format::points(accuracy.difference),
+        format::points_interval(accuracy),
+        accuracy.n,
+    )
+}
