@@ -1,0 +1,194 @@
+//! The errors of this crate.
+
+use std::path::PathBuf;
+
+use limbeck_run::{Diagnose, Exit};
+
+/// The result type of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong with adapters.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A number outside of its range.
+    #[error("{what}: expected {expected}, found {found}")]
+    Value {
+        /// What the number is.
+        what: &'static str,
+        /// What would be right.
+        expected: &'static str,
+        /// The number.
+        found: String,
+    },
+    /// A key of `adapter_config.json` is missing or has an impossible value.
+    #[error("{}: key `{key}`: expected {expected}, found {found}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// `adapter_config.json` asks for something that is not implemented. Ignoring it
+    /// would give another model than the one that was trained.
+    #[error("{}: `{key}` is {found}, which is not supported: expected {expected}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What is supported.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A pattern for module names is no regular expression.
+    #[error("{what}: `{pattern}` is no valid pattern")]
+    Pattern {
+        /// The key it stands under.
+        what: &'static str,
+        /// The pattern.
+        pattern: String,
+        /// Where and why.
+        #[source]
+        source: Box<regex::Error>,
+    },
+    /// Names or patterns that no projection of the model matches.
+    #[error("{what}: nothing in the model matches {}; its projections end in {}", unmatched.join(", "), available.join(", "))]
+    Unmatched {
+        /// The key they stand under.
+        what: &'static str,
+        /// The names without a match.
+        unmatched: Vec<String>,
+        /// Last parts of the names that exist.
+        available: Vec<String>,
+    },
+    /// The embedding or the head is targeted.
+    #[error(
+        "target_modules: `{target}` includes {module}, which cannot be adapted: only the blocks' projections can"
+    )]
+    UnsupportedTarget {
+        /// The name or pattern.
+        target: String,
+        /// What it matches.
+        module: &'static str,
+    },
+    /// The projection carries an adapter already.
+    #[error("projection {name} has an adapter already")]
+    AlreadyAdapted {
+        /// The projection.
+        name: String,
+    },
+    /// The projection that an adapter is to be taken off has none.
+    #[error("projection {name} has no adapter")]
+    NotAdapted {
+        /// The projection.
+        name: String,
+    },
+    /// An adapter's matrices do not fit each other or the projection.
+    #[error("{tensor}: expected shape {expected:?}, found {found:?}")]
+    Shape {
+        /// Which matrix.
+        tensor: &'static str,
+        /// The shape that fits.
+        expected: Vec<i64>,
+        /// Its shape.
+        found: Vec<i64>,
+    },
+    /// An adapter's tensor is stored in a dtype that holds no weights.
+    #[error("tensor {tensor} in {} is stored as {found}: expected a floating-point dtype", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its dtype.
+        found: String,
+    },
+    /// A merge without anything to compare on.
+    #[error("the merge gate was given no tokens to compare the models on")]
+    EmptyGate,
+    /// The merged model computes something else than the adapted one.
+    #[error(
+        "the merged model's logits differ from the adapted one's by up to {largest:.3e}, \
+         the gate allows {allowed:.3e} (sequence {sequence}, position {position})"
+    )]
+    MergeDiffers {
+        /// The largest absolute difference of a logit.
+        largest: f64,
+        /// What the gate's tolerance allows on these logits.
+        allowed: f64,
+        /// Index of the sequence it occurs in.
+        sequence: usize,
+        /// Position in that sequence.
+        position: i64,
+    },
+    /// From the core crate.
+    #[error(transparent)]
+    Core(#[from] limbeck_core::Error),
+    /// From the model crate.
+    #[error(transparent)]
+    Model(#[from] limbeck_model::Error),
+    /// From the run crate.
+    #[error(transparent)]
+    Run(#[from] limbeck_run::Error),
+    /// From the training crate.
+    #[error(transparent)]
+    Train(#[from] limbeck_train::Error),
+    /// libtorch refused an operation.
+    #[error("libtorch operation failed")]
+    Torch(#[from] tch::TchError),
+}
+
+impl Diagnose for Error {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Core(source) => source.exit(),
+            Self::Model(source) => source.exit(),
+            Self::Run(source) => source.exit(),
+            Self::Train(source) => source.exit(),
+            Self::Value { .. } | Self::Pattern { .. } | Self::EmptyGate => Exit::Usage,
+            Self::MergeDiffers { .. } => Exit::Gate,
+            Self::AlreadyAdapted { .. } | Self::NotAdapted { .. } | Self::Torch(_) => Exit::Failed,
+            _ => Exit::BadInput,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        use limbeck_core::Error as Core;
+        let hint = match self {
+            Self::Core(
+                Core::MissingTensor { .. }
+                | Core::TensorShape { .. }
+                | Core::LeftoverTensors { .. },
+            ) => {
+                "the adapter belongs to another base model, or its adapter_config.json to another adapter_model.safetensors"
+            }
+            Self::Core(source) => return source.hint(),
+            Self::Model(source) => return source.hint(),
+            Self::Run(source) => return source.hint(),
+            Self::Train(source) => return source.hint(),
+            Self::Config { .. } => {
+                "an adapter folder holds the adapter_config.json that PEFT writes"
+            }
+            Self::Unsupported { .. } => {
+                "merge the adapter into its base with PEFT and use the merged model"
+            }
+            Self::Pattern { .. } => {
+                "look-around and back-references are not supported: list the names instead"
+            }
+            Self::Unmatched { .. } => {
+                "target_modules = \"all-linear\" takes every projection of the blocks"
+            }
+            Self::MergeDiffers { .. } => {
+                "merge in float32, or raise the tolerance to what the dtype of the weights allows"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
