@@ -1,0 +1,6 @@
+//! Adapters on a whole decoder: PEFT's files, training, merging, and what is refused.
+
+mod bad_input;
+mod fixture;
+mod peft_parity;
+mod training;

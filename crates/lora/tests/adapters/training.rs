@@ -1,0 +1,173 @@
+//! What training an adapter touches, and what it must not.
+
+use limbeck_core::seed::CounterRng;
+use limbeck_lora::{Adapter, Error, MergeGate, TargetModules, merge, train};
+use limbeck_model::Decoder;
+use limbeck_run::{Diagnose, Exit};
+use limbeck_train::{Example, TrainConfig, Trainer};
+use tch::{Device, Kind, Tensor};
+
+use crate::fixture;
+
+/// Sequences that repeat a short pattern: easy to learn, so that a few steps show.
+fn examples() -> Vec<Example> {
+    let mut stream = CounterRng::new(5);
+    (0..32)
+        .map(|index| {
+            let offset = 10 + stream.below(4) as i64;
+            let tokens: Vec<i64> = (0..12).map(|position| offset + position % 3).collect();
+            let weights = (0..12).map(|position| f32::from(u8::from(position > 3))).collect();
+            Example { id: index.to_string(), tokens, weights }
+        })
+        .collect()
+}
+
+fn train_config(steps: u64) -> TrainConfig {
+    TrainConfig {
+        steps,
+        micro_batch_tokens: 64,
+        warmup_steps: 2,
+        learning_rate: 5e-3,
+        log_every: 1,
+        checkpoint_every: 0,
+        ..TrainConfig::default()
+    }
+}
+
+fn run(decoder: &Decoder, adapter: &Adapter, steps: u64) -> limbeck_train::TrainReport {
+    let (output, config) = (tempfile::tempdir().unwrap(), train_config(steps));
+    let trainer = Trainer {
+        config: &config,
+        output: output.path(),
+        seed: 1,
+        pad_token_id: 0,
+        device: Device::Cpu,
+        label: "lora",
+        run: "test",
+    };
+    let examples = examples();
+    train(decoder, adapter, &examples, &examples, &trainer).unwrap()
+}
+
+fn copies(parameters: Vec<(String, Tensor)>) -> Vec<(String, Tensor)> {
+    parameters.into_iter().map(|(name, tensor)| (name, tensor.detach().copy())).collect()
+}
+
+fn sequences() -> Vec<Vec<i64>> {
+    examples().into_iter().take(4).map(|example| example.tokens).collect()
+}
+
+#[test]
+fn a_new_adapter_computes_exactly_what_the_base_does() {
+    let mut decoder = fixture::qwen2();
+    let (tokens, _) = fixture::expected("parity/qwen2");
+    let before = fixture::logits(&decoder, &tokens);
+    let adapter =
+        Adapter::attach(&mut decoder, fixture::config(TargetModules::AllLinear), 1).unwrap();
+    assert_eq!(fixture::logits(&decoder, &tokens), before);
+    assert_eq!(adapter.num_modules(), decoder.linear_names().len());
+}
+
+#[test]
+fn only_the_adapter_learns_and_the_base_keeps_its_bits() {
+    let mut decoder = fixture::qwen2();
+    let (tokens, _) = fixture::expected("parity/qwen2");
+    let untouched = copies(decoder.named_parameters());
+    let base_logits = fixture::logits(&decoder, &tokens);
+    let mut config = fixture::config(TargetModules::AllLinear);
+    config.dropout = 0.1;
+    let adapter = Adapter::attach(&mut decoder, config, 1).unwrap();
+    let before = copies(adapter.trainable_parameters());
+
+    let first = run(&decoder, &adapter, 1);
+    for (name, tensor) in decoder.named_parameters() {
+        let is_adapter = name.contains(".lora_A.") || name.contains(".lora_B.");
+        assert_eq!(tensor.grad().defined(), is_adapter, "{name}");
+        assert_eq!(tensor.requires_grad(), is_adapter, "{name}");
+    }
+    let last = run(&decoder, &adapter, 25);
+    assert!(last.validation_loss.unwrap() < 0.8 * first.validation_loss.unwrap(), "{last:?}");
+    assert_eq!(last.trainable_parameters, adapter.trainable_share(&decoder).trainable);
+    for ((name, tensor), (_, before)) in adapter.trainable_parameters().iter().zip(&before) {
+        assert_ne!(tensor, before, "{name} was not trained");
+    }
+    assert!(fixture::largest_difference(&fixture::logits(&decoder, &tokens), &base_logits) > 1e-3);
+
+    adapter.detach(&mut decoder).unwrap();
+    assert_eq!(decoder.named_parameters().len(), untouched.len());
+    for ((name, tensor), (_, before)) in decoder.named_parameters().iter().zip(&untouched) {
+        assert_eq!(tensor, before, "{name}");
+    }
+    assert_eq!(fixture::logits(&decoder, &tokens), base_logits);
+}
+
+#[test]
+fn a_trained_adapter_survives_saving_loading_and_merging() {
+    let mut decoder = fixture::qwen2();
+    let (tokens, _) = fixture::expected("parity/qwen2");
+    let mut config =
+        fixture::config(TargetModules::Names(vec!["q_proj".into(), "mlp.down_proj".into()]));
+    config.use_rslora = true;
+    config.rank_pattern = vec![("down_proj".to_owned(), limbeck_lora::Rank::new(2).unwrap())];
+    let adapter = Adapter::attach(&mut decoder, config, 1).unwrap();
+    run(&decoder, &adapter, 10);
+    let trained = fixture::logits(&decoder, &tokens);
+    let folder = tempfile::tempdir().unwrap();
+    adapter.save(folder.path()).unwrap();
+
+    let mut again = fixture::qwen2();
+    let loaded = Adapter::load(&mut again, folder.path()).unwrap();
+    assert_eq!(fixture::logits(&again, &tokens), trained);
+    assert_eq!(loaded.config(), adapter.config());
+    assert!(loaded.trainable_parameters().iter().all(|(_, tensor)| !tensor.requires_grad()));
+
+    let sequences = sequences();
+    let gate = MergeGate { sequences: &sequences, tolerance: 1e-5 };
+    let (merged, _) = merge(decoder, &adapter, Kind::Float, &gate).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    merged.save(folder.path(), Kind::Float).unwrap();
+    let reloaded = fixture::load(folder.path()).unwrap();
+    let difference = fixture::largest_difference(&fixture::logits(&reloaded, &tokens), &trained);
+    let largest = trained.abs().max().double_value(&[]);
+    assert!(difference < 1e-5 * largest, "{difference:e} of {largest}");
+}
+
+#[test]
+fn merging_in_bfloat16_is_close_but_not_within_float32s_tolerance() {
+    let folder = fixture::path("lora/all_linear");
+    let sequences = sequences();
+    let merged = |tolerance| {
+        let mut decoder = fixture::qwen2();
+        let adapter = Adapter::load(&mut decoder, &folder).unwrap();
+        merge(decoder, &adapter, Kind::BFloat16, &MergeGate { sequences: &sequences, tolerance })
+    };
+    let (decoder, report) = merged(MergeGate::default_tolerance(Kind::BFloat16)).unwrap();
+    println!("bfloat16: {report:?}");
+    assert!(report.max_logit_difference > 1e-3 && report.mean_kl < 1e-2, "{report:?}");
+    let name = &decoder.linear_names()[0];
+    assert_eq!(decoder.linear(name).unwrap().dense_weight().unwrap().kind(), Kind::BFloat16);
+    let error = merged(1e-5).unwrap_err();
+    assert!(matches!(error, Error::MergeDiffers { .. }), "{error}");
+    assert_eq!(error.exit(), Exit::Gate);
+}
+
+#[test]
+fn a_gate_with_nothing_to_compare_is_refused() {
+    let mut decoder = fixture::qwen2();
+    let adapter = Adapter::load(&mut decoder, &fixture::path("lora/all_linear")).unwrap();
+    let gate = MergeGate { sequences: &[vec![]], tolerance: 1.0 };
+    assert!(matches!(merge(decoder, &adapter, Kind::Float, &gate), Err(Error::EmptyGate)));
+}
+
+#[test]
+fn the_share_is_counted() {
+    let mut decoder = fixture::qwen2();
+    let base = decoder.num_parameters();
+    let config = fixture::config(TargetModules::Names(vec!["q_proj".into()]));
+    let adapter = Adapter::attach(&mut decoder, config, 1).unwrap();
+    let share = adapter.trainable_share(&decoder);
+    // Three layers of rank 4 on a projection from 32 to 32.
+    assert_eq!((share.trainable, share.total), (3 * 4 * 64, base + 3 * 4 * 64));
+    let text = share.to_string();
+    assert!(text.starts_with("768 of ") && text.ends_with("%)"), "{text}");
+}
