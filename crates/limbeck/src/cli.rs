@@ -1,0 +1,367 @@
+//! The arguments, and nothing else.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use limbeck_core::{DType, DeviceSpec};
+use limbeck_run::{Diagnose, Exit};
+
+/// Distil, tune, quantise, evaluate and run small reasoning models.
+#[derive(Debug, Parser)]
+#[command(
+    name = "limbeck",
+    version,
+    about,
+    after_help = "Example:\n  limbeck generate --model fixtures/teacher --input prompts.jsonl --output replies.jsonl"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print machine-readable results on stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more (LIMBECK_LOG takes a filter such as `limbeck_train=debug`)
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Threads of libtorch [default: all cores]
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<i32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make and inspect chain-of-thought records
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Train a byte-level BPE tokenizer
+    #[command(subcommand)]
+    Tokenizer(TokenizerCommand),
+    /// Train on records: from scratch, or from a model folder
+    Sft(SftArguments),
+    /// Train a small student from a teacher's distributions
+    Distill(DistillArguments),
+    /// Train and merge LoRA adapters
+    #[command(subcommand)]
+    Lora(LoraCommand),
+    /// Quantise a model's linear layers
+    Quantize(QuantizeArguments),
+    /// Measure accuracy, chains and cost on records
+    Evaluate(EvaluateArguments),
+    /// Join evaluations into one table and one page
+    Report(ReportArguments),
+    /// Complete prompts or conversations
+    Generate(GenerateArguments),
+    /// Log-probabilities of given texts or tokens
+    Score(ScoreArguments),
+    /// Convert between model formats
+    Convert(ConvertArguments),
+    /// Validate a pipeline's configuration and print it resolved
+    CheckConfig(CheckConfigArguments),
+}
+
+/// What every command that makes a folder takes.
+#[derive(Debug, Args)]
+pub(crate) struct StageOptions {
+    /// The table of this stage, as TOML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Override a key of the configuration, such as `train.steps=100`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The folder to make; written aside and renamed when complete
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: DeviceSpec,
+    /// Seeds initialisation, order and sampling
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Identifies this stage in a pipeline [default: hash of configuration and inputs]
+    #[arg(long, value_name = "HEX", hide = true)]
+    pub(crate) fingerprint: Option<String>,
+}
+
+/// Where and how precisely a model runs.
+#[derive(Debug, Args)]
+pub(crate) struct ModelOptions {
+    /// The model folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// PEFT adapters to attach
+    #[arg(long, value_name = "DIR")]
+    pub(crate) adapter: Vec<PathBuf>,
+    /// float32, bfloat16 or float16
+    #[arg(long, default_value = "float32")]
+    pub(crate) dtype: DType,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Generate records of one family
+    #[command(
+        after_help = "Example:\n  limbeck data generate --family logic --level 2 --count 1000 --seed 7 --output logic.jsonl"
+    )]
+    Generate {
+        /// arith, logic, spatial or all
+        #[arg(long)]
+        family: String,
+        /// 1 to 4 [default: all]
+        #[arg(long)]
+        level: Option<u8>,
+        /// Records in all shards together
+        #[arg(long)]
+        count: u64,
+        /// The seed
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Only records i, i + n, i + 2n, … (i from 0)
+        #[arg(long, value_name = "I/N")]
+        shard: Option<String>,
+        /// The JSONL file to write
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Build training, validation and test files without a problem in common
+    Build {
+        #[command(flatten)]
+        stage: StageOptions,
+    },
+    /// Check every chain of a file and count records by family and level
+    Stats {
+        /// The JSONL file to read
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenizerCommand {
+    /// Train on the questions, chains and answers of a file
+    Train {
+        /// JSONL records, or a folder with train.jsonl
+        #[arg(long, value_name = "PATH")]
+        data: PathBuf,
+        #[command(flatten)]
+        stage: StageOptions,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SftArguments {
+    /// A model folder to go on from [default: the configuration's shape, from scratch]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// The tokenizer's folder, for a model from scratch
+    #[arg(long, value_name = "DIR", required_unless_present = "model")]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// JSONL records, or a folder with train.jsonl and validation.jsonl
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    #[command(flatten)]
+    pub(crate) stage: StageOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck distill --teacher fixtures/teacher --data data --config distill.toml --output student"
+)]
+pub(crate) struct DistillArguments {
+    /// The teacher's model folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) teacher: PathBuf,
+    /// JSONL records, or a folder with train.jsonl and validation.jsonl
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    /// Train the same student for the same steps without the teacher
+    #[arg(long)]
+    pub(crate) without_teacher: bool,
+    #[command(flatten)]
+    pub(crate) stage: StageOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LoraCommand {
+    /// Train an adapter
+    Train {
+        /// The base model's folder
+        #[arg(long, value_name = "DIR")]
+        model: PathBuf,
+        /// JSONL records, or a folder with train.jsonl and validation.jsonl
+        #[arg(long, value_name = "PATH")]
+        data: PathBuf,
+        #[command(flatten)]
+        stage: StageOptions,
+    },
+    /// Merge an adapter into its base
+    Merge {
+        /// The base model's folder
+        #[arg(long, value_name = "DIR")]
+        model: PathBuf,
+        /// The adapter's folder
+        #[arg(long, value_name = "DIR")]
+        adapter: PathBuf,
+        #[command(flatten)]
+        stage: StageOptions,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck quantize --model student --method gptq --bits 4 --group-size 64 --calibration train.jsonl --output student-4bit"
+)]
+pub(crate) struct QuantizeArguments {
+    /// The model folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// gptq or rtn
+    #[arg(long)]
+    pub(crate) method: Option<String>,
+    /// 4 or 8
+    #[arg(long)]
+    pub(crate) bits: Option<u32>,
+    /// Weights that share a scale: 32, 64, 128, or -1 for a whole row
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) group_size: Option<i64>,
+    /// gptq or `gptq_v2`
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+    /// JSONL of records or of `score`-style lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration: PathBuf,
+    #[command(flatten)]
+    pub(crate) stage: StageOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArguments {
+    #[command(flatten)]
+    pub(crate) model: ModelOptions,
+    /// What the report calls the model [default: its folder's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// JSONL records to solve
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) task: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) stage: StageOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// Evaluation folders, in the order of the table
+    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    pub(crate) input: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) stage: StageOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArguments {
+    #[command(flatten)]
+    pub(crate) model: ModelOptions,
+    /// JSONL lines {"id","prompt"} or {"id","messages"}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// JSONL lines {"id","text","reasoning","tokens","`finish_reason`"}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// The longest reply, in tokens
+    #[arg(long, default_value_t = 512)]
+    pub(crate) max_new_tokens: usize,
+    /// 0 for greedy
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Smallest set of tokens whose probability reaches this
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) top_p: f64,
+    /// Seeds sampling
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: DeviceSpec,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArguments {
+    #[command(flatten)]
+    pub(crate) model: ModelOptions,
+    /// JSONL lines {"id","tokens"} or {"id","text"}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// JSONL lines {"id","tokens","logprobs"}
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Also write fp32 logits `[tokens, vocab]` under each record's id
+    #[arg(long, value_name = "FILE")]
+    pub(crate) logits: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: DeviceSpec,
+}
+
+/// A model format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// llama.cpp's single file
+    Gguf,
+    /// A Hugging Face folder
+    Hf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  limbeck convert --from gguf --to hf model.gguf model")]
+pub(crate) struct ConvertArguments {
+    /// The format of IN
+    #[arg(long)]
+    pub(crate) from: Format,
+    /// The format of OUT
+    #[arg(long)]
+    pub(crate) to: Format,
+    /// Dtype of the converted weights
+    #[arg(long, default_value = "bfloat16")]
+    pub(crate) dtype: DType,
+    /// The file or folder to read
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+    /// The file or folder to write
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfigArguments {
+    /// The pipeline's TOML file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Override a key, such as `distill.train.steps=100`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Arguments that parse but make no sense together.
+#[derive(Debug)]
+pub(crate) struct UsageError {
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl Diagnose for UsageError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(self.hint.clone())
+    }
+}

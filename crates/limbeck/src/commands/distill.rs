@@ -1,0 +1,71 @@
+//! `limbeck distill`: a student from a live teacher, or the same student without one.
+
+use anyhow::Result;
+use limbeck_distill::{DistillConfig, DistillObjective};
+use limbeck_model::Decoder;
+use limbeck_train::{Objective, SupervisedObjective};
+
+use super::training::{self, Examples};
+use super::{announce, stage_config};
+use crate::cli::DistillArguments;
+use crate::dataset::DataFolder;
+use crate::model_folder::ModelFolder;
+use crate::stage::Stage;
+
+pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
+    let options = &arguments.stage;
+    let config: DistillConfig = stage_config(options)?;
+    let device = training::device(options)?;
+    let data = DataFolder::new(&arguments.data);
+    let name = if arguments.without_teacher { "baseline" } else { "distill" };
+    let inputs = [("train", data.train.as_path()), ("teacher", arguments.teacher.as_path())];
+    let mut stage = Stage::begin(name, options, serde_json::to_value(&config)?, &inputs)?;
+
+    let dtype = config.train.compute_dtype;
+    let teacher = ModelFolder::open(&arguments.teacher, &[], options.device, dtype)?;
+    let tokenizer = &teacher.tokenizer;
+    let vocab_size = teacher.decoder.config().vocab_size;
+    let mut student: Decoder =
+        config.student.build(tokenizer, Some(vocab_size), options.seed, device)?;
+    student.set_compute_dtype(dtype.kind());
+    let ratio = student.num_parameters() as f64 / teacher.decoder.num_parameters() as f64;
+    tracing::info!(
+        "student of {} parameters, {:.1}% of the teacher's {}",
+        student.num_parameters(),
+        100.0 * ratio,
+        teacher.decoder.num_parameters()
+    );
+
+    let examples = Examples::render(tokenizer, &data.read()?, &config.train, &|_| false)?;
+    let chunk_rows = config.train.head_chunk_rows;
+    let mut objective: Box<dyn Objective + '_> = if arguments.without_teacher {
+        Box::new(SupervisedObjective { chunk_rows })
+    } else {
+        Box::new(DistillObjective::new(
+            &teacher.decoder,
+            &student,
+            config.divergence,
+            config.temperature,
+            config.kd_weight,
+            chunk_rows,
+        )?)
+    };
+    let parameters = training::all_parameters(&student)?;
+    training::train(
+        name,
+        &mut stage,
+        options,
+        &config.train,
+        tokenizer,
+        &student,
+        parameters,
+        &examples,
+        objective.as_mut(),
+    )?;
+    drop(objective);
+    stage.metric("parameters", student.num_parameters());
+    stage.metric("parameter_share_of_teacher", ratio);
+    training::save_model(&student, tokenizer, stage.folder())?;
+    let manifest = stage.finish()?;
+    announce(&manifest, &options.output, json)
+}

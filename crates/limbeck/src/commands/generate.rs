@@ -1,0 +1,92 @@
+//! `limbeck generate`: completions of prompts and conversations.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use anyhow::Result;
+use limbeck_core::Message;
+use limbeck_infer::reasoning::opens_reasoning;
+use limbeck_infer::{Engine, EngineConfig, SamplingParams, split_reasoning};
+use limbeck_run::Progress;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::check_unique;
+use crate::cli::GenerateArguments;
+use crate::model_folder::ModelFolder;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    id: String,
+    prompt: Option<String>,
+    messages: Option<Vec<Message>>,
+}
+
+pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
+    let model = &arguments.model;
+    let opened = ModelFolder::open(&model.model, &model.adapter, arguments.device, model.dtype)?;
+    let tokenizer = &opened.tokenizer;
+    let lines: Vec<Line> = super::read_lines(&arguments.input)?;
+    check_unique(lines.iter().map(|line| line.id.as_str()), &arguments.input)?;
+    let mut texts = Vec::with_capacity(lines.len());
+    for (index, line) in lines.iter().enumerate() {
+        texts.push(match (&line.prompt, &line.messages) {
+            (Some(prompt), None) => prompt.clone(),
+            (None, Some(messages)) => {
+                tokenizer.require_chat_template()?.render(messages, true, None)?
+            }
+            (given, _) => {
+                let found = if given.is_some() { "both" } else { "neither" };
+                return Err(super::line_error(
+                    &arguments.input,
+                    index,
+                    "either prompt or messages",
+                    found,
+                ));
+            }
+        });
+    }
+    let prompts =
+        texts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+    let params = SamplingParams {
+        max_new_tokens: arguments.max_new_tokens,
+        temperature: arguments.temperature,
+        top_p: arguments.top_p,
+        seed: arguments.seed,
+        stop_token_ids: tokenizer.eos_token_ids().to_vec(),
+    };
+    let engine = Engine::new(&opened.decoder, EngineConfig::default())?;
+    let progress = Progress::new("generate", prompts.len() as u64, "prompts");
+    let started = Instant::now();
+    let generations =
+        engine.generate(&prompts, &params, &mut |done| progress.inc(done as u64))?;
+    let seconds = started.elapsed().as_secs_f64();
+    progress.finish();
+
+    let mut output = String::new();
+    let mut num_tokens = 0;
+    for ((line, prompt), generation) in lines.iter().zip(&texts).zip(&generations) {
+        num_tokens += generation.tokens.len();
+        let text = tokenizer.decode(&generation.tokens, true)?;
+        let reply = split_reasoning(&text, opens_reasoning(prompt));
+        let value = json!({
+            "id": line.id,
+            "text": text,
+            "reasoning": reply.reasoning,
+            "tokens": generation.tokens,
+            "finish_reason": generation.finish_reason,
+        });
+        writeln!(output, "{value}")?;
+    }
+    limbeck_run::write_file(&arguments.output, output.as_bytes())?;
+    let rate = num_tokens as f64 / seconds.max(1e-9);
+    if json {
+        let summary =
+            json!({ "prompts": lines.len(), "tokens": num_tokens, "tokens_per_second": rate });
+        println!("{summary}");
+    } else {
+        tracing::info!("{num_tokens} tokens in {seconds:.1} s, {rate:.0} tokens/s");
+    }
+    Ok(())
+}

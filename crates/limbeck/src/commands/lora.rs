@@ -1,0 +1,87 @@
+//! `limbeck lora`: adapters in PEFT's format, trained and merged.
+
+use std::path::Path;
+
+use anyhow::Result;
+use limbeck_core::DType;
+use limbeck_lora::{Adapter, LoraConfig, MergeGate, merge as merge_adapter};
+use limbeck_train::SupervisedObjective;
+use tch::Kind;
+
+use super::training::{self, Examples};
+use super::{announce, stage_config};
+use crate::cli::StageOptions;
+use crate::dataset::DataFolder;
+use crate::model_folder::ModelFolder;
+use crate::stage::Stage;
+
+pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: bool) -> Result<()> {
+    let config: LoraConfig = stage_config(options)?;
+    let data = DataFolder::new(data);
+    let inputs = [("train", data.train.as_path()), ("model", model)];
+    let mut stage = Stage::begin("lora", options, serde_json::to_value(&config)?, &inputs)?;
+
+    let dtype = config.train.compute_dtype;
+    let ModelFolder { mut decoder, tokenizer } =
+        ModelFolder::open_for_training(model, options.device, dtype)?;
+    let seed = options.seed;
+    let answer_only = |id: &str| config.is_answer_only(seed, id);
+    let examples = Examples::render(&tokenizer, &data.read()?, &config.train, &answer_only)?;
+    decoder.set_requires_grad(false)?;
+    let base = model.display().to_string();
+    let adapter = Adapter::attach(&mut decoder, config.adapter(Some(base)), seed)?;
+    let share = adapter.trainable_share(&decoder);
+    tracing::info!("{share}");
+    let mut objective = SupervisedObjective { chunk_rows: config.train.head_chunk_rows };
+    training::train(
+        "lora",
+        &mut stage,
+        options,
+        &config.train,
+        &tokenizer,
+        &decoder,
+        adapter.trainable_parameters(),
+        &examples,
+        &mut objective,
+    )?;
+    stage.metric("trainable_share", share.trainable as f64 / share.total as f64);
+    adapter.save(stage.folder())?;
+    training::drop_checkpoint(stage.folder())?;
+    let manifest = stage.finish()?;
+    announce(&manifest, &options.output, json)
+}
+
+/// Texts that base, adapter and merged model are compared on: the merge needs no data set.
+const GATE_PROMPTS: [&str; 4] = [
+    "Start with 12. Add 30. What is the result?",
+    "Who is the tallest of all, and why?",
+    "1 2 3 4 5 6 7 8 9 0 + - * / = ( ) < >",
+    "The quick brown fox jumps over the lazy dog near the river bank.",
+];
+
+pub(crate) fn merge(
+    model: &Path,
+    adapter_folder: &Path,
+    options: &StageOptions,
+    json: bool,
+) -> Result<()> {
+    let inputs = [("model", model), ("adapter", adapter_folder)];
+    let mut stage = Stage::begin("merge", options, serde_json::json!({}), &inputs)?;
+    let ModelFolder { mut decoder, tokenizer } =
+        ModelFolder::open(model, &[], options.device, DType::Float32)?;
+    let adapter = Adapter::load(&mut decoder, adapter_folder)?;
+    let sequences =
+        GATE_PROMPTS.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+    let gate = MergeGate {
+        sequences: &sequences,
+        tolerance: MergeGate::default_tolerance(Kind::BFloat16),
+    };
+    let (merged, report) = merge_adapter(decoder, &adapter, Kind::BFloat16, &gate)?;
+    stage.metric("modules", report.modules);
+    stage.metric("max_logit_difference", report.max_logit_difference);
+    stage.metric("mean_kl", report.mean_kl);
+    stage.metric("top1_agreement", report.top1_agreement);
+    training::save_model(&merged, &tokenizer, stage.folder())?;
+    let manifest = stage.finish()?;
+    announce(&manifest, &options.output, json)
+}

@@ -1,0 +1,61 @@
+//! `limbeck`: distil, tune, quantise, evaluate and run small reasoning models.
+//!
+//! Arguments in, library calls, tables out: each command is one file under `commands`.
+//! Data goes to stdout, logs and progress to stderr; exit codes are those of
+//! [`limbeck_run::Exit`].
+
+mod cli;
+mod commands;
+mod dataset;
+mod failure;
+mod model_folder;
+mod stage;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use limbeck_run::Exit;
+
+fn main() -> ExitCode {
+    let arguments = cli::Cli::parse();
+    init_logging(arguments.verbose);
+    keep_freed_memory();
+    tch::set_num_threads(arguments.threads.unwrap_or_else(available_threads));
+    match commands::run(arguments) {
+        Ok(()) => Exit::Done.into(),
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn init_logging(verbose: bool) {
+    let default = if verbose { "debug" } else { "info" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LIMBECK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+fn available_threads() -> i32 {
+    std::thread::available_parallelism().map_or(1, |count| count.get() as i32)
+}
+
+/// Tells glibc to keep freed memory instead of giving it back after every operation:
+/// activations of a few megabytes would otherwise be mapped, zeroed page by page and
+/// unmapped again for each of them.
+fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        const KEPT_BYTES: i32 = 1 << 30;
+        // SAFETY: mallopt only sets two integers of the allocator; it is called before
+        // any other thread exists.
+        #[expect(unsafe_code, reason = "the allocator's knobs have no safe interface")]
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT_BYTES);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Opening a model folder as the commands need it: decoder with its tokenizer, packed or
+//! not, with adapters merged in by attachment.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use limbeck_core::{DType, DeviceSpec, Tokenizer};
+use limbeck_model::{Decoder, LoadOptions};
+
+/// A decoder and the tokenizer that fits it.
+pub(crate) struct ModelFolder {
+    pub(crate) decoder: Decoder,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl ModelFolder {
+    /// Opens a folder; parameters and activations in `dtype`.
+    pub(crate) fn open(
+        path: &Path,
+        adapters: &[PathBuf],
+        device: DeviceSpec,
+        dtype: DType,
+    ) -> Result<Self> {
+        let kind = dtype.kind();
+        let options = LoadOptions {
+            device: device.resolve()?,
+            parameter_dtype: kind,
+            compute_dtype: kind,
+            linear_loader: None,
+        };
+        let context = || format!("model {}", path.display());
+        let mut decoder = limbeck_quant::load_decoder(path, &options).with_context(context)?;
+        let tokenizer = Tokenizer::load(path).with_context(context)?;
+        tokenizer.check_fits(decoder.config().vocab_size).with_context(context)?;
+        for adapter in adapters {
+            limbeck_lora::Adapter::load(&mut decoder, adapter)
+                .with_context(|| format!("adapter {}", adapter.display()))?;
+        }
+        Ok(Self { decoder, tokenizer })
+    }
+
+    /// Opens a folder for training: float32 parameters, activations in `compute_dtype`.
+    pub(crate) fn open_for_training(
+        path: &Path,
+        device: DeviceSpec,
+        compute_dtype: DType,
+    ) -> Result<Self> {
+        let options = LoadOptions {
+            device: device.resolve()?,
+            parameter_dtype: tch::Kind::Float,
+            compute_dtype: compute_dtype.kind(),
+            linear_loader: None,
+        };
+        let context = || format!("model {}", path.display());
+        let decoder = limbeck_quant::load_decoder(path, &options).with_context(context)?;
+        let tokenizer = Tokenizer::load(path).with_context(context)?;
+        tokenizer.check_fits(decoder.config().vocab_size).with_context(context)?;
+        Ok(Self { decoder, tokenizer })
+    }
+}
