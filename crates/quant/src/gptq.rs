@@ -105,7 +105,7 @@ mod tests {
     }
 
     /// Optimal brain surgery as defined, in f64 and without any factor: after each
-    /// feature, the rest moves by −error / [H_F⁻¹]_ii · [H_F⁻¹]_i, where H_F is the damped
+    /// feature, the rest moves by `−error / inverse[i][i] · inverse[i]`, of the damped
     /// Hessian of the features not yet rounded, inverted anew each time.
     fn reference(
         weight: &WeightMatrix,
@@ -148,7 +148,7 @@ mod tests {
                 let group = feature / group_size;
                 let grid = &mut grids[output * num_groups + group];
                 let first_of_group = match order {
-                    None => feature % group_size == 0,
+                    None => feature.is_multiple_of(group_size),
                     Some(_) => {
                         place == features.iter().position(|f| f / group_size == group).unwrap()
                     }

@@ -1,4 +1,4 @@
-//! The GPTQ checkpoint format, as AutoGPTQ and GPTQModel write it and transformers and
+//! The GPTQ checkpoint format, as `AutoGPTQ` and `GPTQModel` write it and transformers and
 //! vLLM read it.
 //!
 //! For a projection of `in` × `out` features, codes of `b` bits, `p = 32 / b` codes in a
@@ -29,7 +29,7 @@ use crate::matrix::{WeightMatrix, floats};
 use crate::packing::{PackedWeights, PackedZeros};
 use crate::quantized::QuantizedWeight;
 
-/// The file that AutoGPTQ's loaders look for beside `config.json`.
+/// The file that `AutoGPTQ`'s loaders look for beside `config.json`.
 pub const QUANTIZE_CONFIG_FILE: &str = "quantize_config.json";
 
 /// What `quantization_config` says about a GPTQ checkpoint.
@@ -391,7 +391,7 @@ mod tests {
     fn settings_survive_their_json() {
         for format in [Format::Gptq, Format::GptqV2] {
             for group_size in [-1, 64] {
-                let config = QuantizeConfig { format, group_size, ..QuantizeConfig::default() };
+                let config = QuantizeConfig { group_size, format, ..QuantizeConfig::default() };
                 let settings = GptqSettings::of_config(&config).unwrap();
                 let json = settings.to_json(&config);
                 assert_eq!(json["group_size"], group_size);

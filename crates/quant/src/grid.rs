@@ -69,7 +69,7 @@ impl GridRule {
 
     /// The grid of a group of weights; `None` where a weight is not finite or the scale
     /// exceeds f16.
-    pub fn fit(&self, weights: &[f32]) -> Option<Grid> {
+    pub fn fit(self, weights: &[f32]) -> Option<Grid> {
         let mut low = 0.0_f32;
         let mut high = 0.0_f32;
         for &weight in weights {
@@ -80,7 +80,7 @@ impl GridRule {
             high = high.max(weight);
         }
         let full = self.grid_of_range(low, high)?;
-        if !self.mse_search || low == high {
+        if !self.mse_search || high - low <= 0.0 {
             return Some(full);
         }
         let mut best = (self.error(full, weights, f32::INFINITY), full);
@@ -96,7 +96,7 @@ impl GridRule {
     }
 
     /// The grid whose levels span `low ≤ 0` to `high ≥ 0`.
-    fn grid_of_range(&self, low: f32, high: f32) -> Option<Grid> {
+    fn grid_of_range(self, low: f32, high: f32) -> Option<Grid> {
         let max_code = f32::from(self.bits.max_code());
         if self.symmetric {
             let zero = self.bits.middle();
@@ -119,7 +119,7 @@ impl GridRule {
     }
 
     /// Σ|error|^2.4, or any value above `bound` once it is exceeded.
-    fn error(&self, grid: Grid, weights: &[f32], bound: f32) -> f32 {
+    fn error(self, grid: Grid, weights: &[f32], bound: f32) -> f32 {
         let mut sum = 0.0;
         for &weight in weights {
             sum += (grid.round(weight, self.bits) - weight).abs().powf(SEARCH_NORM);

@@ -73,9 +73,11 @@ pub fn vllm_rules(layers: &[LayerShape], symmetric: bool) -> Vec<String> {
     if !symmetric {
         warnings.push("vLLM's GPTQ kernels take only symmetric = true".to_owned());
     }
-    let rules: [(&str, i64, fn(&LayerShape) -> i64); 2] =
-        [("output", 64, |layer| layer.out_features), ("input", 128, |layer| layer.in_features)];
-    for (what, divisor, size) in rules {
+    for (what, divisor) in [("output", 64), ("input", 128)] {
+        let size = |layer: &LayerShape| match what {
+            "output" => layer.out_features,
+            _ => layer.in_features,
+        };
         let mut broken = layers.iter().filter(|layer| size(layer) % divisor != 0);
         if let Some(first) = broken.next() {
             warnings.push(format!(

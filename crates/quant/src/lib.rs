@@ -13,6 +13,11 @@
 //! [`mod@save`] (folders). A further method adds a file beside [`gptq`]; a further format
 //! one beside [`gptq_format`].
 
+#![cfg_attr(
+    test,
+    expect(clippy::float_cmp, reason = "levels and codes are compared where they are exact")
+)]
+
 pub mod bits;
 mod calibration;
 pub mod config;

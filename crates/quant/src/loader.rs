@@ -91,7 +91,7 @@ impl GptqLoader {
         let compute = (options.compute_dtype, options.device);
         let bias = read_bias(checkpoint, &key("bias"), out_features, bias)?;
         let weight = weight.to_tensor(compute.0, compute.1)?;
-        Ok(Some(PackedLinear::assemble(packed, bias, &weight, compute)?))
+        Ok(Some(PackedLinear::assemble(&packed, bias, &weight, compute)?))
     }
 }
 

@@ -48,16 +48,17 @@ impl PackedLinear {
         let bias = bias.map(|bias| half_bias(layer, bias)).transpose()?;
         // From the codes, not from the packed tensors: reading a folder back then
         // compares two ways of arriving at the same weights.
-        Self::assemble(packed, bias, &weight.dequantize().to_tensor(kind, device)?, compute)
+        Self::assemble(&packed, bias, &weight.dequantize().to_tensor(kind, device)?, compute)
     }
 
     /// A layer of a checkpoint's tensors and the weight that they dequantise to.
     pub(crate) fn assemble(
-        packed: PackedTensors,
+        packed: &PackedTensors,
         bias: Option<Tensor>,
         weight: &Tensor,
-        (kind, device): (Kind, Device),
+        compute: (Kind, Device),
     ) -> Result<Self> {
+        let (kind, device) = compute;
         let bias = bias.map(|bias| bias.f_to_device(device)).transpose()?;
         let dense_bias = bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
         let dense = DenseLinear::new(weight.shallow_clone(), dense_bias)?;

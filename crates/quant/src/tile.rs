@@ -68,6 +68,7 @@ fn solve_avx2(
 
 /// `FUSED` uses the fused multiply-add, which is a slow library call where the processor
 /// has none.
+#[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
 #[inline(always)]
 fn solve_with<const FUSED: bool>(
     plan: &Plan<'_>,
@@ -119,7 +120,7 @@ fn solve_with<const FUSED: bool>(
                 }
             }
             for place in sub..sub_end {
-                let row = &plan.lower[place * width..place * width + place + 1];
+                let row = &plan.lower[place * width..=place * width + place];
                 let mut weight = tile[place];
                 for (error, &factor) in errors[sub - block..place - block].iter().zip(&row[sub..]) {
                     subtract::<FUSED>(&mut weight, error, factor);
@@ -174,6 +175,7 @@ impl Levels {
 
 /// Subtracts from each feature of `tile` (the first is number `first`) the errors of the
 /// features from number `from` on, weighted by the factor.
+#[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
 #[inline(always)]
 fn correct<const FUSED: bool>(
     tile: &mut [Lanes],
@@ -206,6 +208,7 @@ fn correct<const FUSED: bool>(
     }
 }
 
+#[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
 #[inline(always)]
 fn subtract<const FUSED: bool>(weight: &mut Lanes, error: &Lanes, factor: f32) {
     for (weight, &error) in weight.iter_mut().zip(error) {
