@@ -1,11 +1,12 @@
 //! Multi-step arithmetic: a typed graph of operations over non-negative integers.
 //!
-//! One walk over the graph writes the question (a program or a short story), another
-//! writes the chain, place by place, so that no line asks for more than one carry.
+//! One walk over the graph writes the question (a program or a short story, its events
+//! labelled), another writes the chain, a line of the same label for each event, place by
+//! place, so that no side of a line asks for more than one carry.
 
 use crate::problem::Rendered;
 use crate::rng::CounterRng;
-use crate::words::{ITEMS, NAMES};
+use crate::words::{ITEMS, NAMES, labelled};
 
 /// An arithmetic operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,7 @@ fn apply(nodes: &mut Vec<Node>, operator: Operator, left: usize, right: usize) -
 
 impl Arithmetic {
     /// Draws a problem of `level + 1` operations whose values all lie in `0..=cap`,
-    /// where the cap is 199 up to level 2 and 999 above. The given numbers all differ,
-    /// so that a number names its place in the question.
+    /// where the cap is 199 up to level 2 and 999 above. The given numbers all differ.
     pub(crate) fn draw(level: u8, kind: Kind, rng: &mut CounterRng) -> Self {
         let cap = if level <= 2 { 199 } else { 999 };
         let mut nodes = vec![Node::Given(rng.between(2, 99))];
@@ -136,42 +136,61 @@ impl Arithmetic {
             Kind::Program => self.program(rng),
             Kind::Story => self.story(rng),
         };
-        let steps = self
-            .operations()
-            .map(|(operator, left, right, value)| {
-                let (a, b) = (self.nodes[left].value(), self.nodes[right].value());
-                step(operator, a, b, value)
-            })
-            .collect();
         let answer = self.nodes.last().map_or(0, |node| node.value()).to_string();
-        Rendered { question, steps, answer }
+        Rendered { question, steps: self.chain(), answer }
+    }
+
+    /// The product behind an operand: how many bags, and how many in each.
+    fn bags(&self, operand: usize) -> Option<(i64, i64)> {
+        match self.nodes[operand] {
+            Node::Given(_) => None,
+            Node::Apply { left, right, .. } => {
+                Some((self.nodes[left].value(), self.nodes[right].value()))
+            }
+        }
+    }
+
+    /// What happens to the running value, one after another: operations without the bags'
+    /// own products, which are told and worked out with the event that uses them.
+    fn events(&self) -> impl Iterator<Item = (Operator, usize, usize, i64)> {
+        self.operations()
+            .filter(|&(_, left, ..)| left == 0 || matches!(self.nodes[left], Node::Apply { .. }))
+    }
+
+    /// One line for each event.
+    fn chain(&self) -> Vec<String> {
+        labelled(self.events().map(|(operator, left, right, value)| {
+            let (a, b) = (self.nodes[left].value(), self.nodes[right].value());
+            let main = step(operator, a, b, value);
+            match self.bags(right) {
+                Some((count, size)) => {
+                    format!("{}, {main}", step(Operator::Multiply, count, size, b))
+                }
+                None => main,
+            }
+        }))
     }
 
     fn program(&self, rng: &mut CounterRng) -> String {
         let template = rng.below(3);
         let start = self.nodes[0].value();
-        let verbs: Vec<String> = self
-            .operations()
-            .map(|(operator, _, right, _)| {
-                let number = self.nodes[right].value();
-                let verb = match (template, operator) {
-                    (0, Operator::Add) => "Add",
-                    (0, Operator::Subtract) => "Subtract",
-                    (0, Operator::Multiply) => "Multiply by",
-                    (1, Operator::Add) => "add",
-                    (1, Operator::Subtract) => "subtract",
-                    (1, Operator::Multiply) => "multiply by",
-                    (_, Operator::Add) => "plus",
-                    (_, Operator::Subtract) => "minus",
-                    (_, Operator::Multiply) => "times",
-                };
-                format!("{verb} {number}")
-            })
-            .collect();
+        let items = labelled(self.events().map(|(operator, _, right, _)| {
+            let number = self.nodes[right].value();
+            let verb = match (template, operator) {
+                (0 | 1, Operator::Add) => "add",
+                (0 | 1, Operator::Subtract) => "subtract",
+                (0 | 1, Operator::Multiply) => "multiply by",
+                (_, Operator::Add) => "plus",
+                (_, Operator::Subtract) => "minus",
+                (_, Operator::Multiply) => "times",
+            };
+            format!("{verb} {number}")
+        }))
+        .join("\n");
         match template {
-            0 => format!("Start with {start}. {}. What is the result?", verbs.join(". ")),
-            1 => format!("Take {start}, {}. What number is it now?", verbs.join(", ")),
-            _ => format!("From left to right: {start} {}. What is it?", verbs.join(" ")),
+            0 => format!("Start with {start}.\n{items}\nWhat is the result?"),
+            1 => format!("Take {start}.\n{items}\nWhat number is it now?"),
+            _ => format!("Start with {start}.\n{items}\nWhat is it now?"),
         }
     }
 
@@ -181,62 +200,52 @@ impl Arithmetic {
         let [mut owner, other, friend, ..] = names;
         let item = rng.pick(&ITEMS);
         let start = self.nodes[0].value();
-        let mut sentences = vec![match rng.below(3) {
+        let opening = match rng.below(3) {
             0 => format!("{owner} has {start} {item}."),
             1 => format!("At first {owner} has {start} {item}."),
             _ => format!("{owner} starts with {start} {item}."),
-        }];
-        for (operator, left, right, _) in self.operations() {
+        };
+        let mut events = Vec::new();
+        for (operator, _, right, _) in self.events() {
             let amount = self.nodes[right].value();
-            let bags = match self.nodes[right] {
-                Node::Apply { left: count, right: size, .. } => {
-                    Some((self.nodes[count].value(), self.nodes[size].value()))
-                }
-                Node::Given(_) => None,
-            };
-            let sentence = match (operator, bags) {
+            events.push(match (operator, self.bags(right)) {
                 (Operator::Add, Some((count, size))) => match rng.below(3) {
-                    0 => format!("{owner} buys {count} bags of {size}."),
-                    1 => format!("{owner} finds {count} bags of {size} {item}."),
-                    _ => format!("Then {owner} gets {count} boxes with {size} in each."),
+                    0 => format!("{owner} buys {count} bags of {size}"),
+                    1 => format!("{owner} finds {count} bags of {size} {item}"),
+                    _ => format!("{owner} gets {count} boxes with {size} in each"),
                 },
                 (_, Some((count, size))) => match rng.below(2) {
-                    0 => format!("{owner} sells {count} bags of {size}."),
-                    _ => format!("{owner} gives {other} {count} boxes with {size} in each."),
+                    0 => format!("{owner} sells {count} bags of {size}"),
+                    _ => format!("{owner} gives {other} {count} boxes with {size} in each"),
                 },
                 (Operator::Add, None) => match rng.below(4) {
-                    0 => format!("{owner} buys {amount} more."),
-                    1 => format!("{owner} finds {amount} {item}."),
-                    2 => format!("{owner} gets {amount} from {other}."),
-                    _ => format!("Then {other} gives {owner} {amount} more."),
+                    0 => format!("{owner} buys {amount} more"),
+                    1 => format!("{owner} finds {amount} {item}"),
+                    2 => format!("{owner} gets {amount} from {other}"),
+                    _ => format!("{other} gives {owner} {amount} more"),
                 },
                 (Operator::Subtract, None) => match rng.below(4) {
-                    0 => format!("{owner} sells {amount}."),
-                    1 => format!("{owner} loses {amount} {item}."),
-                    2 => format!("{owner} gives {amount} to {other}."),
-                    _ => format!("Then {other} gets {amount} from {owner}."),
+                    0 => format!("{owner} sells {amount}"),
+                    1 => format!("{owner} loses {amount} {item}"),
+                    2 => format!("{owner} gives {amount} to {other}"),
+                    _ => format!("{other} gets {amount} from {owner}"),
                 },
                 (Operator::Multiply, None) => {
-                    // The bags' own product: told with the event that uses it.
-                    if matches!(self.nodes[left], Node::Given(_)) && left != 0 {
-                        continue;
-                    }
                     let told = match rng.below(2) {
-                        0 => format!("{friend} has {amount} times as many as {owner}."),
-                        _ => format!("Now {friend} has {amount} times as many {item} as {owner}."),
+                        0 => format!("{friend} has {amount} times as many as {owner}"),
+                        _ => format!("{friend} has {amount} times as many {item} as {owner}"),
                     };
                     owner = friend;
                     told
                 }
-            };
-            sentences.push(sentence);
+            });
         }
-        sentences.push(match rng.below(3) {
+        let asked = match rng.below(3) {
             0 => format!("How many {item} does {owner} have now?"),
             1 => format!("How many {item} does {owner} have at the end?"),
             _ => format!("How many does {owner} have now?"),
-        });
-        sentences.join(" ")
+        };
+        format!("{opening}\n{}\n{asked}", labelled(events).join("\n"))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Nothing here is shared with the generators: a question is parsed again, solved by a
 //! second method (holdings by person, permutations, complex numbers), and each line of a
-//! chain is judged against the question and the lines before it. So the checks hold for
-//! a model's own output too.
+//! chain is judged against the item of the question whose label it bears and the lines
+//! before it. So the checks hold for a model's own output too.
 //!
 //! A line is judged where it stands: what an earlier wrong line claims is taken as
 //! given, so that one slip counts once.
@@ -11,6 +11,7 @@
 mod answer;
 mod arithmetic;
 mod expression;
+mod label;
 mod logic;
 mod spatial;
 

@@ -3,7 +3,7 @@
 
 use crate::problem::Rendered;
 use crate::rng::CounterRng;
-use crate::words::NAMES;
+use crate::words::{NAMES, labelled};
 
 /// The words of a relation: what has more of it, and what has less.
 struct Relation {
@@ -54,7 +54,7 @@ pub(crate) struct Ordering {
 
 impl Ordering {
     /// Draws a puzzle of `level + 2` people. From level 2 any place may be asked for,
-    /// from level 3 clues may be inverted and one of them may be a distractor.
+    /// from level 3 clues may be inverted, and at level 4 one of them may be a distractor.
     pub(crate) fn draw(level: u8, rng: &mut CounterRng) -> Self {
         let num_people = usize::from(level) + 2;
         let mut names = NAMES;
@@ -69,7 +69,7 @@ impl Ordering {
             for clue in &mut clues {
                 clue.inverted = rng.chance(1, 3);
             }
-            if rng.chance(1, 2) {
+            if level >= 4 && rng.chance(1, 2) {
                 let upper = rng.below(num_people);
                 let lower = (upper + 1 + rng.below(num_people - 1)) % num_people;
                 let inverted = rng.chance(1, 3);
@@ -112,7 +112,7 @@ impl Ordering {
     }
 
     fn question(&self, rng: &mut CounterRng) -> String {
-        let told: Vec<String> = self.clues.iter().map(|clue| self.tell(*clue)).collect();
+        let told = labelled(self.clues.iter().map(|clue| self.tell(*clue))).join("\n");
         let relation = &RELATIONS[self.relation];
         let asked = match self.asked {
             Asked::Most => relation.most.to_owned(),
@@ -120,9 +120,9 @@ impl Ordering {
             Asked::Place(place) => format!("{} {}", ORDINALS[place], relation.most),
         };
         match rng.below(3) {
-            0 => format!("{}. Who is the {asked}?", told.join(". ")),
-            1 => format!("We know: {}. Who is the {asked} of all?", told.join(", ")),
-            _ => format!("Who is the {asked} if {}?", told.join(" and ")),
+            0 => format!("{told}\nWho is the {asked}?"),
+            1 => format!("We know:\n{told}\nWho is the {asked} of all?"),
+            _ => format!("Who is the {asked}?\n{told}"),
         }
     }
 
@@ -137,22 +137,22 @@ impl Ordering {
         }
     }
 
-    /// Restates the clues, walks up from the first of them to the top, then down to the
-    /// place asked for: each line is one look-up.
+    /// Restates the clues, each under its label and with the upper person first; walks up
+    /// from the first of them to the top, then down to the place asked for. Each hop is
+    /// one look-up of a name among the restated clues.
     fn chain(&self) -> Vec<String> {
         let people = &self.people;
-        let used: Vec<Clue> = self.clues.iter().filter(|clue| !clue.distractor).copied().collect();
-        let clues: Vec<String> = used
-            .iter()
-            .map(|clue| format!("{} > {}", people[clue.upper], people[clue.lower]))
-            .collect();
-        let start = used.first().map_or(0, |clue| clue.upper);
+        let mut steps = labelled(self.clues.iter().map(|clue| {
+            if clue.distractor {
+                "-".to_owned()
+            } else {
+                format!("{} > {}", people[clue.upper], people[clue.lower])
+            }
+        }));
+        let start = self.clues.iter().find(|clue| !clue.distractor).map_or(0, |clue| clue.upper);
         let up: Vec<&str> = (0..=start).rev().map(|place| people[place]).collect();
-        let mut steps = vec![
-            format!("clues: {}", clues.join(", ")),
-            format!("up: {}", up.join(", ")),
-            format!("no one > {}, so 1 {}", people[0], people[0]),
-        ];
+        steps.push(format!("up: {}", up.join(", ")));
+        steps.push(format!("no one > {}, so 1 {}", people[0], people[0]));
         let asked = self.asked_place();
         for place in 1..=asked {
             let (upper, lower) = (people[place - 1], people[place]);

@@ -2,7 +2,7 @@
 
 use crate::problem::Rendered;
 use crate::rng::CounterRng;
-use crate::words::NAMES;
+use crate::words::{NAMES, labelled};
 
 /// The compass, clockwise.
 const DIRECTIONS: [&str; 4] = ["north", "east", "south", "west"];
@@ -76,7 +76,7 @@ fn ahead(direction: usize, (x, y): (i64, i64), distance: i64) -> (i64, i64) {
 impl Route {
     /// Draws a route: `2 level` moves on the grid, `level + 2` turns, or `level + 1`
     /// pairs of a turn and a move. All points lie in `0..=20` squared, and no two moves
-    /// are told in the same words, so that a move names its place in the question.
+    /// are the same.
     pub(crate) fn draw(level: u8, kind: Kind, rng: &mut CounterRng) -> Self {
         let level = usize::from(level);
         let num_legs = match kind {
@@ -159,84 +159,59 @@ impl Route {
         let (x, y) = self.start;
         let facing = DIRECTIONS[self.facing];
         let template = rng.below(3);
-        let legs: Vec<String> = self
-            .legs
-            .iter()
-            .map(|leg| {
-                let turn = leg.turn.map_or("", |turn| TURNS[turn].0);
-                match (self.kind, template) {
-                    (Kind::Grid, _) => format!("{} {}", leg.distance, DIRECTIONS[leg.facing]),
-                    (Kind::Turns, _) => turn.to_owned(),
-                    (Kind::Walk, 0) => format!("turns {turn}, goes {}", leg.distance),
-                    (Kind::Walk, 1) => format!("{turn} and {} ahead", leg.distance),
-                    (Kind::Walk, _) => format!("{turn} {}", leg.distance),
-                }
-            })
-            .collect();
-        let legs = legs.join(", ");
-        match (self.kind, template) {
-            (Kind::Grid, 0) => {
-                format!("{AXES} {name} starts at ({x},{y}) and goes {legs}. Where is {name} now?")
+        let legs = labelled(self.legs.iter().map(|leg| {
+            let (distance, toward) = (leg.distance, DIRECTIONS[leg.facing]);
+            let turn = leg.turn.map_or("", |turn| TURNS[turn].0);
+            match (self.kind, template) {
+                (Kind::Grid, 0 | 1) => format!("{distance} {toward}"),
+                (Kind::Grid, _) => format!("{distance} to the {toward}"),
+                (Kind::Turns, 0 | 1) => turn.to_owned(),
+                (Kind::Turns, _) => format!("turn {turn}"),
+                (Kind::Walk, 0) => format!("{turn} {distance}"),
+                (Kind::Walk, 1) => format!("{turn} and {distance} ahead"),
+                (Kind::Walk, _) => format!("{turn}, go {distance}"),
             }
-            (Kind::Grid, 1) => {
-                format!(
-                    "{name} is at ({x},{y}). {name} goes {legs}. {AXES} Where does {name} stop?"
-                )
-            }
-            (Kind::Grid, _) => {
-                format!("{AXES} A robot at ({x},{y}) goes {legs}. What is its last point?")
-            }
-            (Kind::Turns, 0) => {
-                format!("{name} faces {facing} and turns {legs}. Which way does {name} face now?")
-            }
-            (Kind::Turns, 1) => format!(
-                "Facing {facing}, {name} turns {legs}. Which way does {name} face at the end?"
-            ),
-            (Kind::Turns, _) => {
-                format!("A robot faces {facing}. It turns {legs}. Which way does it face?")
-            }
-            (Kind::Walk, 0) => format!(
-                "{AXES} {name} is at ({x},{y}), facing {facing}. {name} {legs}. \
-                 Where is {name} now?"
-            ),
-            (Kind::Walk, 1) => format!(
-                "A robot at ({x},{y}) faces {facing}. It goes {legs}. {AXES} Where does it stop?"
-            ),
-            (Kind::Walk, _) => format!(
-                "{AXES} From ({x},{y}), facing {facing}, {name} turns and goes: {legs}. \
-                 What is the last point?"
-            ),
-        }
+        }))
+        .join("\n");
+        let opening = match (self.kind, template) {
+            (Kind::Grid, 0 | 1) => format!("{AXES} {name} starts at ({x},{y})."),
+            (Kind::Grid, _) => format!("{AXES} The robot is at ({x},{y})."),
+            (Kind::Turns, 0 | 1) => format!("{name} faces {facing}."),
+            (Kind::Turns, _) => format!("The robot faces {facing}."),
+            (Kind::Walk, 0 | 1) => format!("{AXES} {name} is at ({x},{y}), facing {facing}."),
+            (Kind::Walk, _) => format!("{AXES} The robot is at ({x},{y}), facing {facing}."),
+        };
+        let asked = match (self.kind, template) {
+            (Kind::Grid | Kind::Walk, 0) => format!("Where is {name} now?"),
+            (Kind::Grid | Kind::Walk, 1) => format!("Where does {name} stop?"),
+            (Kind::Grid | Kind::Walk, _) => "What is its last point?".to_owned(),
+            (Kind::Turns, 0) => format!("Which way does {name} face now?"),
+            (Kind::Turns, 1) => format!("Which way does {name} face at the end?"),
+            (Kind::Turns, _) => "Which way does it face?".to_owned(),
+        };
+        format!("{opening}\n{legs}\n{asked}")
     }
 
     fn chain(&self) -> (Vec<String>, String) {
         let (mut point, mut facing) = (self.start, self.facing);
-        let mut steps = Vec::with_capacity(self.legs.len());
-        for (index, leg) in self.legs.iter().enumerate() {
-            let mut parts = Vec::new();
+        let steps = labelled(self.legs.iter().map(|leg| {
             let next = DIRECTIONS[leg.facing];
-            if let Some(turn) = leg.turn {
-                parts.push(format!("{}: {} -> {next}", TURNS[turn].0, DIRECTIONS[facing]));
-            }
+            let mut parts = vec![match leg.turn {
+                Some(turn) => format!("{} {} -> {next}", TURNS[turn].0, DIRECTIONS[facing]),
+                None => format!("{} {next}", leg.distance),
+            }];
             facing = leg.facing;
-            if self.kind == Kind::Turns {
-                // Turns repeat, so a line needs its number to be found again.
-                parts.insert(0, (index + 1).to_string());
-            } else {
+            if self.kind != Kind::Turns {
                 let after = ahead(facing, point, leg.distance);
                 let (axis, from, to) =
                     if facing % 2 == 0 { ('y', point.1, after.1) } else { ('x', point.0, after.0) };
                 let sign = if to > from { '+' } else { '-' };
-                let distance = leg.distance;
-                let sum = format!("{axis}={from}{sign}{distance}={to} ({},{})", after.0, after.1);
-                parts.push(match self.kind {
-                    Kind::Grid => format!("{distance} {next}: {sum}"),
-                    _ => sum,
-                });
+                let (x, y) = after;
+                parts.push(format!("{axis}={from}{sign}{}={to} ({x},{y})", leg.distance));
                 point = after;
             }
-            steps.push(parts.join(if self.kind == Kind::Turns { " " } else { ", " }));
-        }
+            parts.join(" ")
+        }));
         let answer = if self.kind == Kind::Turns {
             DIRECTIONS[facing].to_owned()
         } else {

@@ -2,11 +2,21 @@
 //! gives most of them one token.
 
 /// Names of people.
-pub(crate) const NAMES: [&str; 16] = [
+pub(crate) const NAMES: [&str; 24] = [
     "Ann", "Bob", "Eve", "Dan", "Kim", "Leo", "Mia", "Tom", "Sam", "Zoe", "Ben", "Amy", "Max",
-    "Ida", "Raj", "Ned",
+    "Ida", "Raj", "Ned", "Sue", "Ted", "Joe", "Ivy", "Gus", "Pat", "Roy", "Kay",
 ];
 
 /// Things to count, in the plural.
 pub(crate) const ITEMS: [&str; 8] =
     ["apples", "coins", "books", "cards", "pens", "eggs", "nuts", "keys"];
+
+/// Labels of a question's items. Each stands at the start of a line, in the question as
+/// in the chain, so that it is the same token in both and a line finds its item by that
+/// token instead of by counting.
+const LABELS: [char; 8] = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H'];
+
+/// Puts a label before each item.
+pub(crate) fn labelled(items: impl IntoIterator<Item = String>) -> Vec<String> {
+    LABELS.into_iter().zip(items).map(|(label, item)| format!("{label}: {item}")).collect()
+}

@@ -93,18 +93,18 @@ fn a_level_with_too_few_problems_ends_with_a_note() {
     let config = DataConfig {
         families: vec![Family::Logic],
         levels: vec![1],
-        num_train: 20_000,
+        num_train: 30_000,
         num_validation: 10,
         num_test: 0,
         num_calibration: 0,
         ..DataConfig::default()
     };
     let splits = build_splits(&config).unwrap();
-    // 16 * 15 * 14 orders of three names, two places asked for; 85% are for training.
-    assert!((5_400..6_000).contains(&splits.train.len()), "{}", splits.train.len());
+    // 24 * 23 * 22 orders of three names, two places asked for; 85% are for training.
+    assert!((20_000..21_300).contains(&splits.train.len()), "{}", splits.train.len());
     assert_eq!((splits.validation.len(), splits.test.len()), (10, 0));
     assert_eq!(splits.report.notes.len(), 1);
-    assert!(splits.report.notes[0].contains("20000"), "{:?}", splits.report.notes);
+    assert!(splits.report.notes[0].contains("30000"), "{:?}", splits.report.notes);
 }
 
 #[test]

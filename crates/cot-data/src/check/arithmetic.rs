@@ -5,10 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use num_rational::Ratio;
+use num_traits::{CheckedAdd, CheckedMul};
 use regex::Regex;
 
 use super::answer::number;
 use super::expression::{self, Expression};
+use super::label::{self, Labelled, labelled};
 use super::{LineChecks, StepVerdict};
 
 fn pattern(text: &str) -> Regex {
@@ -17,9 +19,9 @@ fn pattern(text: &str) -> Regex {
 
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\d+(?:,\d{3})*(?:\.\d+)?"));
 static PROGRAM_START: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^(?:Start with|Take|From left to right:) (\d+)"));
+    LazyLock::new(|| pattern(r"^(?:Start with|Take) (\d{1,9})\.$"));
 static PROGRAM_STEP: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\b(add|plus|subtract|minus|multiply by|times) (\d+)"));
+    LazyLock::new(|| pattern(r"^(add|plus|subtract|minus|multiply by|times) (\d{1,9})$"));
 static TIMES_AS_MANY: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(\w+) has (\d+) times as many(?: \w+)? as (\w+)$"));
 static HOLDS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\w+) (?:has|starts with) (\d+) \w+$"));
@@ -35,50 +37,92 @@ static MOVES: LazyLock<Regex> = LazyLock::new(|| {
 static ASKED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"How many(?: \w+)? does (\w+) have(?: now| at the end)?$"));
 
+/// What an item of the question does to the running value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Effect {
+    Add(i64),
+    Multiply(i64),
+}
+
+/// An item of the question.
+struct Event {
+    label: char,
+    numbers: BTreeSet<Ratio<i128>>,
+    effect: Effect,
+}
+
+/// A question that the second solver understands.
+struct Solved {
+    start: i64,
+    events: Vec<Event>,
+    answer: i64,
+}
+
 /// A question about numbers.
 pub(super) struct Reading {
     /// The numbers in the question.
     given: BTreeSet<Ratio<i128>>,
-    answer: Option<i64>,
+    solved: Option<Solved>,
+}
+
+/// The numbers in a text.
+fn numbers(text: &str) -> BTreeSet<Ratio<i128>> {
+    NUMBER.find_iter(text).filter_map(|found| number(found.as_str())).collect()
+}
+
+/// An equality chain: the verdict on it, and what it comes to.
+fn equality(
+    text: &str,
+    known: &BTreeSet<Ratio<i128>>,
+    unsourced: StepVerdict,
+) -> (StepVerdict, Option<Ratio<i128>>) {
+    let sides: Option<Vec<Expression>> = text.split('=').map(expression::parse).collect();
+    let Some([first, .., last]) = sides.as_deref() else {
+        return (StepVerdict::Unchecked, None);
+    };
+    let equal = sides.iter().flatten().all(|side| side.value == first.value);
+    let sourced = first.numbers.iter().all(|operand| known.contains(operand));
+    let verdict = if first.value.is_none() || !equal {
+        StepVerdict::Wrong
+    } else if first.num_operations == 0 {
+        StepVerdict::Unchecked
+    } else if sourced {
+        StepVerdict::Ok
+    } else {
+        unsourced
+    };
+    (verdict, last.value)
 }
 
 impl Reading {
     pub(super) fn of(question: &str) -> Self {
-        let given = NUMBER.find_iter(question).filter_map(|found| number(found.as_str())).collect();
-        Self { given, answer: program(question).or_else(|| story(question)) }
+        let solved = label::items(question)
+            .filter(|items| !items.is_empty())
+            .and_then(|items| program(question, &items).or_else(|| story(question, &items)));
+        Self { given: numbers(question), solved }
     }
 
     pub(super) fn answer(&self) -> Option<String> {
-        self.answer.map(|answer| answer.to_string())
+        self.solved.as_ref().map(|solved| solved.answer.to_string())
     }
 
-    /// Every side of an equality chain must have one value, and the first side's
-    /// operands must be in the question or be an earlier line's result. In a question
-    /// that the second solver cannot read, an operand from elsewhere (a week's 7 days)
-    /// leaves the line unchecked.
     pub(super) fn check(&self, lines: &[&str]) -> LineChecks {
+        match &self.solved {
+            Some(solved) => solved.check(lines),
+            None => self.check_unread(lines),
+        }
+    }
+
+    /// In a question that the second solver cannot read, every side of an equality chain
+    /// must have one value; where its first side's operands are neither in the question
+    /// nor an earlier line's result (a week's 7 days), it stays unchecked.
+    fn check_unread(&self, lines: &[&str]) -> LineChecks {
         let mut known = self.given.clone();
         let mut checks = LineChecks::default();
         for line in lines {
-            let sides: Option<Vec<Expression>> = line.split('=').map(expression::parse).collect();
-            let Some([first, .., last]) = sides.as_deref() else {
-                checks.verdicts.push(StepVerdict::Unchecked);
-                continue;
-            };
-            let equal = sides.iter().flatten().all(|side| side.value == first.value);
-            let sourced = first.numbers.iter().all(|operand| known.contains(operand));
-            checks.verdicts.push(if first.value.is_none() || !equal {
-                StepVerdict::Wrong
-            } else if first.num_operations == 0 {
-                StepVerdict::Unchecked
-            } else if sourced {
-                StepVerdict::Ok
-            } else if self.answer.is_some() {
-                StepVerdict::Wrong
-            } else {
-                StepVerdict::Unchecked
-            });
-            if let Some(result) = last.value {
+            let (verdict, result) = equality(line, &known, StepVerdict::Unchecked);
+            checks.verdicts.push(verdict);
+            if let Some(result) = result {
                 known.insert(result);
                 checks.conclusion = Some(result.to_string());
             }
@@ -87,52 +131,134 @@ impl Reading {
     }
 }
 
-/// Runs a question of the form "start with a number, then …".
-fn program(question: &str) -> Option<i64> {
-    let mut value: i64 = PROGRAM_START.captures(question)?[1].parse().ok()?;
-    for step in PROGRAM_STEP.captures_iter(question) {
-        let number: i64 = step[2].parse().ok()?;
-        value = match step[1].to_lowercase().as_str() {
-            "add" | "plus" => value.checked_add(number)?,
-            "subtract" | "minus" => value.checked_sub(number)?,
-            _ => value.checked_mul(number)?,
-        };
-    }
-    Some(value)
-}
-
-/// Plays a story sentence by sentence; nothing where one is not understood.
-fn story(question: &str) -> Option<i64> {
-    let mut held: HashMap<&str, i64> = HashMap::new();
-    for sentence in question.split_inclusive(['.', '?']) {
-        let sentence = sentence.trim().trim_end_matches(['.', '?']);
-        if let Some(found) = ASKED.captures(sentence) {
-            return held.get(found.get(1)?.as_str()).copied();
-        }
-        if let Some(found) = TIMES_AS_MANY.captures(sentence) {
-            let held_by_other = *held.get(found.get(3)?.as_str())?;
-            let total = held_by_other.checked_mul(found[2].parse().ok()?)?;
-            held.insert(found.get(1)?.as_str(), total);
-        } else if let Some(found) = HOLDS.captures(sentence) {
-            held.insert(found.get(1)?.as_str(), found[2].parse().ok()?);
-        } else if let Some(found) = GIVES_THEM.captures(sentence) {
-            let each: i64 = found.get(4).map_or(Some(1), |size| size.as_str().parse().ok())?;
-            let amount = each.checked_mul(found[3].parse().ok()?)?;
-            shift(&mut held, found.get(1)?.as_str(), -amount);
-            shift(&mut held, found.get(2)?.as_str(), amount);
-        } else {
-            let found = MOVES.captures(sentence)?;
-            let each: i64 = found.get(4).map_or(Some(1), |size| size.as_str().parse().ok())?;
-            let amount = each.checked_mul(found[3].parse().ok()?)?;
-            let gain = matches!(&found[2], "buys" | "finds" | "gets");
-            let signed = if gain { amount } else { -amount };
-            shift(&mut held, found.get(1)?.as_str(), signed);
-            if let Some(other) = found.get(6) {
-                shift(&mut held, other.as_str(), -signed);
+impl Solved {
+    /// A line bears the next event's label, and then one equality chain or more with a
+    /// comma between them. The operands of a chain's first side are the event's own
+    /// numbers, the value so far, or an earlier result of the line; the last result is
+    /// what the event makes of the value so far.
+    fn check(&self, lines: &[&str]) -> LineChecks {
+        let mut value = Ratio::from_integer(i128::from(self.start));
+        let mut next = 0;
+        let mut checks = LineChecks::default();
+        for line in lines {
+            let Some(Labelled { label, text }) = labelled(line) else {
+                checks.verdicts.push(StepVerdict::Unchecked);
+                continue;
+            };
+            let event = self.events.get(next);
+            let mut known = event.map(|event| event.numbers.clone()).unwrap_or_default();
+            known.insert(value);
+            let mut verdicts = Vec::new();
+            let mut reached = None;
+            for part in text.split(", ") {
+                let (verdict, result) = equality(part, &known, StepVerdict::Wrong);
+                verdicts.push(verdict);
+                known.extend(result);
+                reached = result;
+            }
+            if verdicts.contains(&StepVerdict::Unchecked) {
+                checks.verdicts.push(StepVerdict::Unchecked);
+                continue;
+            }
+            let held = event.is_some_and(|event| {
+                event.label == label && reached.is_some() && reached == event.effect.on(value)
+            });
+            checks.verdicts.push(if held && !verdicts.contains(&StepVerdict::Wrong) {
+                StepVerdict::Ok
+            } else {
+                StepVerdict::Wrong
+            });
+            next += 1;
+            if let Some(result) = reached {
+                value = result;
+                checks.conclusion = Some(result.to_string());
             }
         }
+        checks
     }
-    None
+}
+
+impl Effect {
+    fn on(self, value: Ratio<i128>) -> Option<Ratio<i128>> {
+        match self {
+            Self::Add(amount) => value.checked_add(&Ratio::from_integer(i128::from(amount))),
+            Self::Multiply(factor) => value.checked_mul(&Ratio::from_integer(i128::from(factor))),
+        }
+    }
+}
+
+/// Runs a question of the form "start with a number", then its items.
+fn program(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
+    let start: i64 = PROGRAM_START.captures(question.lines().next()?)?[1].parse().ok()?;
+    let mut answer = start;
+    let mut events = Vec::with_capacity(items.len());
+    for item in items {
+        let step = PROGRAM_STEP.captures(item.text)?;
+        let number: i64 = step[2].parse().ok()?;
+        let effect = match &step[1] {
+            "add" | "plus" => Effect::Add(number),
+            "subtract" | "minus" => Effect::Add(-number),
+            _ => Effect::Multiply(number),
+        };
+        answer = match effect {
+            Effect::Add(amount) => answer.checked_add(amount)?,
+            Effect::Multiply(factor) => answer.checked_mul(factor)?,
+        };
+        events.push(Event { label: item.label, numbers: numbers(item.text), effect });
+    }
+    Some(Solved { start, events, answer })
+}
+
+/// Plays a story item by item; nothing where one is not understood.
+fn story(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
+    let mut lines = label::other_lines(question);
+    let (opening, asked) = (lines.next()?, lines.next_back()?);
+    let opening = HOLDS.captures(opening.trim_end_matches('.'))?;
+    let mut owner = opening.get(1)?.as_str();
+    let start: i64 = opening[2].parse().ok()?;
+    let mut held: HashMap<&str, i64> = HashMap::from([(owner, start)]);
+    let mut events = Vec::with_capacity(items.len());
+    for item in items {
+        let before = *held.get(owner)?;
+        let effect = if let Some(found) = TIMES_AS_MANY.captures(item.text) {
+            let factor: i64 = found[2].parse().ok()?;
+            let counted = *held.get(found.get(3)?.as_str())?;
+            let total = counted.checked_mul(factor)?;
+            owner = found.get(1)?.as_str();
+            held.insert(owner, total);
+            Effect::Multiply(factor)
+        } else {
+            play(&mut held, item.text)?;
+            Effect::Add(held.get(owner)?.checked_sub(before)?)
+        };
+        events.push(Event { label: item.label, numbers: numbers(item.text), effect });
+    }
+    let person = ASKED.captures(asked.trim_end_matches('?'))?.get(1)?.as_str();
+    let answer = *held.get(person)?;
+    Some(Solved { start, events, answer })
+}
+
+/// Plays an event in which something changes hands.
+fn play<'text>(held: &mut HashMap<&'text str, i64>, event: &'text str) -> Option<()> {
+    let amount = |count: regex::Match<'_>, size: Option<regex::Match<'_>>| {
+        let each: i64 = size.map_or(Some(1), |size| size.as_str().parse().ok())?;
+        each.checked_mul(count.as_str().parse().ok()?)
+    };
+    if let Some(found) = GIVES_THEM.captures(event) {
+        let amount = amount(found.get(3)?, found.get(4))?;
+        shift(held, found.get(1)?.as_str(), -amount);
+        shift(held, found.get(2)?.as_str(), amount);
+    } else {
+        let found = MOVES.captures(event)?;
+        let amount = amount(found.get(3)?, found.get(4))?;
+        let gain = matches!(&found[2], "buys" | "finds" | "gets");
+        let signed = if gain { amount } else { -amount };
+        shift(held, found.get(1)?.as_str(), signed);
+        if let Some(other) = found.get(6) {
+            shift(held, other.as_str(), -signed);
+        }
+    }
+    Some(())
 }
 
 /// Changes what a person holds; of a person whose holding was never told, nothing is
@@ -154,48 +280,69 @@ mod tests {
 
     #[test]
     fn stories_are_played_by_person() {
-        for (question, answer) in [
-            ("Ann has 5 eggs. Ann gives 2 to Bob. How many eggs does Ann have now?", Some(3)),
-            ("Ann starts with 5 eggs. Bob gets 2 from Ann. How many does Ann have now?", Some(3)),
-            ("Ann has 5 eggs. Then Bob gives Ann 3 more. How many does Ann have now?", Some(8)),
+        for (events, asked, answer) in [
+            ("A: Ann gives 2 to Bob", "How many eggs does Ann have now?", Some("3")),
+            ("A: Bob gets 2 from Ann", "How many does Ann have now?", Some("3")),
+            ("A: Bob gives Ann 3 more", "How many does Ann have now?", Some("8")),
             (
-                "Ann has 5 eggs. Ann gives Bob 2 boxes with 2 in each. How many eggs does Ann have at the end?",
-                Some(1),
+                "A: Ann gives Bob 2 boxes with 2 in each",
+                "How many eggs does Ann have at the end?",
+                Some("1"),
             ),
-            ("Ann has 5 eggs. Ann finds 2 bags of 3 eggs. How many does Ann have now?", Some(11)),
-            (
-                "Ann has 5 eggs. Bob has 4 times as many as Ann. How many does Bob have now?",
-                Some(20),
-            ),
-            ("Ann has 5 eggs. Ann eats some. How many does Ann have now?", None),
-            ("Ann has 5 eggs. How many does Bob have now?", None),
+            ("A: Ann finds 2 bags of 3 eggs", "How many does Ann have now?", Some("11")),
+            ("A: Bob has 4 times as many as Ann", "How many does Bob have now?", Some("20")),
+            ("A: Ann sells 1\nB: Ann buys 4 more", "How many does Ann have now?", Some("8")),
+            ("A: Ann eats some", "How many does Ann have now?", None),
+            ("A: Ann sells 1", "How many does Bob have now?", None),
         ] {
-            assert_eq!(Reading::of(question).answer, answer, "{question}");
+            let question = format!("Ann has 5 eggs.\n{events}\n{asked}");
+            assert_eq!(Reading::of(&question).answer().as_deref(), answer, "{question}");
         }
     }
 
+    const PROGRAM: &str = "Start with 58.\nA: add 67\nB: subtract 20\nWhat is the result?";
+
     #[test]
-    fn a_line_must_be_true_and_its_operands_known() {
-        let question = "Start with 58. Add 67. Subtract 20. What is the result?";
-        assert_eq!(verdicts(question, &["58+67=58+60+7=118+7=125", "125 - 20 = 105"]), [Ok, Ok]);
-        assert_eq!(verdicts(question, &["58+67=58+60+7=118+7=126"]), [Wrong]);
-        assert_eq!(verdicts(question, &["58+67=58+60+8=118+7=125"]), [Wrong]);
-        assert_eq!(verdicts(question, &["50+75=125"]), [Wrong], "operands from nowhere");
-        assert_eq!(verdicts(question, &["125-20=105"]), [Wrong], "a result not yet reached");
-        assert_eq!(verdicts(question, &["58/0=58/0"]), [Wrong]);
-        assert_eq!(verdicts(question, &["So we add.", "58=58", "58+67"]), [Unchecked; 3]);
+    fn a_line_must_be_true_and_do_what_its_item_says() {
+        let lines = ["A: 58+67=58+60+7=118+7=125", "B: 125 - 20 = 105"];
+        assert_eq!(verdicts(PROGRAM, &lines), [Ok, Ok]);
+        for (line, why) in [
+            ("A: 58+67=58+60+7=118+7=126", "a wrong result"),
+            ("A: 58+67=58+60+8=118+7=125", "a wrong side"),
+            ("A: 50+75=125", "operands from nowhere"),
+            ("A: 125-20=105", "a result not yet reached"),
+            ("A: 58-20=38", "the other item's number"),
+            ("B: 58-20=38", "not the next item"),
+            ("A: 67-58=9", "another operation"),
+            ("A: 58/0=58/0", "no value"),
+        ] {
+            assert_eq!(verdicts(PROGRAM, &[line]), [Wrong], "{why}");
+        }
+        let open = ["So we add.", "58+67=125", "A: 58=58", "A: 58+67"];
+        assert_eq!(verdicts(PROGRAM, &open), [Unchecked; 4]);
+        assert_eq!(verdicts(PROGRAM, &[&lines[..], &["C: 105+20=125"]].concat())[2], Wrong);
+    }
+
+    #[test]
+    fn bags_are_worked_out_in_their_own_line() {
+        let question =
+            "Mia has 35 coins.\nA: Mia finds 5 bags of 14 coins\nHow many does Mia have now?";
+        assert_eq!(verdicts(question, &["A: 5*14=50+20=70, 35+70=105"]), [Ok]);
+        assert_eq!(verdicts(question, &["A: 5*14=50+30=80, 35+80=115"]), [Wrong]);
+        assert_eq!(verdicts(question, &["A: 35+70=105"]), [Wrong], "70 from nowhere");
+        assert_eq!(verdicts(question, &["A: 5*14=70"]), [Wrong], "not done");
+        assert_eq!(verdicts(question, &["A: 5*14=70, so 105"]), [Unchecked]);
     }
 
     #[test]
     fn one_slip_counts_once() {
-        let question = "Start with 58. Add 67. Subtract 20. What is the result?";
-        assert_eq!(verdicts(question, &["58+67=135", "135-20=115"]), [Wrong, Ok]);
+        assert_eq!(verdicts(PROGRAM, &["A: 58+67=135", "B: 135-20=115"]), [Wrong, Ok]);
     }
 
     #[test]
     fn a_constant_in_an_unread_question_leaves_the_line_open() {
-        let question = "Ann works 3 hours a day. How many hours is that in a week?";
-        assert_eq!(verdicts(question, &["3*7=21"]), [Unchecked]);
-        assert_eq!(verdicts(question, &["3*7=22"]), [Wrong]);
+        let question = "Ann works 3 hours on 5 days a week. How many hours is that in a year?";
+        assert_eq!(verdicts(question, &["3*5=15", "15*52=780"]), [Ok, Unchecked]);
+        assert_eq!(verdicts(question, &["15*52=781"]), [Wrong]);
     }
 }

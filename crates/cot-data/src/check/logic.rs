@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::label::{Labelled, items, labelled};
 use super::{LineChecks, StepVerdict};
 
 /// Words of a relation: more, less, most, least.
@@ -24,7 +25,7 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is a constant of this file")
 }
 
-static CLUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\w+) is (\w+) than (\w+)"));
+static CLUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) is (\w+) than (\w+)$"));
 static ASKED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"Who is the (?:(first|second|third|fourth|fifth|sixth) )?(\w+)"));
 static PAIR: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) > (\w+)$"));
@@ -33,10 +34,15 @@ static NEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) > (\w+), so (\d
 static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^place (\d+) is (\w+)$"));
 static LAST: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) > no one, so last is (\w+)$"));
 
+/// A pair of people, upper first.
+type Pair = (String, String);
+
 /// A question that asks for a place in an order.
 pub(super) struct Reading {
-    /// Pairs of the asked relation, upper first, in the question's order.
-    clues: Vec<(String, String)>,
+    /// The items: label, and the pair where it is about the asked relation.
+    items: Vec<(char, Option<Pair>)>,
+    /// The pairs of the asked relation.
+    clues: Vec<Pair>,
     /// Everyone in those pairs.
     people: Vec<String>,
     /// The one order that fits, from the top; nothing where there is not exactly one.
@@ -50,17 +56,18 @@ impl Reading {
         let asked = ASKED.captures(question)?;
         let word = &asked[2];
         let relation = RELATIONS.iter().find(|words| words[2..].contains(&word))?;
-        let clues: Vec<(String, String)> = CLUE
-            .captures_iter(question)
-            .filter_map(|clue| {
-                let (left, right) = (clue[1].to_owned(), clue[3].to_owned());
-                if clue[2] == *relation[0] {
-                    Some((left, right))
-                } else {
-                    (clue[2] == *relation[1]).then_some((right, left))
-                }
-            })
-            .collect();
+        let mut told = Vec::new();
+        for Labelled { label, text } in items(question)? {
+            let clue = CLUE.captures(text)?;
+            let (left, right) = (clue[1].to_owned(), clue[3].to_owned());
+            let pair = if clue[2] == *relation[0] {
+                Some((left, right))
+            } else {
+                (clue[2] == *relation[1]).then_some((right, left))
+            };
+            told.push((label, pair));
+        }
+        let clues: Vec<Pair> = told.iter().filter_map(|(_, pair)| pair.clone()).collect();
         let mut people: Vec<String> = Vec::new();
         for (upper, lower) in &clues {
             for name in [upper, lower] {
@@ -76,7 +83,7 @@ impl Reading {
         let last = people.len().checked_sub(1)?;
         let asked = if *word == *relation[2] { rank } else { last.checked_sub(rank)? };
         let order = unique_order(&people, &clues);
-        Some(Self { clues, people, order, asked })
+        Some(Self { items: told, clues, people, order, asked })
     }
 
     /// The person at the asked place, if there is exactly one order.
@@ -107,10 +114,10 @@ impl Reading {
     }
 
     pub(super) fn check(&self, lines: &[&str]) -> LineChecks {
-        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut progress = Progress::default();
         let mut checks = LineChecks::default();
         for line in lines {
-            let holds = self.line(line, &mut places, &mut checks.conclusion);
+            let holds = self.line(line, &mut progress, &mut checks.conclusion);
             checks.verdicts.push(match holds {
                 None => StepVerdict::Unchecked,
                 Some(true) => StepVerdict::Ok,
@@ -124,24 +131,27 @@ impl Reading {
     fn line(
         &self,
         line: &str,
-        places: &mut HashMap<String, usize>,
+        progress: &mut Progress,
         conclusion: &mut Option<String>,
     ) -> Option<bool> {
-        if let Some(pairs) = line.strip_prefix("clues: ") {
-            let mut listed: Vec<(String, String)> = Vec::new();
-            for pair in pairs.split(", ") {
-                let found = PAIR.captures(pair)?;
-                listed.push((found[1].to_owned(), found[2].to_owned()));
-            }
-            return Some(listed == self.clues);
+        if let Some(Labelled { label, text }) = labelled(line) {
+            let pair = match text {
+                "-" => None,
+                _ => PAIR.captures(text).map(|found| Some((found[1].into(), found[2].into())))?,
+            };
+            let held = self.items.get(progress.restated) == Some(&(label, pair));
+            progress.restated += 1;
+            return Some(held);
         }
+        let places = &mut progress.places;
         if let Some(names) = line.strip_prefix("up: ") {
             let names: Vec<&str> = names.split(", ").collect();
             let known = names.iter().all(|name| self.person(name));
             // The walk must arrive: an unfinished one would make any person hold.
             let arrives = names.last().is_some_and(|last| self.no_one_above(last));
             let linked = names.windows(2).all(|pair| self.told(pair[1], pair[0]));
-            return Some(known && arrives && linked);
+            let all_restated = progress.restated == self.items.len();
+            return Some(known && arrives && linked && all_restated);
         }
         if let Some(found) = TOP.captures(line) {
             let name = &found[1];
@@ -167,6 +177,15 @@ impl Reading {
         let alone = !self.clues.iter().any(|(upper, _)| upper == name);
         Some(self.person(name) && alone && *name == found[2])
     }
+}
+
+/// How far a chain has come.
+#[derive(Default)]
+struct Progress {
+    /// How many clues were restated.
+    restated: usize,
+    /// Places given, from 1 at the top.
+    places: HashMap<String, usize>,
 }
 
 /// The one order of the people, by index, that fits all clues; nothing where none or
@@ -218,31 +237,53 @@ mod tests {
 
     #[test]
     fn an_answer_needs_exactly_one_order() {
-        let told = "Ann is taller than Bob. Bob is taller than Eve.";
-        assert_eq!(answer(&format!("{told} Who is the tallest?")).as_deref(), Some("Ann"));
-        assert_eq!(answer(&format!("{told} Who is the shortest?")).as_deref(), Some("Eve"));
-        assert_eq!(answer(&format!("{told} Who is the second tallest?")).as_deref(), Some("Bob"));
+        let told = "A: Ann is taller than Bob\nB: Bob is taller than Eve";
+        assert_eq!(answer(&format!("{told}\nWho is the tallest?")).as_deref(), Some("Ann"));
+        assert_eq!(answer(&format!("Who is the shortest?\n{told}")).as_deref(), Some("Eve"));
+        assert_eq!(answer(&format!("{told}\nWho is the second tallest?")).as_deref(), Some("Bob"));
         // From the other end, and a place that does not exist.
-        assert_eq!(answer(&format!("{told} Who is the third shortest?")).as_deref(), Some("Ann"));
-        assert_eq!(answer(&format!("{told} Who is the fifth tallest?")), None);
-        let open = "Ann is taller than Bob. Ann is taller than Eve. Who is the shortest?";
+        assert_eq!(answer(&format!("{told}\nWho is the third shortest?")).as_deref(), Some("Ann"));
+        assert_eq!(answer(&format!("{told}\nWho is the fifth tallest?")), None);
+        let open = "A: Ann is taller than Bob\nB: Ann is taller than Eve\nWho is the shortest?";
         assert_eq!(answer(open), None);
-        let circle = "Ann is taller than Bob. Bob is taller than Ann. Who is the tallest?";
+        let circle = "A: Ann is taller than Bob\nB: Bob is taller than Ann\nWho is the tallest?";
         assert_eq!(answer(circle), None);
     }
 
+    const OTHER: &str = "A: Bob is older than Ann\nB: Bob is shorter than Ann\n\
+                         Who is the tallest of all?";
+
     #[test]
     fn other_relations_have_no_say() {
-        let question = "Ann is taller than Bob, Bob is older than Ann. Who is the tallest of all?";
-        assert_eq!(answer(question).as_deref(), Some("Ann"));
+        assert_eq!(answer(OTHER).as_deref(), Some("Ann"));
         assert_eq!(answer("Who is the tallest?"), None);
+        assert_eq!(answer("A: Ann is tall\nWho is the tallest?"), None);
+    }
+
+    #[test]
+    fn clues_are_restated_one_by_one() {
+        use StepVerdict::{Ok, Unchecked, Wrong};
+        let reading = Reading::of(OTHER).unwrap();
+        let verdicts = |lines: &[&str]| reading.check(lines).verdicts;
+        let chain = ["A: -", "B: Ann > Bob", "up: Ann", "no one > Ann, so 1 Ann", "place 1 is Ann"];
+        assert_eq!(verdicts(&chain), [Ok; 5]);
+        assert_eq!(verdicts(&["A: Bob > Ann", "B: Ann > Bob"]), [Wrong, Ok]);
+        assert_eq!(verdicts(&["A: -", "B: Bob > Ann"]), [Ok, Wrong]);
+        assert_eq!(verdicts(&["A: -", "B: -"]), [Ok, Wrong]);
+        assert_eq!(verdicts(&["B: Ann > Bob"]), [Wrong], "not the next clue");
+        assert_eq!(verdicts(&["A: -", "up: Ann"]), [Ok, Wrong], "a clue is missing");
+        assert_eq!(verdicts(&[&chain[..2], &["C: -"]].concat())[2], Wrong);
+        assert_eq!(verdicts(&["A: nothing", "Well."]), [Unchecked; 2]);
     }
 
     #[test]
     fn many_people_are_not_tried() {
         let names = ["Al", "Bo", "Cy", "Di", "Ed", "Fay", "Gil", "Hal", "Ike", "Jo"];
-        let clues: Vec<String> =
-            names.windows(2).map(|p| format!("{} is older than {}.", p[0], p[1])).collect();
-        assert_eq!(answer(&format!("{} Who is the oldest?", clues.join(" "))), None);
+        let clues: Vec<String> = names
+            .windows(2)
+            .zip('A'..)
+            .map(|(p, label)| format!("{label}: {} is older than {}", p[0], p[1]))
+            .collect();
+        assert_eq!(answer(&format!("{}\nWho is the oldest?", clues.join("\n"))), None);
     }
 }

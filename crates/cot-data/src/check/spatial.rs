@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::label::{Labelled, items, labelled};
 use super::{LineChecks, StepVerdict};
 
 /// A Gaussian integer: east is 1, north is i.
@@ -51,22 +52,22 @@ static START: LazyLock<Regex> = LazyLock::new(|| pattern(r"\((\d{1,6}), ?(\d{1,6
 static FACING: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(?i)\b(?:faces|facing) (north|east|south|west)\b"));
 static GRID_MOVE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\b(\d{1,6}) (north|east|south|west)\b"));
-static TURN: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(left|right|around)\b"));
+    LazyLock::new(|| pattern(r"^(\d{1,6}) (?:to the )?(north|east|south|west)$"));
+static TURN: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:turn )?(left|right|around)$"));
 static TURN_AND_MOVE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\b(left|right|around)(?: and|, goes)? (\d{1,6})\b"));
-static TURN_LINE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^(?:(\d{1,3}) )?(\w+): (\w+) -> (\w+)$"));
-static MOVE_LINE: LazyLock<Regex> = LazyLock::new(|| {
+    LazyLock::new(|| pattern(r"^(left|right|around)(?: and|, go)? (\d{1,6})(?: ahead)?$"));
+/// A move by compass or a turn, then, where there is a move, its sum and the point.
+static LINE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(concat!(
-        r"^(?:(\d{1,6}) (\w+): )?([xy]) ?= ?(\d{1,6}) ?([+-]) ?(\d{1,6}) ?= ?(-?\d{1,6})",
-        r",? \((-?\d{1,6}), ?(-?\d{1,6})\)$",
+        r"^(?:(?<distance>\d{1,6}) (?<toward>\w+)|(?<turn>\w+) (?<from>\w+) -> (?<to>\w+))",
+        r"(?: (?<axis>[xy]) ?= ?(?<start>\d{1,6}) ?(?<sign>[+-]) ?(?<moved>\d{1,6})",
+        r" ?= ?(?<end>-?\d{1,6}),? \((?<x>-?\d{1,6}), ?(?<y>-?\d{1,6})\))?$",
     ))
 });
-static WALK_LINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+: \w+ -> \w+), ([xy] ?=.*)$"));
 
 /// A turn, a move, or both.
 struct Leg {
+    label: char,
     turn: Option<String>,
     /// Direction by name where the question gives it.
     toward: Option<Complex>,
@@ -92,31 +93,25 @@ impl Reading {
             None => None,
         };
         let facing = FACING.captures(question).and_then(|found| direction(&found[1]));
-        let legs: Vec<Leg> = match (point, facing) {
-            (Some(_), None) => GRID_MOVE
-                .captures_iter(question)
-                .filter_map(|found| {
-                    let distance = found[1].parse().ok()?;
-                    Some(Leg { turn: None, toward: direction(&found[2]), distance: Some(distance) })
-                })
-                .collect(),
-            (None, Some(_)) => TURN
-                .captures_iter(question)
-                .map(|found| Leg { turn: Some(found[1].to_owned()), toward: None, distance: None })
-                .collect(),
-            (Some(_), Some(_)) => TURN_AND_MOVE
-                .captures_iter(question)
-                .filter_map(|found| {
-                    let distance = found[2].parse().ok()?;
-                    Some(Leg {
-                        turn: Some(found[1].to_owned()),
-                        toward: None,
-                        distance: Some(distance),
-                    })
-                })
-                .collect(),
-            (None, None) => return None,
-        };
+        let mut legs = Vec::new();
+        for Labelled { label, text } in items(question)? {
+            let mut leg = Leg { label, turn: None, toward: None, distance: None };
+            match (point, facing) {
+                (Some(_), None) => {
+                    let found = GRID_MOVE.captures(text)?;
+                    leg.distance = Some(found[1].parse().ok()?);
+                    leg.toward = direction(&found[2]);
+                }
+                (None, Some(_)) => leg.turn = Some(TURN.captures(text)?[1].to_owned()),
+                (Some(_), Some(_)) => {
+                    let found = TURN_AND_MOVE.captures(text)?;
+                    leg.turn = Some(found[1].to_owned());
+                    leg.distance = Some(found[2].parse().ok()?);
+                }
+                (None, None) => return None,
+            }
+            legs.push(leg);
+        }
         (!legs.is_empty()).then_some(Self { start: State { point, facing }, legs })
     }
 
@@ -162,43 +157,41 @@ impl Reading {
     /// Whether a line holds for the leg it must be about, and the state that it claims;
     /// nothing where its form is unknown.
     fn line(&self, line: &str, before: State, next: usize) -> Option<(bool, State)> {
+        let Labelled { label, text } = labelled(line)?;
+        let found = LINE.captures(text)?;
+        let number = |name: &str| found.name(name)?.as_str().parse::<i64>().ok();
+        let towards = |name: &str| direction(found.name(name)?.as_str());
         let leg = self.legs.get(next);
-        let (turn_part, move_part) = match WALK_LINE.captures(line) {
-            Some(both) => (Some(both.get(1)?.as_str()), Some(both.get(2)?.as_str())),
-            None if TURN_LINE.is_match(line) => (Some(line), None),
-            None => (None, Some(line)),
-        };
+        let (turned, moved) = (found.name("turn"), found.name("axis"));
+        if turned.is_none() && moved.is_none() {
+            return None;
+        }
         let mut held = leg.is_some_and(|leg| {
-            leg.turn.is_some() == turn_part.is_some()
-                && leg.distance.is_some() == move_part.is_some()
+            leg.label == label
+                && leg.turn.is_some() == turned.is_some()
+                && leg.distance.is_some() == moved.is_some()
         });
         let mut after = before;
-        if let Some(text) = turn_part {
-            let found = TURN_LINE.captures(text)?;
-            let (factor, from, to) =
-                (turn(&found[2])?, direction(&found[3])?, direction(&found[4])?);
-            held &= leg.is_some_and(|leg| leg.turn.as_deref() == Some(&found[2]));
-            held &= found.get(1).is_none_or(|number| number.as_str() == (next + 1).to_string());
+        if let Some(word) = turned {
+            let (factor, from, to) = (turn(word.as_str())?, towards("from")?, towards("to")?);
+            held &= leg.is_some_and(|leg| leg.turn.as_deref() == Some(word.as_str()));
             held &= before.facing == Some(from) && multiply(from, factor) == to;
             after.facing = Some(to);
         }
-        if let Some(text) = move_part {
-            let found = MOVE_LINE.captures(text)?;
-            let number = |index: usize| found.get(index)?.as_str().parse::<i64>().ok();
-            let (from, distance, to) = (number(4)?, number(6)?, number(7)?);
-            let claimed = (number(8)?, number(9)?);
-            let told = found.get(2).and_then(|word| direction(word.as_str()));
+        if let Some(axis) = moved {
+            let (start, distance, end) = (number("start")?, number("moved")?, number("end")?);
+            let claimed = (number("x")?, number("y")?);
+            let told = towards("toward");
             let (dx, dy) = leg.and_then(|leg| leg.toward).or(after.facing).or(told)?;
-            if turn_part.is_none() {
-                held &= number(1) == Some(distance) && told == Some((dx, dy));
-            } else {
-                held &= found.get(1).is_none();
+            if turned.is_none() {
+                held &= number("distance") == Some(distance) && told == Some((dx, dy));
             }
             held &= leg.is_some_and(|leg| leg.distance == Some(distance));
-            held &= (&found[3] == "x") == (dx != 0) && (&found[5] == "+") == (dx + dy > 0);
-            held &= to == from + (dx + dy) * distance;
+            held &= (axis.as_str() == "x") == (dx != 0);
+            held &= (&found["sign"] == "+") == (dx + dy > 0);
+            held &= end == start + (dx + dy) * distance;
             held &= before.point.is_some_and(|(x, y)| {
-                from == (if dx == 0 { y } else { x })
+                start == (if dx == 0 { y } else { x })
                     && claimed == (x + dx * distance, y + dy * distance)
             });
             after.point = Some(claimed);
@@ -212,11 +205,11 @@ mod tests {
     use super::*;
     use StepVerdict::{Ok, Unchecked, Wrong};
 
-    const GRID: &str = "North is +y, east is +x. A robot at (5,4) goes 3 north, 2 east. \
-                        What is its last point?";
-    const TURNS: &str = "A robot faces north. It turns left, around. Which way does it face?";
-    const WALK: &str = "North is +y, east is +x. Ann is at (5,4), facing north. Ann turns left, \
-                        goes 3, turns right, goes 2. Where is Ann now?";
+    const GRID: &str = "North is +y, east is +x. The robot is at (5,4).\nA: 3 to the north\n\
+                        B: 2 to the east\nWhat is its last point?";
+    const TURNS: &str = "Ann faces north.\nA: left\nB: around\nWhich way does Ann face now?";
+    const WALK: &str = "North is +y, east is +x. Ann is at (5,4), facing north.\nA: left, go 3\n\
+                        B: right, go 2\nWhere is Ann now?";
 
     fn verdicts(question: &str, lines: &[&str]) -> Vec<StepVerdict> {
         Reading::of(question).map(|reading| reading.check(lines).verdicts).unwrap_or_default()
@@ -229,31 +222,37 @@ mod tests {
         assert_eq!(answer(TURNS).as_deref(), Some("east"));
         assert_eq!(answer(WALK).as_deref(), Some("(2,6)"));
         assert_eq!(answer("How far is it from here?"), None);
+        assert_eq!(answer("Ann faces north.\nA: jump\nWhich way does Ann face now?"), None);
     }
 
     #[test]
     fn lines_are_judged_against_the_route_and_the_state() {
-        assert_eq!(verdicts(GRID, &["3 north: y=4+3=7 (5,7)", "2 east: x=5+2=7 (7,7)"]), [Ok, Ok]);
-        assert_eq!(verdicts(GRID, &["3 north: y = 4 + 3 = 7, (5, 7)"]), [Ok]);
-        assert_eq!(verdicts(GRID, &["2 east: x=5+2=7 (7,4)"]), [Wrong], "not the next move");
-        assert_eq!(verdicts(GRID, &["3 north: y=4+3=8 (5,8)"]), [Wrong]);
-        assert_eq!(verdicts(GRID, &["3 north: y=4+3=7 (6,7)"]), [Wrong]);
-        assert_eq!(verdicts(GRID, &["3 north: x=5+3=8 (8,4)"]), [Wrong]);
-        assert_eq!(verdicts(GRID, &["3 north: y=5+3=8 (5,8)"]), [Wrong]);
-        assert_eq!(verdicts(TURNS, &["1 left: north -> west", "2 around: west -> east"]), [Ok, Ok]);
-        assert_eq!(verdicts(TURNS, &["2 left: north -> west"]), [Wrong]);
-        assert_eq!(verdicts(TURNS, &["1 left: north -> east"]), [Wrong]);
-        assert_eq!(verdicts(TURNS, &["1 right: north -> east"]), [Wrong], "not the next turn");
-        let walked = ["left: north -> west, x=5-3=2 (2,4)", "right: west -> north, y=4+2=6 (2,6)"];
+        let walked = ["A: 3 north y=4+3=7 (5,7)", "B: 2 east x=5+2=7 (7,7)"];
+        assert_eq!(verdicts(GRID, &walked), [Ok, Ok]);
+        assert_eq!(verdicts(GRID, &["A: 3 north y = 4 + 3 = 7, (5, 7)"]), [Ok]);
+        assert_eq!(verdicts(GRID, &["B: 2 east x=5+2=7 (7,4)"]), [Wrong], "not the next move");
+        assert_eq!(verdicts(GRID, &["B: 3 north y=4+3=7 (5,7)"]), [Wrong], "another label");
+        assert_eq!(verdicts(GRID, &["A: 3 north y=4+3=8 (5,8)"]), [Wrong]);
+        assert_eq!(verdicts(GRID, &["A: 3 north y=4+3=7 (6,7)"]), [Wrong]);
+        assert_eq!(verdicts(GRID, &["A: 3 north x=5+3=8 (8,4)"]), [Wrong]);
+        assert_eq!(verdicts(GRID, &["A: 3 north y=5+3=8 (5,8)"]), [Wrong]);
+        assert_eq!(verdicts(GRID, &["A: 3 north", "3 north y=4+3=7 (5,7)"]), [Unchecked; 2]);
+        assert_eq!(verdicts(TURNS, &["A: left north -> west", "B: around west -> east"]), [Ok, Ok]);
+        assert_eq!(verdicts(TURNS, &["B: left north -> west"]), [Wrong]);
+        assert_eq!(verdicts(TURNS, &["A: left north -> east"]), [Wrong]);
+        assert_eq!(verdicts(TURNS, &["A: right north -> east"]), [Wrong], "not the next turn");
+        let walked =
+            ["A: left north -> west x=5-3=2 (2,4)", "B: right west -> north y=4+2=6 (2,6)"];
         assert_eq!(verdicts(WALK, &walked), [Ok, Ok]);
-        assert_eq!(verdicts(WALK, &["left: north -> west, x=5+3=8 (8,4)"]), [Wrong]);
-        assert_eq!(verdicts(WALK, &["left: north -> west"]), [Wrong], "the move is missing");
+        assert_eq!(verdicts(WALK, &["A: left north -> west x=5+3=8 (8,4)"]), [Wrong]);
+        assert_eq!(verdicts(WALK, &["A: left north -> west"]), [Wrong], "the move is missing");
         assert_eq!(verdicts(WALK, &["Ann walks."]), [Unchecked]);
     }
 
     #[test]
     fn one_slip_counts_once_and_surplus_lines_are_wrong() {
-        let slip = ["3 north: y=4+3=8 (5,8)", "2 east: x=5+2=7 (7,8)", "2 east: x=7+2=9 (9,8)"];
+        let slip =
+            ["A: 3 north y=4+3=8 (5,8)", "B: 2 east x=5+2=7 (7,8)", "C: 2 east x=7+2=9 (9,8)"];
         assert_eq!(verdicts(GRID, &slip), [Wrong, Ok, Wrong]);
     }
 }

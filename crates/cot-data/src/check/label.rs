@@ -1,0 +1,48 @@
+//! Labelled lines, `A: …`: the items of a question, and the lines of a chain about them.
+
+/// A line and its label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Labelled<'text> {
+    /// One capital letter.
+    pub(super) label: char,
+    /// What stands behind the label.
+    pub(super) text: &'text str,
+}
+
+/// Takes a line apart; nothing where it has no label.
+pub(super) fn labelled(line: &str) -> Option<Labelled<'_>> {
+    let (label, text) = line.split_once(": ")?;
+    let mut characters = label.chars();
+    let label = characters.next().filter(char::is_ascii_uppercase)?;
+    characters.next().is_none().then(|| Labelled { label, text: text.trim() })
+}
+
+/// The items of a question; nothing where two have the same label.
+pub(super) fn items(question: &str) -> Option<Vec<Labelled<'_>>> {
+    let items: Vec<Labelled<'_>> = question.lines().filter_map(labelled).collect();
+    let again = |index: usize| items[..index].iter().any(|other| other.label == items[index].label);
+    (!(0..items.len()).any(again)).then_some(items)
+}
+
+/// The lines of a question that are no items.
+pub(super) fn other_lines(question: &str) -> impl DoubleEndedIterator<Item = &str> {
+    question.lines().filter(|line| labelled(line).is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_are_the_lines_with_a_label() {
+        let question = "Start with 81.\nA: multiply by 5\nB: subtract 86\nWhat is it?";
+        let found: Vec<(char, &str)> =
+            items(question).unwrap().iter().map(|item| (item.label, item.text)).collect();
+        assert_eq!(found, [('A', "multiply by 5"), ('B', "subtract 86")]);
+        assert_eq!(other_lines(question).collect::<Vec<_>>(), ["Start with 81.", "What is it?"]);
+        assert_eq!(items("A: add 1\nA: add 2"), None);
+        for line in ["a: add 1", "AB: add 1", ": add 1", "A add 1", "A:add 1"] {
+            assert_eq!(labelled(line), None, "{line}");
+        }
+    }
+}
