@@ -85,7 +85,7 @@ mod tests {
         ];
         let cost = Cost::new(10, 40, &prompts, &generations, 2.0);
         assert_eq!((cost.prompt_tokens, cost.generated_tokens), (4, 7));
-        assert_eq!(cost.tokens_per_second, 3.5);
+        assert!((cost.tokens_per_second - 3.5).abs() < 1e-12);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub enum Error {
         id: String,
         /// Why.
         #[source]
-        source: limbeck_infer::Error,
+        source: Box<limbeck_infer::Error>,
     },
     /// A file of an evaluation folder is not as this crate writes it.
     #[error("{}{}: expected {expected}", path.display(), line_suffix(*line))]
@@ -113,7 +113,8 @@ impl Diagnose for Error {
             | Self::Json { .. }
             | Self::Folder { .. } => Exit::BadInput,
             Self::Page(_) => Exit::Failed,
-            Self::Record { source, .. } | Self::Infer(source) => source.exit(),
+            Self::Record { source, .. } => source.exit(),
+            Self::Infer(source) => source.exit(),
             Self::Core(source) => source.exit(),
             Self::Run(source) => source.exit(),
         }
@@ -121,7 +122,8 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Record { source, .. } | Self::Infer(source) => return source.hint(),
+            Self::Record { source, .. } => return source.hint(),
+            Self::Infer(source) => return source.hint(),
             Self::Core(source) => return source.hint(),
             Self::Run(source) => return source.hint(),
             Self::DuplicateId { .. } => "rename or drop one; a file may have been given twice",

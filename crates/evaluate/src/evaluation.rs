@@ -80,7 +80,9 @@ pub fn evaluate(
     let generations = engine
         .generate(&prompts, &sampling, &mut |finished| progress.inc(finished as u64))
         .map_err(|source| match source.request() {
-            Some(index) => Error::Record { id: records[index].id.clone(), source },
+            Some(index) => {
+                Error::Record { id: records[index].id.clone(), source: Box::new(source) }
+            }
             None => Error::Infer(source),
         })?;
     let seconds = started.elapsed().as_secs_f64();

@@ -130,7 +130,7 @@ pub(crate) mod tests {
         assert_eq!(scores.cot_completion, Proportion::new(6, 8));
         assert_eq!(scores.truncation, Proportion::new(3, 8));
         assert_eq!(scores.unanswered, Proportion::new(4, 8));
-        assert_eq!(scores.mean_reply_tokens, 20.0);
+        assert!((scores.mean_reply_tokens - 20.0).abs() < 1e-12);
     }
 
     #[test]

@@ -134,8 +134,8 @@ fn damaged_folders_name_file_and_line() {
     let error = Evaluation::read(output.path()).unwrap_err().to_string();
     assert!(error.contains("samples.jsonl:12: expected a judged reply"), "{error}");
 
-    let short: String = text.lines().take(5).map(|line| format!("{line}\n")).collect();
-    std::fs::write(&path, short).unwrap();
+    let short: Vec<&str> = text.lines().take(5).collect();
+    std::fs::write(&path, short.join("\n")).unwrap();
     let error = Evaluation::read(output.path()).unwrap_err();
     assert!(error.to_string().contains("of 5"), "{error}");
     assert_eq!(error.exit(), Exit::BadInput);

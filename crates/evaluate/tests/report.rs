@@ -166,14 +166,33 @@ fn two_evaluations_of_one_name_and_none_at_all_are_errors() {
     assert!(matches!(Report::read(&[]).unwrap_err(), Error::NoEvaluations));
 }
 
-/// The whole table of two models on three problems, as a reader sees it.
+/// The whole table as a reader sees it; its numbers hang on nothing but the counts here.
 #[test]
 fn the_terminal_table() {
     let root = tempfile::tempdir().unwrap();
     let records = made_up::records(5);
-    let folders: Vec<PathBuf> =
-        [0, 1].map(|model| write(&made_up::evaluation(model, &records), root.path())).to_vec();
+    let with_every_wrong = |model: usize, every: usize| {
+        let mut evaluation = made_up::evaluation(model, &records);
+        for (index, sample) in evaluation.samples.iter_mut().enumerate() {
+            sample.correct = index % every != 0;
+            sample.complete = sample.correct && index % 7 != 1;
+        }
+        evaluation.overall = Scores::of(&evaluation.samples);
+        evaluation.cost.tokens_per_second = 1234.5 * (model + 1) as f64;
+        write(&evaluation, root.path())
+    };
+    let folders = [with_every_wrong(0, 30), with_every_wrong(1, 4)];
     let report = Report::read(&folders).unwrap();
-    let expected = "GOLDEN";
+    let expected = "\
+Evaluation (n = 60 problems for each model)
+
+model        accuracy [95%]  CoT completion [95%]  parameters     size  tokens/s  peak memory
+────────  ─────────────────  ────────────────────  ──────────  ───────  ────────  ───────────
+teacher   96.7% [88.6–99.1]     81.7% [70.1–89.4]      4.52 M  9.04 MB     1,234       290 MB
+baseline  75.0% [62.8–84.2]     63.3% [50.7–74.4]       446 K   892 KB     2,469       209 MB
+
+Accuracy, paired by problem:
+  baseline vs teacher: −21.7 points [−33.3 to −10.0], p < 0.001, 77.6% of its accuracy (n = 60)
+";
     assert_eq!(report.table(), expected, "\n{}", report.table());
 }

@@ -14,6 +14,16 @@ pub(super) fn interval(proportion: &Proportion) -> String {
     format!("{:.1}–{:.1}", 100.0 * proportion.low, 100.0 * proportion.high)
 }
 
+/// `97%`, where room is short.
+pub(super) fn whole_percent(value: f64) -> String {
+    format!("{:.0}%", 100.0 * value)
+}
+
+/// `96–98`, in per cent, where room is short.
+pub(super) fn whole_interval(proportion: &Proportion) -> String {
+    format!("{:.0}–{:.0}", 100.0 * proportion.low, 100.0 * proportion.high)
+}
+
 /// `+2.1`, in percentage points, with a real minus sign.
 pub(super) fn points(value: f64) -> String {
     let rounded = (1000.0 * value).round() / 10.0;

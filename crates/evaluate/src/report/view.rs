@@ -54,7 +54,6 @@ struct Rate {
     percent: String,
     interval: String,
     n: u64,
-    value: f64,
     width: f64,
     low: f64,
     high: f64,
@@ -64,7 +63,16 @@ struct Rate {
 #[derive(Debug, Serialize)]
 struct HeatRow {
     family: String,
-    cells: Vec<Option<Rate>>,
+    cells: Vec<Option<HeatCell>>,
+}
+
+/// A proportion where room is short, with its share of the full colour.
+#[derive(Debug, Serialize)]
+struct HeatCell {
+    percent: String,
+    interval: String,
+    n: u64,
+    share: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -74,8 +82,7 @@ struct ComparisonView {
     accuracy: DifferenceView,
     cot_completion: DifferenceView,
     ratio: String,
-    only_first: u64,
-    only_second: u64,
+    only_one: String,
     n: u64,
     p_value: String,
 }
@@ -84,8 +91,6 @@ struct ComparisonView {
 struct DifferenceView {
     points: String,
     interval: String,
-    /// `above`, `below` or `open`, whether the interval holds 0.
-    side: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -229,7 +234,9 @@ fn heat(evaluation: &Evaluation, levels: &[u8]) -> Vec<HeatRow> {
         .map(|group| HeatRow {
             family: group.family.clone(),
             cells: columns()
-                .map(|level| scores(&group.family, level).map(|scores| Rate::new(&scores.accuracy)))
+                .map(|level| {
+                    scores(&group.family, level).map(|scores| HeatCell::new(&scores.accuracy))
+                })
                 .collect(),
         })
         .collect()
@@ -242,10 +249,21 @@ impl Rate {
             percent: format::percent(proportion.value),
             interval: format::interval(proportion),
             n: proportion.n,
-            value: proportion.value,
             width: percent(proportion.value),
             low: percent(proportion.low),
             high: percent(proportion.high),
+        }
+    }
+}
+
+impl HeatCell {
+    fn new(proportion: &Proportion) -> Self {
+        Self {
+            percent: format::whole_percent(proportion.value),
+            interval: format::whole_interval(proportion),
+            n: proportion.n,
+            // Squared, as most cells of a useful model lie in the upper half.
+            share: (100.0 * proportion.value.powi(2)).round() / 100.0,
         }
     }
 }
@@ -258,10 +276,13 @@ impl ComparisonView {
             accuracy: DifferenceView::new(&comparison.accuracy),
             cot_completion: DifferenceView::new(&comparison.cot_completion),
             ratio: comparison.accuracy_ratio.map_or_else(|| "–".to_owned(), format::percent),
-            only_first: comparison.accuracy.only_first,
-            only_second: comparison.accuracy.only_second,
+            only_one: format!(
+                "{}, {}",
+                comparison.accuracy.only_first, comparison.accuracy.only_second
+            ),
             n: comparison.accuracy.n,
-            p_value: format::p_value(comparison.adjusted_p_value),
+            // Kept on one line in a narrow column.
+            p_value: format::p_value(comparison.adjusted_p_value).replace(' ', "\u{a0}"),
         }
     }
 }
@@ -271,11 +292,6 @@ impl DifferenceView {
         Self {
             points: format::points(difference.difference),
             interval: format::points_interval(difference),
-            side: match difference {
-                PairedDifference { low, .. } if *low > 0.0 => "above",
-                PairedDifference { high, .. } if *high < 0.0 => "below",
-                _ => "open",
-            },
         }
     }
 }

@@ -8,7 +8,7 @@ use limbeck_infer::FinishReason;
 
 /// Stands for a model: its name, its chance on an easy problem, what each level takes
 /// away, parameters, bytes a parameter.
-pub const MODELS: [(&str, f64, f64, i64, f64); 5] = [
+pub(crate) const MODELS: [(&str, f64, f64, i64, f64); 5] = [
     ("teacher", 0.995, 0.010, 4_520_448, 2.0),
     ("baseline", 0.90, 0.120, 446_208, 2.0),
     ("distilled", 0.98, 0.030, 446_208, 2.0),
@@ -17,7 +17,7 @@ pub const MODELS: [(&str, f64, f64, i64, f64); 5] = [
 ];
 
 /// `each` records of every family and level.
-pub fn records(each: u64) -> Vec<CotRecord> {
+pub(crate) fn records(each: u64) -> Vec<CotRecord> {
     let mut records = Vec::new();
     for family in Family::ALL {
         for index in 0..4 * each {
@@ -28,7 +28,7 @@ pub fn records(each: u64) -> Vec<CotRecord> {
 }
 
 /// The evaluation of one of [`MODELS`].
-pub fn evaluation(model: usize, records: &[CotRecord]) -> Evaluation {
+pub(crate) fn evaluation(model: usize, records: &[CotRecord]) -> Evaluation {
     let (name, easy, slope, parameters, width) = MODELS[model];
     let mut random = CounterRng::new(derive(5, name, 0));
     let samples: Vec<Sample> = records
