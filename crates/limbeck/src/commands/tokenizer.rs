@@ -19,7 +19,9 @@ pub(crate) fn run(command: TokenizerCommand, json: bool) -> Result<()> {
     let texts: Vec<String> = records
         .iter()
         .map(|record| {
-            format!("{}\n{}\n\n{}", record.question, record.reasoning(), record.answer)
+            // With the roles' names: the template writes them into every conversation.
+            let (question, answer) = (&record.question, &record.answer);
+            format!("user\n{question}\nassistant\n{}\n\n{answer}", record.reasoning())
         })
         .collect();
     train(texts.iter().map(String::as_str), &config, stage.folder())?;
