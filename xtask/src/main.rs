@@ -15,6 +15,7 @@ mod failure;
 mod gpu;
 mod pipeline;
 mod setup;
+mod stdout;
 mod teacher;
 mod test;
 mod workspace;

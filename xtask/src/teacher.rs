@@ -8,8 +8,8 @@ use anyhow::Result;
 use limbeck_run::{Error, OutputDir};
 
 use crate::commands::TEACHER;
-use crate::pipeline;
 use crate::workspace::Workspace;
+use crate::{pipeline, stdout};
 
 /// Options of `teacher`.
 #[derive(Debug, clap::Args)]
@@ -35,8 +35,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let target =
         if args.output.is_absolute() { args.output.clone() } else { workspace.path(&args.output) };
     copy(&run.join(MODEL), &target)?;
-    println!("teacher: {}", target.display());
-    println!("evaluation: {}", run.join("evaluate").display());
+    stdout::line(format!("teacher: {}", target.display()));
+    stdout::line(format!("evaluation: {}", run.join("evaluate").display()));
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use limbeck_run::format_duration;
 
 use crate::failure::Failure;
-use crate::setup;
 use crate::workspace::Workspace;
+use crate::{setup, stdout};
 
 /// Options of `test`.
 #[derive(Debug, Default, clap::Args)]
@@ -54,10 +54,10 @@ pub(crate) fn run_cargo(
     for line in BufReader::new(output).lines() {
         let line = line.context("cannot read cargo's output")?;
         counts.add(&line);
-        println!("{line}");
+        stdout::line(line);
     }
     let status = child.wait().context("cannot wait for cargo")?;
-    println!("{what}: {counts} in {}", format_duration(started.elapsed()));
+    stdout::line(format!("{what}: {counts} in {}", format_duration(started.elapsed())));
     if status.success() { Ok(()) } else { Err(Failure::of_child("cargo test", status).into()) }
 }
 

@@ -93,6 +93,22 @@ impl Workspace {
         Ok(PathBuf::from(folder))
     }
 
+    /// The commit that is checked out, with `-dirty` where files were changed; `None` in a
+    /// copy without history.
+    pub(crate) fn commit(&self) -> Option<String> {
+        let mut git = Command::new("git");
+        git.current_dir(&self.root).args([
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ]);
+        let output = git.stderr(Stdio::null()).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    }
+
     /// Where the `limbeck` program is, or will be when it is built.
     pub(crate) fn limbeck(&self) -> Result<PathBuf> {
         let name = format!("limbeck{}", env::consts::EXE_SUFFIX);

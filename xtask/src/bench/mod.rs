@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::bench::results::Results;
 use crate::failure::Failure;
 use crate::workspace::Workspace;
-use crate::{child, setup};
+use crate::{child, setup, stdout};
 
 /// Options of `bench`.
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         let text = serde_json::to_string_pretty(&results).context("the results")? + "\n";
         write_file(path, text.as_bytes())?;
     }
-    print!("{}", results.table(baseline.as_ref()));
+    stdout::text(results.table(baseline.as_ref()));
     let slower = baseline.map(|baseline| results.slower(&baseline, args.max_regression));
     match slower {
         Some(names) if !names.is_empty() => Err(Failure::new(

@@ -67,7 +67,6 @@ fn sorted(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::PathBuf;
 
     use super::*;
     use crate::commands::Row;
@@ -82,8 +81,9 @@ mod tests {
     }];
 
     fn of(run: &Path, config: &Value, settings: &Settings) -> String {
-        let context =
-            Context { run: run.into(), teacher: PathBuf::new(), settings: settings.clone() };
+        let output = run.to_string_lossy().into_owned();
+        let settings = Settings { output, ..settings.clone() };
+        let context = Context { root: "/repo".into(), settings };
         fingerprint(&stages(ROWS, &context)[0], config, "limbeck 0.1.0").unwrap()
     }
 
@@ -102,8 +102,7 @@ mod tests {
         let settings = Settings::default();
         let first = of(here, &config, &settings);
 
-        let renamed =
-            Settings { name: "other".into(), output: "elsewhere".into(), ..settings.clone() };
+        let renamed = Settings { name: "other".into(), teacher: "t".into(), ..settings.clone() };
         assert_eq!(of(here, &config, &renamed), first);
         assert_eq!(of(there, &config, &settings), first);
         let reordered = json!({ "quantize": { "bits": 8 }, "lora": { "alpha": 16, "rank": 8 } });

@@ -13,18 +13,26 @@ use crate::pipeline::settings::Settings;
 /// What stands for the placeholders of a command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
-    /// The run's folder.
-    pub(crate) run: PathBuf,
-    /// The teacher's folder.
-    pub(crate) teacher: PathBuf,
+    /// The repository, where the processes run.
+    pub(crate) root: PathBuf,
     /// The table `[pipeline]`.
     pub(crate) settings: Settings,
 }
 
 impl Context {
+    /// The run's folder.
+    pub(crate) fn run(&self) -> PathBuf {
+        self.root.join(&self.settings.output)
+    }
+
     /// The file that holds one table of the resolved configuration.
     pub(crate) fn config_file(&self, table: &str) -> PathBuf {
-        self.run.join("config").join(format!("{table}.toml"))
+        self.root.join(self.config_name(table))
+    }
+
+    /// The same as the processes see it.
+    fn config_name(&self, table: &str) -> PathBuf {
+        Path::new(&self.settings.output).join("config").join(format!("{table}.toml"))
     }
 }
 
@@ -52,6 +60,8 @@ pub(crate) struct Stage {
 pub(crate) struct Input {
     /// With its placeholder, such as `{run}/data/train.jsonl`.
     pub(crate) word: String,
+    /// As it is given to the process.
+    pub(crate) name: String,
     /// On this machine.
     pub(crate) path: PathBuf,
 }
@@ -63,8 +73,8 @@ pub(crate) fn stages(rows: &[Row], context: &Context) -> Vec<Stage> {
 
 fn stage(row: &Row, context: &Context) -> Stage {
     let settings = &context.settings;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let config = row.table.map_or(String::new(), |table| text(&context.config_file(table)));
+    let config = row.table.map_or(PathBuf::new(), |table| context.config_name(table));
+    let config = config.to_string_lossy();
     let words: Vec<String> = row
         .line
         .split_whitespace()
@@ -74,27 +84,24 @@ fn stage(row: &Row, context: &Context) -> Stage {
                 .replace("{dtype}", &settings.dtype)
         })
         .collect();
-    // A run's folder may itself hold braces, so each word is filled only once.
+    // A path may itself hold braces, so each word is filled only once.
     let fill = |word: &String| {
-        for (name, value) in [
-            ("{config}", &config),
-            ("{run}", &text(&context.run)),
-            ("{teacher}", &text(&context.teacher)),
-        ] {
-            if let Some(rest) = word.strip_prefix(name) {
-                return format!("{value}{rest}");
-            }
-        }
-        word.clone()
+        let places =
+            [("{config}", &*config), ("{run}", &settings.output), ("{teacher}", &settings.teacher)];
+        let filled = places
+            .iter()
+            .find_map(|(name, value)| word.strip_prefix(name).map(|rest| format!("{value}{rest}")));
+        filled.unwrap_or_else(|| word.clone())
     };
     let argv: Vec<String> = words.iter().map(fill).collect();
     let mut inputs = Vec::new();
-    let mut output = context.run.join(row.stage);
+    let mut output = context.run().join(row.stage);
     for (index, word) in words.iter().enumerate() {
+        let path = context.root.join(&argv[index]);
         if index > 0 && words[index - 1] == "--output" {
-            output = PathBuf::from(&argv[index]);
+            output = path;
         } else if word.starts_with("{run}") || word.starts_with("{teacher}") {
-            inputs.push(Input { word: word.clone(), path: PathBuf::from(&argv[index]) });
+            inputs.push(Input { word: word.clone(), name: argv[index].clone(), path });
         }
     }
     Stage { name: row.stage, label: row.label, table: row.table, inputs, output, argv, words }
@@ -145,7 +152,9 @@ mod tests {
     use crate::failure::diagnose;
 
     fn context() -> Context {
-        Context { run: "/r".into(), teacher: "/t".into(), settings: Settings::default() }
+        let settings =
+            Settings { output: "r".to_owned(), teacher: "/t".to_owned(), ..Settings::default() };
+        Context { root: "/repo".into(), settings }
     }
 
     #[test]
@@ -153,9 +162,9 @@ mod tests {
         let stages = stages(PIPELINE, &context());
         let quantize = stages.iter().find(|stage| stage.name == "quantize").unwrap();
         let inputs: Vec<&Path> = quantize.inputs.iter().map(|input| input.path.as_path()).collect();
-        assert_eq!(inputs, [Path::new("/r/tuned"), Path::new("/r/data/train.jsonl")]);
-        assert_eq!(quantize.output, Path::new("/r/quantized"));
-        assert_eq!(quantize.argv[..3], ["quantize", "--config", "/r/config/quantize.toml"]);
+        assert_eq!(inputs, [Path::new("/repo/r/tuned"), Path::new("/repo/r/data/train.jsonl")]);
+        assert_eq!(quantize.output, Path::new("/repo/r/quantized"));
+        assert_eq!(quantize.argv[..3], ["quantize", "--config", "r/config/quantize.toml"]);
         assert_eq!(quantize.words[2], "{config}");
     }
 

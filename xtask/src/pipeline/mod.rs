@@ -20,7 +20,7 @@ use crate::pipeline::graph::{Context, Stage};
 use crate::pipeline::runner::{Outcome, Runner};
 use crate::pipeline::settings::Settings;
 use crate::workspace::Workspace;
-use crate::{child, compile, setup};
+use crate::{child, compile, setup, stdout};
 
 /// Options of `pipeline`.
 #[derive(Debug, clap::Args)]
@@ -77,14 +77,14 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             "stages": stages,
             "report": page.is_file().then_some(page),
         });
-        println!("{summary:#}");
+        stdout::line(format!("{summary:#}"));
         return Ok(());
     }
     if outcomes.last().is_some_and(|outcome| outcome.label == "report") {
         let path = report.join("table.txt");
         let table = fs::read_to_string(&path).map_err(|source| Error::read(&path, source))?;
-        print!("{table}");
-        println!("report: {}", report.join("report.html").display());
+        stdout::text(table);
+        stdout::line(format!("report: {}", report.join("report.html").display()));
     }
     eprintln!("pipeline finished in {}", format_duration(started.elapsed()));
     Ok(())
@@ -106,19 +106,17 @@ pub(crate) fn run_rows(
     let settings: Settings =
         config::parse_section(&table, "pipeline", &file.display().to_string())?;
 
-    let context = Context {
-        run: workspace.path(&settings.output),
-        teacher: workspace.path(&settings.teacher),
-        settings,
-    };
+    let context = Context { root: workspace.root().to_owned(), settings };
     let stages = graph::stages(rows, &context);
     let selected = graph::select(&stages, args.from.as_deref(), args.to.as_deref())?;
 
+    runner::check_teacher(selected)?;
+
     let program = workspace.limbeck()?;
     if args.dry_run && !program.is_file() {
-        println!("limbeck is not built yet, so every stage would run:");
+        stdout::line("limbeck is not built yet, so every stage would run:");
         for stage in selected {
-            println!("{:20} limbeck {}", stage.label, stage.argv.join(" "));
+            stdout::line(format!("{:20} limbeck {}", stage.label, stage.argv.join(" ")));
         }
         return Ok(None);
     }
@@ -133,20 +131,21 @@ pub(crate) fn run_rows(
         version: version.trim().to_owned(),
         folder: workspace.root().to_owned(),
         config,
+        commit: workspace.commit(),
     };
     if args.dry_run {
         for line in runner.plan(selected)? {
-            println!("{line}");
+            stdout::line(line);
         }
         return Ok(None);
     }
 
-    let _lock = lock(&context.run)?;
+    let _lock = lock(&context.run())?;
     if args.fresh {
         clear(selected)?;
     }
     write_config(&context, &runner.config)?;
-    Ok(Some((context.run, runner.run(selected)?)))
+    Ok(Some((context.run(), runner.run(selected)?)))
 }
 
 /// The whole configuration with all defaults, after the program itself has checked it:
@@ -177,7 +176,7 @@ fn write_config(context: &Context, config: &Value) -> Result<()> {
             write_toml(&context.config_file(name), table)?;
         }
     }
-    write_toml(&context.run.join("config.toml"), &whole)
+    write_toml(&context.run().join("config.toml"), &whole)
 }
 
 fn write_toml(path: &Path, value: &Value) -> Result<()> {
@@ -233,6 +232,11 @@ fn clear(stages: &[Stage]) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn context(run: &Path) -> Context {
+        let output = run.to_string_lossy().into_owned();
+        Context { root: "/repo".into(), settings: Settings { output, ..Settings::default() } }
+    }
+
     #[test]
     fn nulls_are_left_out_of_toml() {
         let value = json!({ "a": null, "b": { "c": null, "d": [1, { "e": null }] } });
@@ -243,15 +247,14 @@ mod tests {
     fn the_configuration_is_written_whole_and_by_table() {
         let run = tempfile::tempdir().unwrap();
         let run = run.path();
-        let context =
-            Context { run: run.into(), teacher: "t".into(), settings: Settings::default() };
+        let context = context(run);
         let config = json!({ "lora": { "rank": 8, "train": { "steps": 5 } }, "data": {} });
         write_config(&context, &config).unwrap();
         let lora = config::load_table(Some(&run.join("config/lora.toml"))).unwrap();
         assert_eq!(lora["train"]["steps"], 5.into());
         let whole = config::load_table(Some(&run.join("config.toml"))).unwrap();
         assert_eq!(whole["lora"]["rank"], 8.into());
-        assert_eq!(whole["pipeline"]["output"], "runs/default".into());
+        assert_eq!(whole["pipeline"]["teacher"], "fixtures/teacher".into());
     }
 
     #[test]
@@ -271,8 +274,7 @@ mod tests {
         for name in ["data", ".distilled.partial", "notes"] {
             fs::create_dir(run.join(name)).unwrap();
         }
-        let context =
-            Context { run: run.into(), teacher: "t".into(), settings: Settings::default() };
+        let context = context(run);
         clear(&graph::stages(PIPELINE, &context)).unwrap();
         let left: Vec<_> =
             fs::read_dir(run).unwrap().map(|entry| entry.unwrap().file_name()).collect();

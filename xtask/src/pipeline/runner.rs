@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::child;
 use crate::failure::Failure;
 use crate::pipeline::fingerprint::fingerprint;
-use crate::pipeline::graph::Stage;
+use crate::pipeline::graph::{Input, Stage};
 
 /// What a run is made with.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Runner {
     pub(crate) folder: PathBuf,
     /// The resolved configuration.
     pub(crate) config: Value,
+    /// The sources' commit, for the manifests, where it is known.
+    pub(crate) commit: Option<String>,
 }
 
 /// What became of a stage.
@@ -94,6 +96,9 @@ impl Runner {
             let mut command = Command::new(&self.program);
             command.current_dir(&self.folder).args(&stage.argv);
             command.args(["--fingerprint", &fingerprint]);
+            if let Some(commit) = &self.commit {
+                command.env("LIMBECK_COMMIT", commit);
+            }
             child::run_aside(&format!("stage {}", stage.label), &mut command)?;
             manifest = finished(&stage.output, &fingerprint)?;
         }
@@ -137,26 +142,33 @@ impl Runner {
     }
 
     fn fingerprint_of(&self, stage: &Stage) -> Result<String> {
-        for input in &stage.inputs {
-            if !input.path.exists() {
-                return Err(Failure::new(
-                    Exit::BadInput,
-                    format!(
-                        "stage {} needs {}, which is not there",
-                        stage.label,
-                        input.path.display()
-                    ),
-                )
-                .hint(if input.word.starts_with("{teacher}") {
-                    "set pipeline.teacher to the folder of a model, or run cargo xtask teacher"
-                } else {
-                    "run the pipeline without --from"
-                })
-                .into());
-            }
+        if let Some(input) = stage.inputs.iter().find(|input| !input.path.exists()) {
+            return Err(missing(stage, input).into());
         }
         fingerprint(stage, &self.config, &self.version)
     }
+}
+
+/// What no stage makes must be there before any runs.
+pub(crate) fn check_teacher(stages: &[Stage]) -> Result<()> {
+    for stage in stages {
+        let teacher = stage.inputs.iter().find(|input| input.word.starts_with("{teacher}"));
+        if let Some(input) = teacher
+            && !input.path.exists()
+        {
+            return Err(missing(stage, input).into());
+        }
+    }
+    Ok(())
+}
+
+fn missing(stage: &Stage, input: &Input) -> Failure {
+    let message = format!("stage {} needs {}, which is not there", stage.label, input.name);
+    Failure::new(Exit::BadInput, message).hint(if input.word.starts_with("{teacher}") {
+        "set pipeline.teacher to the folder of a model, or run cargo xtask teacher"
+    } else {
+        "run the pipeline without --from"
+    })
 }
 
 /// The manifest of an output that carries the fingerprint and has all its files.
@@ -169,7 +181,7 @@ fn finished(output: &Path, fingerprint: &str) -> Result<Option<Manifest>> {
     };
     Ok(manifest.filter(|manifest| {
         manifest.fingerprint == fingerprint
-            && manifest.outputs.keys().all(|name| output.join(name).is_file())
+            && manifest.outputs.keys().all(|name| output.join(name).exists())
     }))
 }
 
@@ -234,13 +246,14 @@ printf '{"fingerprint":"%s","outputs":{"file":"%s"}}' "$fingerprint" "$hash" > "
                 version: "limbeck 0.1.0".to_owned(),
                 folder: folder.path().to_owned(),
                 config: json!({ "data": { "count": 1 }, "distill": { "steps": 1 } }),
+                commit: None,
             };
             Self { folder, runner }
         }
 
         fn stages(&self) -> Vec<Stage> {
-            let run = self.folder.path().join("run");
-            let context = Context { run, teacher: PathBuf::new(), settings: Settings::default() };
+            let settings = Settings { output: "run".to_owned(), ..Settings::default() };
+            let context = Context { root: self.folder.path().to_owned(), settings };
             let mut stages = stages(ROWS, &context);
             for stage in &mut stages {
                 stage.argv.insert(0, "limbeck.sh".to_owned());
@@ -308,7 +321,7 @@ printf '{"fingerprint":"%s","outputs":{"file":"%s"}}' "$fingerprint" "$hash" > "
     fn a_missing_input_is_named() {
         let run = Run::new();
         let error = run.runner.run(&run.stages()[1..]).unwrap_err();
-        assert!(error.to_string().starts_with("stage distill needs "), "{error}");
+        assert_eq!(error.to_string(), "stage distill needs run/data, which is not there");
         assert_eq!(diagnose(&error).0, 3);
     }
 

@@ -26,14 +26,18 @@ pub(crate) fn point_to(workspace: &Workspace, folder: &Path) -> Result<bool> {
         }
     };
     replace(&link, &folder).map_err(|source| Error::write(&link, source))?;
-    if previous.is_some() {
+    // The link's name stays, so the build goes on with what is behind it, but whether it
+    // links CUDA was decided by the libraries that were there.
+    let has_cuda = |folder: &Path| folder.join("lib/libtorch_cuda.so").is_file();
+    if previous
+        .is_some_and(|previous| !previous.is_dir() || has_cuda(&previous) != has_cuda(&folder))
+    {
         forget_build(workspace)?;
     }
     Ok(true)
 }
 
-/// torch-sys decides by the libraries it sees whether to link CUDA, and cargo sees only
-/// that the link's name stayed the same.
+/// Cargo sees only that the link's name stayed the same.
 fn forget_build(workspace: &Workspace) -> Result<()> {
     if !workspace.path("Cargo.toml").is_file() {
         return Ok(());

@@ -129,3 +129,86 @@ pub(crate) fn unpack(
     fs::remove_file(&job_file).map_err(|source| Error::write(&job_file, source))?;
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::diagnose;
+
+    /// Makes a wheel with a header, a library and a file that nobody takes; `record` is
+    /// what RECORD says of the library.
+    fn wheel(python: &Python, folder: &Path, record: &str) -> Wheel {
+        const MAKE: &str = r#"
+import base64, hashlib, sys, zipfile
+path, record = sys.argv[1:]
+files = {"torch/include/a/b.h": b"header", "torch/lib/libc10.so": b"library", "torch/x.py": b""}
+with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+    rows = []
+    for name, content in files.items():
+        wheel.writestr(name, content)
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        rows.append(f"{name},sha256={digest},{len(content)}")
+    if record:
+        rows[1] = record
+    wheel.writestr("torch-1.dist-info/RECORD", "\n".join(rows))
+"#;
+        let path = folder.join("torch-1-py3-none-any.whl");
+        let made = python.command().args(["-c", MAKE]).arg(&path).arg(record).status().unwrap();
+        assert!(made.success());
+        let rules =
+            vec![Rule::new("torch/include/", "include/"), Rule::new("torch/lib/libc*.so", "lib/")];
+        Wheel { path, rules }
+    }
+
+    /// A place for the wheel and an empty one to unpack into.
+    fn folders() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let destination = folder.path().join("destination");
+        fs::create_dir(&destination).unwrap();
+        (folder, destination)
+    }
+
+    fn python() -> Option<Python> {
+        let python = Python::find();
+        if python.is_none() {
+            println!("skipped: there is no python3 here");
+        }
+        python
+    }
+
+    #[test]
+    fn what_the_rules_name_is_unpacked_and_hashed() {
+        let Some(python) = python() else { return };
+        let (folder, destination) = folders();
+        let files = unpack(&python, &[wheel(&python, folder.path(), "")], &destination).unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["include/a/b.h", "lib/libc10.so"]);
+        assert_eq!(files["lib/libc10.so"].sha256, limbeck_run::sha256_bytes(b"library"));
+        assert_eq!(fs::read(destination.join("include/a/b.h")).unwrap(), b"header");
+        assert_eq!(limbeck_run::sha256_files(&destination).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_file_that_differs_from_the_record_is_refused_and_the_wheel_removed() {
+        let Some(python) = python() else { return };
+        let (folder, destination) = folders();
+        let digest = "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
+        let record = format!("torch/lib/libc10.so,sha256={digest},7");
+        let wheel = wheel(&python, folder.path(), &record);
+        let path = wheel.path.clone();
+        let error = unpack(&python, &[wheel], &destination).unwrap_err();
+        assert!(error.to_string().contains("torch/lib/libc10.so has SHA-256"), "{error}");
+        assert!(diagnose(&error).1.unwrap().contains("run cargo xtask setup again"));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_wheel_without_a_file_that_is_needed_is_refused() {
+        let Some(python) = python() else { return };
+        let (folder, destination) = folders();
+        let mut wheel = wheel(&python, folder.path(), "");
+        wheel.rules.push(Rule::new("torch.libs/*", "lib/").optional());
+        wheel.rules.push(Rule::new("torch/lib/libgomp*", "lib/"));
+        let error = unpack(&python, &[wheel], &destination).unwrap_err();
+        assert!(error.to_string().ends_with("no file torch/lib/libgomp*"), "{error}");
+    }
+}

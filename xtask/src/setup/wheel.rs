@@ -127,6 +127,8 @@ fn download(cache: &Cache, python: &Python, packages: &[Package]) -> Result<()> 
     let folder = cache.wheels();
     // On the cache's disk: /tmp may be small, and the wheel is moved at the end.
     let temporary = folder.join("tmp");
+    // What a killed run had half downloaded.
+    let _ = fs::remove_dir_all(&temporary);
     fs::create_dir_all(&temporary).map_err(|source| Error::write(&temporary, source))?;
     eprintln!("downloading libtorch {TORCH_VERSION} (about 540 MB)");
     let mut pip = python.pip()?;
