@@ -1,6 +1,7 @@
 //! The decoder: embedding, blocks, final norm and head.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -134,13 +135,11 @@ impl Decoder {
     /// # Shapes
     /// `[.., hidden]` → `[.., vocab]` in the input's dtype.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        match &self.lm_head {
-            Some(head) => head.forward(hidden),
-            None => {
-                let weight = self.embed_tokens.f_to_kind(hidden.kind())?;
-                Ok(hidden.f_linear(&weight, None::<Tensor>)?)
-            }
+        if let Some(head) = &self.lm_head {
+            return head.forward(hidden);
         }
+        let weight = self.embed_tokens.f_to_kind(hidden.kind())?;
+        Ok(hidden.f_linear(&weight, None::<Tensor>)?)
     }
 
     /// The head's matrix `[vocab, hidden]`: the embedding itself when tied.
@@ -246,17 +245,12 @@ impl Decoder {
         let mut shared = Shared { masks: BTreeMap::new(), rotations: BTreeMap::new() };
         for layer in &self.config.layers[layers] {
             let window = layer.sliding_window;
-            if !shared.masks.contains_key(&window) {
-                shared.masks.insert(window, mask::build(&input.attention, window, span, options)?);
+            if let Entry::Vacant(slot) = shared.masks.entry(window) {
+                slot.insert(mask::build(&input.attention, window, span, options)?);
             }
-            if !shared.rotations.contains_key(&layer.rope) {
-                let rotation = self.ropes[layer.rope].rotation(
-                    input.positions,
-                    start,
-                    seq,
-                    self.compute_dtype,
-                )?;
-                shared.rotations.insert(layer.rope, rotation);
+            if let Entry::Vacant(slot) = shared.rotations.entry(layer.rope) {
+                let rope = &self.ropes[layer.rope];
+                slot.insert(rope.rotation(input.positions, start, seq, self.compute_dtype)?);
             }
         }
         Ok(shared)

@@ -55,6 +55,17 @@ pub enum Error {
         got: String,
     },
 
+    /// A GGUF file is damaged or lacks something.
+    #[error("{}: expected {expected}, found {got}", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What would be right, with the key or tensor.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+
     /// The configuration names an architecture without an implementation.
     #[error("model config: unsupported {what} `{found}`; supported: {}", supported.join(", "))]
     Unsupported {
@@ -155,6 +166,9 @@ impl Diagnose for Error {
             Self::Run(source) => return source.hint(),
             Self::Read { .. } => {
                 "a model folder holds config.json, model.safetensors (or shards with their index) and tokenizer.json"
+            }
+            Self::Gguf { .. } => {
+                "the file may be truncated: compare its checksum with the source's"
             }
             Self::Config { .. } => "compare config.json with the model's published one",
             Self::Unsupported { .. } => "convert the model to a supported architecture",

@@ -7,7 +7,7 @@
 //! the model.
 //!
 //! Modules in reading order: [`config`] (the descriptor), `linear`, `norm`, `rope`,
-//! `mask`, `attention`, `mlp`, `block`, `decoder`, `cache`, `taps`, `load`, `init`, `save`.
+//! `mask`, `attention`, `mlp`, `block`, `decoder`, `cache`, `taps`, `load`, `init`, `save`, [`gguf`].
 
 mod attention;
 mod block;
@@ -17,6 +17,7 @@ pub mod config;
 mod decoder;
 mod error;
 mod families;
+pub mod gguf;
 mod init;
 mod input;
 mod linear;

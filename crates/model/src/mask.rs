@@ -116,3 +116,106 @@ fn check_size(op: &'static str, tensor: &Tensor, expected: [i64; 2]) -> Result<(
         Err(Error::shape(op, format!("{expected:?}"), format!("{:?}", tensor.size())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::{Pattern, Span, build};
+    use crate::input::Attention;
+
+    const OPTIONS: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    /// Compares with a rule on (row, query slot, key slot), over all slots so far.
+    fn check(
+        attention: &Attention<'_>,
+        window: Option<i64>,
+        span: Span,
+        visible: impl Fn(i64, i64, i64) -> bool,
+    ) {
+        let Span { batch, start, seq } = span;
+        let total = start + seq;
+        let mask = build(attention, window, span, OPTIONS).unwrap();
+        for row in 0..batch {
+            for query in 0..seq {
+                for key in 0..total {
+                    let (slot, column) = (start + query, key - mask.key_start);
+                    let found = match &mask.pattern {
+                        _ if column < 0 => false,
+                        Pattern::Full => true,
+                        Pattern::Causal => column <= query,
+                        Pattern::Additive(additive) => {
+                            let row = row.min(additive.size()[0] - 1);
+                            let value = additive.double_value(&[row, 0, query, column]);
+                            assert!(value == 0.0 || value == f64::NEG_INFINITY);
+                            value == 0.0
+                        }
+                    };
+                    let expected = visible(row, slot, key);
+                    assert_eq!(found, expected, "{window:?} {span:?}: row {row}, {slot} -> {key}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn causal_and_windowed() {
+        for (start, seq) in [(0, 1), (0, 7), (5, 1), (5, 4), (9, 3)] {
+            let span = Span { batch: 2, start, seq };
+            for window in [None, Some(1), Some(3), Some(6), Some(50)] {
+                let within = window.unwrap_or(i64::MAX);
+                check(&Attention::Causal, window, span, |_, query, key| {
+                    key <= query && query - key < within
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn common_cases_need_no_tensor() {
+        let pattern = |window, start, seq| {
+            let span = Span { batch: 1, start, seq };
+            build(&Attention::Causal, window, span, OPTIONS).unwrap().pattern
+        };
+        assert!(matches!(pattern(None, 0, 8), Pattern::Causal));
+        assert!(matches!(pattern(Some(8), 0, 8), Pattern::Causal));
+        assert!(matches!(pattern(None, 8, 1), Pattern::Full));
+        assert!(matches!(pattern(Some(3), 8, 1), Pattern::Full));
+        assert!(matches!(pattern(Some(7), 0, 8), Pattern::Additive(_)));
+    }
+
+    #[test]
+    fn padding_is_seen_by_itself_only() {
+        for (start, seq) in [(0, 6), (4, 2), (5, 1)] {
+            let first = [3, 0];
+            let shown: Vec<bool> = first
+                .iter()
+                .flat_map(|first| (0..start + seq).map(move |slot| slot >= *first))
+                .collect();
+            let mask = Tensor::from_slice(&shown).view([2, start + seq]);
+            for window in [None, Some(2)] {
+                let within = window.unwrap_or(i64::MAX);
+                let span = Span { batch: 2, start, seq };
+                check(&Attention::KeyMask(&mask), window, span, |row, query, key| {
+                    let real = key >= first[row as usize];
+                    key == query || (real && key <= query && query - key < within)
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn segments_do_not_see_each_other() {
+        let ids = [0_i64, 0, 0, 1, 1, 2];
+        let segments = Tensor::from_slice(&ids).unsqueeze(0);
+        let span = Span { batch: 1, start: 0, seq: 6 };
+        for window in [None, Some(2)] {
+            let within = window.unwrap_or(i64::MAX);
+            check(&Attention::Segments(&segments), window, span, |_, query, key| {
+                ids[query as usize] == ids[key as usize] && key <= query && query - key < within
+            });
+        }
+        let later = Span { batch: 1, start: 1, seq: 6 };
+        assert!(build(&Attention::Segments(&segments), None, later, OPTIONS).is_err());
+    }
+}

@@ -1,4 +1,4 @@
-//! Gated feed-forward layer (arXiv 2002.05202): SwiGLU or GeGLU.
+//! Gated feed-forward layer (arXiv 2002.05202): `SwiGLU` or `GeGLU`.
 
 use tch::Tensor;
 

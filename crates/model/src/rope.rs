@@ -138,3 +138,73 @@ fn inverse_frequencies(config: &RopeConfig, head_dim: i64) -> Result<Tensor> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::{Rope, inverse_frequencies};
+    use crate::config::{RopeConfig, RopeScaling};
+
+    const PLAIN: RopeConfig = RopeConfig { theta: 100.0, scaling: RopeScaling::Default };
+
+    fn heads() -> Tensor {
+        Tensor::arange(2 * 5 * 3 * 4, (Kind::Float, Device::Cpu)).sin().view([2, 5, 3, 4])
+    }
+
+    #[test]
+    fn rotates_pairs_by_position_times_frequency() {
+        let rope = Rope::new(&PLAIN, 4, Device::Cpu).unwrap();
+        let input = heads();
+        let output = rope.rotation(None, 2, 5, Kind::Float).unwrap().apply(&input).unwrap();
+        for (slot, pair) in [(0, 0), (0, 1), (4, 0), (4, 1)] {
+            let angle = (slot + 2) as f64 / [1.0, 10.0][pair as usize];
+            let (first, second) = (
+                input.double_value(&[1, slot, 2, pair]),
+                input.double_value(&[1, slot, 2, pair + 2]),
+            );
+            let expected = [
+                first * angle.cos() - second * angle.sin(),
+                second * angle.cos() + first * angle.sin(),
+            ];
+            for (half, expected) in expected.into_iter().enumerate() {
+                let found = output.double_value(&[1, slot, 2, pair + 2 * half as i64]);
+                assert!((found - expected).abs() < 1e-5, "{slot} {pair} {half}");
+            }
+        }
+    }
+
+    #[test]
+    fn given_positions_equal_counted_ones() {
+        let rope = Rope::new(&PLAIN, 4, Device::Cpu).unwrap();
+        let counted = rope.rotation(None, 70, 5, Kind::Float).unwrap().apply(&heads()).unwrap();
+        let positions = (Tensor::arange(5, (Kind::Int64, Device::Cpu)) + 70).repeat([2, 1]);
+        let given = rope.rotation(Some(&positions), 0, 5, Kind::Float).unwrap();
+        assert_eq!(given.apply(&heads()).unwrap(), counted);
+        assert!(rope.rotation(Some(&(positions - 71)), 0, 5, Kind::Float).is_err());
+    }
+
+    #[test]
+    fn scalings_change_the_frequencies() {
+        let of = |scaling| {
+            let config = RopeConfig { theta: 1e4, scaling };
+            Vec::<f64>::try_from(inverse_frequencies(&config, 8).unwrap()).unwrap()
+        };
+        let close = |found: &[f64], expected: &[f64]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6 * b), "{found:?}");
+        };
+        close(&of(RopeScaling::Default), &[1.0, 0.1, 0.01, 0.001]);
+        close(&of(RopeScaling::Linear { factor: 4.0 }), &[0.25, 0.025, 0.0025, 0.000_25]);
+        // Wavelengths 6, 63, 628 and 6283 against a kept band below 50 and a divided one
+        // above 200; 63 lies between, at smooth = (200 / 62.83 - 1) / 3.
+        let smooth: f64 = (200.0 / 62.831_853 - 1.0) / 3.0;
+        let llama3 = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 200.0,
+        };
+        let between = 0.1 * ((1.0 - smooth) / 8.0 + smooth);
+        close(&of(llama3), &[1.0, between, 0.001_25, 0.000_125]);
+    }
+}

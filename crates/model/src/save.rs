@@ -17,7 +17,7 @@ impl Decoder {
             .named_parameters()
             .into_iter()
             .map(|(name, tensor)| {
-                let plain = name.ends_with(".weight") || name.ends_with(".bias");
+                let plain = matches!(name.rsplit('.').next(), Some("weight" | "bias"));
                 let tensor = if plain { cast(&tensor, dtype)? } else { tensor };
                 Ok((name, tensor))
             })

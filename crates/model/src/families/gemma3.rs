@@ -22,16 +22,15 @@ pub(super) fn config(keys: &Keys<'_>) -> Result<DecoderConfig> {
     let query_scalar = keys.number_or("query_pre_attn_scalar", 256.0)?;
     let attention_bias = keys.flag_or("attention_bias", false)?;
     let sliding_window = keys.size_or("sliding_window", 4096)?;
-    let slides = match keys.layer_types(num_hidden_layers)? {
-        Some(slides) => slides,
-        None => {
-            // Older configurations give the period of full layers under either name.
-            let pattern = match keys.optional_integer("sliding_window_pattern")? {
-                Some(_) => keys.size("sliding_window_pattern")?,
-                None => keys.size_or("_sliding_window_pattern", 6)?,
-            };
-            (1..=num_hidden_layers).map(|number| number % pattern != 0).collect()
-        }
+    let slides = if let Some(slides) = keys.layer_types(num_hidden_layers)? {
+        slides
+    } else {
+        // Older configurations give the period of full layers under either name.
+        let pattern = match keys.optional_integer("sliding_window_pattern")? {
+            Some(_) => keys.size("sliding_window_pattern")?,
+            None => keys.size_or("_sliding_window_pattern", 6)?,
+        };
+        (1..=num_hidden_layers).map(|number| number % pattern != 0).collect()
     };
     let layers = slides
         .into_iter()

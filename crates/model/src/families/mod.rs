@@ -36,3 +36,6 @@ pub(crate) fn parse(hf_config: &Value) -> Result<DecoderConfig> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;
