@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use limbeck_cot_data::ErrorKind;
 use limbeck_run::{Diagnose, Exit};
 
 /// Prints the error with its causes and its hint to stderr and gives the exit code.
@@ -27,7 +28,11 @@ fn exit_of(error: &anyhow::Error, diagnosis: Option<&dyn Diagnose>) -> Exit {
     if let Some(diagnosis) = diagnosis {
         return diagnosis.exit();
     }
-    if data_error(error).is_some() { Exit::BadInput } else { Exit::Failed }
+    match data_error(error).map(limbeck_cot_data::Error::kind) {
+        Some(ErrorKind::Usage) => Exit::Usage,
+        Some(ErrorKind::BadInput) => Exit::BadInput,
+        Some(ErrorKind::Failed) | None => Exit::Failed,
+    }
 }
 
 /// The libraries' errors, each of which knows its exit code and hint.
