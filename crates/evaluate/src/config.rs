@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub struct EvaluateConfig {
     /// Most tokens of a reply; a longer one is cut and counted as truncated. Default 256.
     pub max_new_tokens: usize,
-    /// Most problems decoded together. Default 64.
+    /// Most problems decoded together. Default 256.
     pub max_batch: usize,
-    /// Most cache slots of a batch: problems times the longest prompt with its new tokens.
-    /// Default 32768.
-    pub max_batch_tokens: usize,
+    /// Most bytes of keys and values that a batch may need; fewer problems are decoded
+    /// together where the model needs more. Default 1 GiB.
+    pub max_cache_bytes: u64,
     /// Sampling temperature; 0 takes the most likely token. Default 0.
     pub temperature: f64,
     /// Nucleus of sampling; without effect at temperature 0. Default 1.
@@ -31,7 +31,7 @@ impl Default for EvaluateConfig {
         Self {
             max_new_tokens: 256,
             max_batch: engine.max_batch,
-            max_batch_tokens: engine.max_batch_tokens,
+            max_cache_bytes: engine.max_cache_bytes,
             temperature: 0.0,
             top_p: 1.0,
             limit: 0,
@@ -43,7 +43,7 @@ impl Default for EvaluateConfig {
 impl EvaluateConfig {
     /// The limits of the engine.
     pub fn engine(&self) -> EngineConfig {
-        EngineConfig { max_batch: self.max_batch, max_batch_tokens: self.max_batch_tokens }
+        EngineConfig { max_batch: self.max_batch, max_cache_bytes: self.max_cache_bytes }
     }
 
     /// The settings of generation, ended by `stop_token_ids`.

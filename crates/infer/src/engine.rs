@@ -10,29 +10,28 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineConfig {
-    /// Most requests decoded together. Default 64.
+    /// Most requests decoded together. Default 256.
     pub max_batch: usize,
-    /// Most cache slots of a batch: requests times the longest prompt with its new
-    /// tokens. Default 32768.
-    pub max_batch_tokens: usize,
+    /// Most bytes of keys and values that a batch may need, if all its requests go on to
+    /// their last token; fewer are decoded together where the model needs more. Default
+    /// 1 GiB.
+    pub max_cache_bytes: u64,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_batch: 64, max_batch_tokens: 32_768 }
+        Self { max_batch: 256, max_cache_bytes: 1 << 30 }
     }
 }
 
 impl Validate for EngineConfig {
     fn validate(&self) -> std::result::Result<(), Invalid> {
-        for (field, value) in
-            [("max_batch", self.max_batch), ("max_batch_tokens", self.max_batch_tokens)]
-        {
-            if value == 0 {
-                return Err(Invalid::new(field, "at least 1", value));
-            }
+        let limits =
+            [("max_batch", self.max_batch as u64), ("max_cache_bytes", self.max_cache_bytes)];
+        match limits.into_iter().find(|(_, value)| *value == 0) {
+            Some((field, value)) => Err(Invalid::new(field, "at least 1", value)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -91,12 +90,29 @@ impl<'m> Engine<'m> {
             if tokens as u64 > limit as u64 {
                 return Err(Error::TooLong { index, prompt_tokens, max_new_tokens, limit });
             }
-            let max_batch_tokens = self.config.max_batch_tokens;
-            if tokens > max_batch_tokens {
-                return Err(Error::OverBudget { index, tokens, max_batch_tokens });
-            }
         }
         Ok(())
+    }
+
+    /// Tokens whose keys and values fit into the cache's limit.
+    ///
+    /// # Errors
+    /// [`Error::OverBudget`] if the longest request with `max_new_tokens` alone does not.
+    pub(crate) fn cache_slots(&self, lengths: &[usize], max_new_tokens: usize) -> Result<usize> {
+        let model = self.decoder.config();
+        let numbers =
+            2 * model.num_hidden_layers() as i64 * model.num_key_value_heads * model.head_dim;
+        let width = self.decoder.compute_dtype().elt_size_in_bytes() as i64;
+        let slot_bytes = (numbers * width).max(1) as u64;
+        let max_cache_bytes = self.config.max_cache_bytes;
+        let slots = (max_cache_bytes / slot_bytes) as usize;
+        match lengths.iter().position(|length| length + max_new_tokens > slots) {
+            Some(index) => {
+                let bytes = (lengths[index] + max_new_tokens) as u64 * slot_bytes;
+                Err(Error::OverBudget { index, bytes, max_cache_bytes })
+            }
+            None => Ok(slots),
+        }
     }
 }
 

@@ -46,15 +46,15 @@ pub enum Error {
     },
     /// One request needs more cache than all requests together may hold.
     #[error(
-        "request {index}: {tokens} cache slots are needed, max_batch_tokens allows {max_batch_tokens}"
+        "request {index}: {bytes} bytes of cache are needed, max_cache_bytes allows {max_cache_bytes}"
     )]
     OverBudget {
         /// Place of the request in the input, from 0.
         index: usize,
-        /// Prompt and generated tokens.
-        tokens: usize,
+        /// Keys and values of the prompt and all new tokens.
+        bytes: u64,
         /// The engine's limit.
-        max_batch_tokens: usize,
+        max_cache_bytes: u64,
     },
     /// The model's logits hold NaN or infinity.
     #[error("request {index}: the logits after {position} tokens are not finite")]
@@ -107,7 +107,7 @@ impl Diagnose for Error {
             Self::Model(source) => return source.hint(),
             Self::TokenOutOfRange { .. } => "use the tokenizer that belongs to this model",
             Self::TooLong { .. } => "shorten the prompt or lower max_new_tokens",
-            Self::OverBudget { .. } => "raise max_batch_tokens or lower max_new_tokens",
+            Self::OverBudget { .. } => "raise max_cache_bytes or lower max_new_tokens",
             Self::NotFinite { .. } => {
                 "the weights diverged or overflow this dtype: try float32, or an earlier checkpoint"
             }

@@ -31,7 +31,7 @@ impl Engine<'_> {
     ///
     /// # Errors
     /// Impossible parameters, an empty or too long prompt, an unknown token id, logits
-    /// that are not finite: all name the request.
+    /// that are not finite, a request beyond the cache's limit: all name the request.
     pub fn generate(
         &self,
         prompts: &[Vec<i64>],
@@ -42,12 +42,8 @@ impl Engine<'_> {
         self.check(prompts, params.max_new_tokens)?;
         let _no_grad = tch::no_grad_guard();
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
-        let groups = plan(
-            &lengths,
-            params.max_new_tokens,
-            self.config.max_batch,
-            self.config.max_batch_tokens,
-        );
+        let slots = self.cache_slots(&lengths, params.max_new_tokens)?;
+        let groups = plan(&lengths, params.max_new_tokens, self.config.max_batch, slots);
         let mut generations = vec![None; prompts.len()];
         for group in groups {
             let rows = group

@@ -47,9 +47,8 @@ impl Engine<'_> {
         self.check(sequences, 0)?;
         let _no_grad = tch::no_grad_guard();
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
-        let max_tokens = self.config.max_batch_tokens.min(FORWARD_TOKENS);
         let mut scores: Vec<Option<Score>> = sequences.iter().map(|_| None).collect();
-        for group in plan(&lengths, 0, sequences.len().max(1), max_tokens) {
+        for group in plan(&lengths, 0, sequences.len().max(1), FORWARD_TOKENS) {
             for (&index, score) in
                 group.iter().zip(self.score_group(sequences, &group, want_logits)?)
             {

@@ -163,6 +163,13 @@ fn bad_requests_are_named() {
     let error = generate(&[vec![1]], &SamplingParams { top_p: 0.0, ..params.clone() });
     assert!(matches!(&error, Error::Setting(invalid) if invalid.field == "top_p"), "{error}");
     assert_eq!(error.exit(), Exit::Usage);
+    // 3 layers of keys and values, 2 heads of 8 in 4 bytes: 384 bytes a token.
+    let limited = EngineConfig { max_cache_bytes: 384 * 20, ..EngineConfig::default() };
+    let limited = Engine::new(&decoder, limited).unwrap();
+    limited.generate(&[vec![1; 10], vec![2; 10]], &params, &mut |_| {}).unwrap();
+    let error = limited.generate(&[vec![1; 10], vec![1; 11]], &params, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::OverBudget { index: 1, bytes: 8064, .. }), "{error}");
+    assert_eq!(error.exit(), Exit::Usage);
     let error = engine.score(&[vec![1], vec![5; 257]]).unwrap_err();
     assert!(matches!(error, Error::TooLong { index: 1, .. }), "{error}");
     assert!(engine.generate(&[], &params, &mut |_| {}).unwrap().is_empty());
