@@ -8,7 +8,7 @@
 
 use half::f16;
 
-use crate::grid::{Grid, GridRule};
+use crate::grid::{Grid, GridRule, round_small};
 
 /// Outputs of a tile: two AVX registers.
 pub(crate) const LANES: usize = 16;
@@ -20,10 +20,6 @@ const SUB_BLOCK: usize = 32;
 /// Features corrected side by side: with [`LANES`], as many accumulators as the
 /// registers hold.
 const STRIP: usize = 6;
-/// 1.5 · 2²³: adding it to a number below 2²² in magnitude rounds it to an integer, ties
-/// to even, in one instruction on every processor.
-const ROUNDER: f32 = 12_582_912.0;
-
 type Lanes = [f32; LANES];
 
 /// What all tiles of a layer share.
@@ -132,7 +128,7 @@ fn solve_with<const FUSED: bool>(
                 for lane in 0..LANES {
                     let (scale, zero) = (levels.scale[lane], levels.zero[lane]);
                     let steps = (weight[lane] / scale).clamp(-zero, max_code - zero);
-                    let steps = (steps + ROUNDER) - ROUNDER;
+                    let steps = round_small(steps);
                     lane_codes[lane] = steps + zero;
                     error[lane] = (weight[lane] - steps * scale) / row[place];
                 }
@@ -222,15 +218,6 @@ mod tests {
 
     use super::*;
     use crate::bits::Bits;
-
-    #[test]
-    fn the_rounder_rounds_ties_to_even() {
-        for (value, expected) in
-            [(0.5, 0.0), (1.5, 2.0), (-2.5, -2.0), (254.5, 254.0), (-7.49, -7.0)]
-        {
-            assert_eq!((value + ROUNDER) - ROUNDER, expected);
-        }
-    }
 
     #[test]
     fn the_portable_and_the_vector_code_agree() {
