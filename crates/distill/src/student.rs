@@ -31,7 +31,8 @@ pub struct StudentConfig {
     pub rope_theta: f64,
     /// Whether the head shares the embedding's weight. Default true.
     pub tie_word_embeddings: bool,
-    /// Standard deviation of the initial weights. Default 0.02.
+    /// Standard deviation of the initial weights. About one over the root of
+    /// `hidden_size` is right for small models; large ones usually take 0.02. Default 0.09.
     pub initializer_range: f64,
 }
 
@@ -46,7 +47,7 @@ impl Default for StudentConfig {
             max_position_embeddings: 1024,
             rope_theta: 10_000.0,
             tie_word_embeddings: true,
-            initializer_range: 0.02,
+            initializer_range: 0.09,
         }
     }
 }

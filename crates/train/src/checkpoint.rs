@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use limbeck_core::{Checkpoint, TensorFile, write_tensors};
 
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use crate::sampler::SamplerState;
 use crate::{Error, Result};
 
@@ -32,7 +32,7 @@ pub struct Progress {
 ///
 /// # Errors
 /// Write errors; the checkpoint before stays whole.
-pub fn save(folder: &Path, optimizer: &AdamW, progress: &Progress) -> Result<()> {
+pub fn save(folder: &Path, optimizer: &Optimizer, progress: &Progress) -> Result<()> {
     let numbers = [
         ("step", progress.step),
         ("updates", progress.updates),
@@ -52,7 +52,7 @@ pub fn save(folder: &Path, optimizer: &AdamW, progress: &Progress) -> Result<()>
 ///
 /// # Errors
 /// [`Error::Checkpoint`] if it belongs to another run; a damaged file.
-pub fn load(folder: &Path, optimizer: &mut AdamW, run: &str) -> Result<Option<Progress>> {
+pub fn load(folder: &Path, optimizer: &mut Optimizer, run: &str) -> Result<Option<Progress>> {
     let path = folder.join(FILE);
     if !path.exists() {
         return Ok(None);

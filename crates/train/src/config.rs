@@ -4,7 +4,7 @@ use limbeck_core::DType;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::AdamWConfig;
+use crate::optimizer::OptimizerConfig;
 use crate::schedule::{Decay, Schedule};
 
 /// The `[….train]` table.
@@ -22,6 +22,9 @@ pub struct TrainConfig {
     pub max_length: usize,
     /// The highest learning rate. Default 1e-3.
     pub learning_rate: f64,
+    /// Muon's highest learning rate for the blocks' matrices; the same schedule applies. 0
+    /// trains them with AdamW like the rest. Around 0.02 where it is used. Default 0.
+    pub muon_learning_rate: f64,
     /// The last learning rate as a share of the highest. Default 0.05.
     pub min_learning_rate_ratio: f64,
     /// Steps in which the rate rises from 0. Default 50.
@@ -61,6 +64,7 @@ impl Default for TrainConfig {
             gradient_accumulation: 1,
             max_length: 512,
             learning_rate: 1e-3,
+            muon_learning_rate: 0.0,
             min_learning_rate_ratio: 0.05,
             warmup_steps: 50,
             decay: Decay::Cosine,
@@ -92,12 +96,14 @@ impl TrainConfig {
     }
 
     /// The optimiser's constants.
-    pub fn optimizer(&self) -> AdamWConfig {
-        AdamWConfig {
+    pub fn optimizer(&self) -> OptimizerConfig {
+        let muon = self.muon_learning_rate > 0.0;
+        OptimizerConfig {
             beta1: self.beta1,
             beta2: self.beta2,
             epsilon: self.epsilon,
             weight_decay: self.weight_decay,
+            muon_ratio: muon.then_some(self.muon_learning_rate / self.learning_rate),
         }
     }
 }
@@ -131,7 +137,11 @@ impl Validate for TrainConfig {
             let found = self.min_learning_rate_ratio;
             return Err(Invalid::new("min_learning_rate_ratio", "a number from 0 to 1", found));
         }
-        for (field, value) in [("weight_decay", self.weight_decay), ("clip_norm", self.clip_norm)] {
+        for (field, value) in [
+            ("muon_learning_rate", self.muon_learning_rate),
+            ("weight_decay", self.weight_decay),
+            ("clip_norm", self.clip_norm),
+        ] {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(Invalid::new(field, "a number from 0 up", value));
             }

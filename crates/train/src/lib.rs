@@ -11,6 +11,7 @@ pub mod config;
 pub mod error;
 pub mod example;
 pub mod head;
+mod muon;
 pub mod objective;
 pub mod optimizer;
 pub mod sampler;

@@ -1,4 +1,5 @@
-//! AdamW (Loshchilov and Hutter 2019, algorithm 2) over flat buffers.
+//! AdamW (Loshchilov and Hutter 2019, algorithm 2) and Muon (Jordan et al. 2024) over
+//! flat buffers.
 //!
 //! The parameters of a group become views into one buffer, and so do their gradients,
 //! so that a step is a dozen passes over memory whatever the number of parameters, and
@@ -6,19 +7,33 @@
 
 use tch::{Kind, Tensor, no_grad};
 
+use crate::muon::orthogonalized;
 use crate::{Error, Result};
 
-/// The constants of AdamW.
+/// The constants of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamWConfig {
-    /// Decay of the first moment.
+pub struct OptimizerConfig {
+    /// AdamW's decay of the first moment.
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// AdamW's decay of the second moment.
     pub beta2: f64,
-    /// Added to the root of the second moment.
+    /// AdamW's epsilon, added to the root of the second moment.
     pub epsilon: f64,
     /// Decoupled weight decay of matrices; vectors (norms, biases) have none.
     pub weight_decay: f64,
+    /// Muon for the blocks' matrices: its learning rate as a multiple of AdamW's. AdamW
+    /// alone if `None`.
+    pub muon_ratio: Option<f64>,
+}
+
+/// Decay of Muon's momentum.
+const MUON_MOMENTUM: f64 = 0.95;
+
+/// How a group is updated, with its state.
+#[derive(Debug)]
+enum Rule {
+    AdamW { exp_avg: Tensor, exp_avg_sq: Tensor },
+    Muon { momentum: Tensor, ratio: f64 },
 }
 
 /// Parameters updated alike, stored in one buffer.
@@ -30,15 +45,14 @@ struct Group {
     flat: Tensor,
     gradient: Tensor,
     gradients_adopted: bool,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
+    rule: Rule,
     weight_decay: f64,
 }
 
-/// AdamW with one group of matrices and one of vectors.
+/// An optimiser with a group each of the blocks' matrices, other matrices and vectors.
 #[derive(Debug)]
-pub struct AdamW {
-    config: AdamWConfig,
+pub struct Optimizer {
+    config: OptimizerConfig,
     groups: Vec<Group>,
     updates: u64,
 }
@@ -46,24 +60,35 @@ pub struct AdamW {
 /// Views start on 64-byte borders, which libtorch's kernels are fastest on.
 const ALIGNMENT: i64 = 16;
 
-impl AdamW {
+impl Optimizer {
     /// Moves the parameters into flat buffers. The tensors given stay the model's own:
     /// only their storage changes.
     ///
     /// # Errors
     /// [`Error::NoParameters`]; libtorch's.
-    pub fn new(parameters: Vec<(String, Tensor)>, config: AdamWConfig) -> Result<Self> {
+    pub fn new(parameters: Vec<(String, Tensor)>, config: OptimizerConfig) -> Result<Self> {
         if parameters.is_empty() {
             return Err(Error::NoParameters);
         }
-        let (matrices, vectors): (Vec<_>, Vec<_>) =
-            parameters.into_iter().map(|(_, tensor)| tensor).partition(|tensor| tensor.dim() >= 2);
+        let (mut hidden, mut matrices, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, tensor) in parameters {
+            let by_token = name.contains("embed_tokens") || name.contains("lm_head");
+            let place = match tensor.dim() {
+                // Rows by token get sparse gradients, which Muon would blow up.
+                2 if config.muon_ratio.is_some() && !by_token => &mut hidden,
+                0 | 1 => &mut vectors,
+                _ => &mut matrices,
+            };
+            place.push(tensor);
+        }
         let mut groups = Vec::new();
-        for (name, parameters, weight_decay) in
-            [("matrices", matrices, config.weight_decay), ("vectors", vectors, 0.0)]
-        {
+        for (name, parameters, weight_decay, muon_ratio) in [
+            ("hidden", hidden, config.weight_decay, config.muon_ratio),
+            ("matrices", matrices, config.weight_decay, None),
+            ("vectors", vectors, 0.0, None),
+        ] {
             if !parameters.is_empty() {
-                groups.push(Group::new(name, parameters, weight_decay)?);
+                groups.push(Group::new(name, parameters, weight_decay, muon_ratio)?);
             }
         }
         Ok(Self { config, groups, updates: 0 })
@@ -92,29 +117,16 @@ impl AdamW {
         })
     }
 
-    /// One update at this learning rate.
+    /// One update at this learning rate (AdamW's; Muon's is a multiple of it).
     ///
     /// # Errors
     /// libtorch's.
     pub fn step(&mut self, learning_rate: f64) -> Result<()> {
         self.updates += 1;
-        let AdamWConfig { beta1, beta2, epsilon, .. } = self.config;
-        let correction1 = 1.0 - beta1.powf(self.updates as f64);
-        let correction2 = 1.0 - beta2.powf(self.updates as f64);
         no_grad(|| {
             for group in &mut self.groups {
                 group.adopt_gradients()?;
-                let gradient = &group.gradient;
-                let _ = group.exp_avg.f_lerp_(gradient, 1.0 - beta1)?;
-                let _ = group.exp_avg_sq.f_mul_scalar_(beta2)?;
-                let square = gradient.f_square()?.f_mul_scalar_(1.0 - beta2)?;
-                let _ = group.exp_avg_sq.f_add_(&square)?;
-                let mut denominator = group.exp_avg_sq.f_sqrt()?;
-                let _ = denominator.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
-                let mut update = group.exp_avg.f_div(&denominator)?;
-                let _ = update.f_mul_scalar_(-learning_rate / correction1)?;
-                let _ = group.flat.f_mul_scalar_(1.0 - learning_rate * group.weight_decay)?;
-                let _ = group.flat.f_add_(&update)?;
+                group.update(&self.config, learning_rate, self.updates)?;
             }
             Ok(())
         })
@@ -149,16 +161,21 @@ impl AdamW {
 
     /// What a checkpoint keeps: parameters and moments of each group.
     pub fn state(&self) -> Vec<(String, Tensor)> {
-        self.groups
-            .iter()
-            .flat_map(|group| {
-                [
-                    (format!("{}.parameters", group.name), group.flat.shallow_clone()),
-                    (format!("{}.exp_avg", group.name), group.exp_avg.shallow_clone()),
-                    (format!("{}.exp_avg_sq", group.name), group.exp_avg_sq.shallow_clone()),
-                ]
-            })
-            .collect()
+        let mut state = Vec::new();
+        for group in &self.groups {
+            let mut push = |what: &str, tensor: &Tensor| {
+                state.push((format!("{}.{what}", group.name), tensor.shallow_clone()));
+            };
+            push("parameters", &group.flat);
+            match &group.rule {
+                Rule::AdamW { exp_avg, exp_avg_sq } => {
+                    push("exp_avg", exp_avg);
+                    push("exp_avg_sq", exp_avg_sq);
+                }
+                Rule::Muon { momentum, .. } => push("momentum", momentum),
+            }
+        }
+        state
     }
 
     /// Takes a checkpoint's state back, asking `read` for each tensor by name and shape.
@@ -180,7 +197,12 @@ impl AdamW {
 }
 
 impl Group {
-    fn new(name: &'static str, mut parameters: Vec<Tensor>, weight_decay: f64) -> Result<Self> {
+    fn new(
+        name: &'static str,
+        mut parameters: Vec<Tensor>,
+        weight_decay: f64,
+        muon_ratio: Option<f64>,
+    ) -> Result<Self> {
         let mut spans = Vec::with_capacity(parameters.len());
         let mut length = 0;
         for parameter in &parameters {
@@ -199,17 +221,52 @@ impl Group {
             }
             Ok(())
         })?;
-        Ok(Self {
-            name,
-            parameters,
-            spans,
-            flat,
-            gradient,
-            gradients_adopted: false,
-            exp_avg: zeros()?,
-            exp_avg_sq: zeros()?,
-            weight_decay,
-        })
+        let rule = match muon_ratio {
+            Some(ratio) => Rule::Muon { momentum: zeros()?, ratio },
+            None => Rule::AdamW { exp_avg: zeros()?, exp_avg_sq: zeros()? },
+        };
+        let gradients_adopted = false;
+        Ok(Self { name, parameters, spans, flat, gradient, gradients_adopted, rule, weight_decay })
+    }
+
+    fn update(&mut self, config: &OptimizerConfig, rate: f64, updates: u64) -> Result<()> {
+        let gradient = &self.gradient;
+        let rate = match &mut self.rule {
+            Rule::AdamW { exp_avg, exp_avg_sq } => {
+                let OptimizerConfig { beta1, beta2, epsilon, .. } = *config;
+                let correction1 = 1.0 - beta1.powf(updates as f64);
+                let correction2 = 1.0 - beta2.powf(updates as f64);
+                let _ = exp_avg.f_lerp_(gradient, 1.0 - beta1)?;
+                let _ = exp_avg_sq.f_mul_scalar_(beta2)?;
+                let square = gradient.f_square()?.f_mul_scalar_(1.0 - beta2)?;
+                let _ = exp_avg_sq.f_add_(&square)?;
+                let mut denominator = exp_avg_sq.f_sqrt()?;
+                let _ = denominator.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
+                let mut update = exp_avg.f_div(&denominator)?;
+                let _ = update.f_mul_scalar_(-rate / correction1)?;
+                let _ = self.flat.f_mul_scalar_(1.0 - rate * self.weight_decay)?;
+                let _ = self.flat.f_add_(&update)?;
+                return Ok(());
+            }
+            Rule::Muon { momentum, ratio } => {
+                let _ = momentum.f_lerp_(gradient, 1.0 - MUON_MOMENTUM)?;
+                rate * *ratio
+            }
+        };
+        let Rule::Muon { momentum, .. } = &self.rule else { return Ok(()) };
+        // Nesterov: look one step ahead along the momentum.
+        let ahead = gradient.f_lerp(momentum, MUON_MOMENTUM)?;
+        let _ = self.flat.f_mul_scalar_(1.0 - rate * self.weight_decay)?;
+        for (parameter, &(start, count)) in self.parameters.iter().zip(&self.spans) {
+            let size = parameter.size();
+            let direction = ahead.f_narrow(0, start, count)?.f_view(size.as_slice())?;
+            let mut update = orthogonalized(&direction)?.f_reshape([-1])?;
+            // The update's root mean square shall not depend on the matrix's shape.
+            let shape = (size[0] as f64 / size[1] as f64).max(1.0).sqrt();
+            let _ = update.f_mul_scalar_(-rate * shape)?;
+            let _ = self.flat.f_narrow(0, start, count)?.f_add_(&update)?;
+        }
+        Ok(())
     }
 
     /// After the first backward the gradients are tensors of their own; from then on they
@@ -242,8 +299,13 @@ mod tests {
 
     use super::*;
 
-    const CONFIG: AdamWConfig =
-        AdamWConfig { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
+    const CONFIG: OptimizerConfig = OptimizerConfig {
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        muon_ratio: None,
+    };
 
     fn parameters() -> Vec<(String, Tensor)> {
         let matrix = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]) / 10.0;
@@ -286,7 +348,7 @@ mod tests {
             parameters.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
         let start: Vec<f32> = Vec::try_from(parameters[0].1.reshape([-1])).unwrap();
         let start_bias: Vec<f32> = Vec::try_from(&parameters[1].1).unwrap();
-        let mut optimizer = AdamW::new(shares, CONFIG).unwrap();
+        let mut optimizer = Optimizer::new(shares, CONFIG).unwrap();
         let mut gradients = vec![Vec::new(); 9];
         for _ in 0..3 {
             optimizer.zero_gradients().unwrap();
@@ -315,7 +377,7 @@ mod tests {
     fn clipping_leaves_the_direction() {
         let parameters = parameters();
         let shares = parameters.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
-        let mut optimizer = AdamW::new(shares, CONFIG).unwrap();
+        let mut optimizer = Optimizer::new(shares, CONFIG).unwrap();
         loss(&parameters).backward();
         let before = parameters[1].1.grad().copy();
         let norm = optimizer.clip_gradients(0.5).unwrap();
@@ -329,12 +391,31 @@ mod tests {
     fn gradients_accumulate_over_backwards_also_after_adoption() {
         let parameters = parameters();
         let shares = parameters.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
-        let mut optimizer = AdamW::new(shares, CONFIG).unwrap();
+        let mut optimizer = Optimizer::new(shares, CONFIG).unwrap();
         loss(&parameters).backward();
         let once = optimizer.clip_gradients(0.0).unwrap();
         loss(&parameters).backward();
         assert!((optimizer.clip_gradients(0.0).unwrap() - 2.0 * once).abs() < 1e-4);
         optimizer.zero_gradients().unwrap();
         assert!(optimizer.clip_gradients(0.0).unwrap() == 0.0);
+    }
+
+    #[test]
+    fn muon_steps_by_an_orthogonal_matrix() {
+        let parameters = parameters();
+        let before = parameters[0].1.copy();
+        let shares = parameters.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+        let config = OptimizerConfig { muon_ratio: Some(10.0), weight_decay: 0.0, ..CONFIG };
+        let mut optimizer = Optimizer::new(shares, config).unwrap();
+        // A gradient of full rank: one row each for two inputs.
+        let input = Tensor::from_slice(&[1.0_f32, -2.0, 0.5, 1.0]).view([2, 2]);
+        input.matmul(&parameters[0].1).square().sum(Kind::Float).backward();
+        optimizer.clip_gradients(0.0).unwrap();
+        optimizer.step(0.01).unwrap();
+        let step = (&parameters[0].1 - before) / -0.1;
+        let (_, singular, _) = step.detach().svd(true, true);
+        let values: Vec<f32> = Vec::try_from(singular).unwrap();
+        // Five iterations bring the singular values near 1, not onto it.
+        assert!(values.iter().all(|value| (0.6..1.3).contains(value)), "{values:?}");
     }
 }

@@ -10,7 +10,7 @@ use limbeck_run::{MetricsWriter, Progress};
 use tch::{Device, Tensor, no_grad};
 
 use crate::objective::{forward, weighted_cross_entropy};
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use crate::sampler::{Sampler, SamplerState};
 use crate::{Batch, Error, Example, Objective, Result, TrainConfig, checkpoint, head};
 
@@ -82,7 +82,7 @@ impl Trainer<'_> {
             return Err(Error::EmptyDataset { reason: "no record was left after rendering".to_owned() });
         }
         let config = self.config;
-        let mut optimizer = AdamW::new(parameters, config.optimizer())?;
+        let mut optimizer = Optimizer::new(parameters, config.optimizer())?;
         let resumed = checkpoint::load(self.output, &mut optimizer, self.run)?;
         let mut state = resumed.clone().unwrap_or_else(|| checkpoint::Progress {
             step: 0,
