@@ -254,7 +254,7 @@ fn replacing_linears() {
     model
         .map_linear(name, &mut |_| Ok(Box::new(DenseLinear::new(weight.shallow_clone(), None)?)))
         .unwrap();
-    model.forward(&Input::causal(&tokens), None, None).unwrap();
+    let _ = model.forward(&Input::causal(&tokens), None, None).unwrap();
 }
 
 #[test]
