@@ -65,7 +65,8 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| template_error(path, &error))?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |message: String| {
             Err::<String, _>(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
@@ -132,8 +133,10 @@ mod tests {
 
     #[test]
     fn enable_thinking_is_absent_unless_set() {
-        let template =
-            template("{% if enable_thinking is defined %}{{ enable_thinking }}{% else %}-{% endif %}").unwrap();
+        let template = template(
+            "{% if enable_thinking is defined %}{{ enable_thinking }}{% else %}-{% endif %}",
+        )
+        .unwrap();
         assert_eq!(template.render(&[], false, None).unwrap(), "-");
         assert_eq!(template.render(&[], false, Some(false)).unwrap(), "False");
     }

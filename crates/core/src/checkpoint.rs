@@ -141,7 +141,9 @@ impl Checkpoint {
         let tensors: Vec<String> = self
             .file_of
             .keys()
-            .filter(|name| !self.consumed.contains(*name) && !allowed_unused.contains(&name.as_str()))
+            .filter(|name| {
+                !self.consumed.contains(*name) && !allowed_unused.contains(&name.as_str())
+            })
             .cloned()
             .collect();
         match tensors.first() {
@@ -195,8 +197,10 @@ mod tests {
     use crate::write_tensors;
 
     fn shard(folder: &Path, file: &str, names: &[&str]) {
-        let tensors: Vec<(String, Tensor)> =
-            names.iter().map(|name| ((*name).to_owned(), Tensor::from_slice(&[1.0_f32, 2.0]))).collect();
+        let tensors: Vec<(String, Tensor)> = names
+            .iter()
+            .map(|name| ((*name).to_owned(), Tensor::from_slice(&[1.0_f32, 2.0])))
+            .collect();
         write_tensors(&folder.join(file), &tensors, &[]).unwrap();
     }
 
@@ -243,6 +247,9 @@ mod tests {
         shard(folder.path(), SINGLE, &["a"]);
         let mut checkpoint = Checkpoint::open(folder.path()).unwrap();
         let error = checkpoint.expect_shape("a", &[3]).unwrap_err().to_string();
-        assert!(error.contains("tensor a") && error.contains("[3]") && error.contains("[2]"), "{error}");
+        assert!(
+            error.contains("tensor a") && error.contains("[3]") && error.contains("[2]"),
+            "{error}"
+        );
     }
 }

@@ -78,7 +78,10 @@ impl fmt::Display for DeviceSpec {
 }
 
 impl serde::Serialize for DeviceSpec {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    fn serialize<S: serde::Serializer>(
+        &self,
+        serializer: S,
+    ) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }

@@ -162,8 +162,12 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Run(source) => return source.hint(),
-            Self::TensorFile { .. } => "the file looks truncated or damaged: copy or download it again",
-            Self::MissingTensor { .. } | Self::TensorShape { .. } | Self::LeftoverTensors { .. } => {
+            Self::TensorFile { .. } => {
+                "the file looks truncated or damaged: copy or download it again"
+            }
+            Self::MissingTensor { .. }
+            | Self::TensorShape { .. }
+            | Self::LeftoverTensors { .. } => {
                 "config.json and the safetensors files must come from the same model"
             }
             Self::VocabularyMismatch { .. } => {

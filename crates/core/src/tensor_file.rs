@@ -54,14 +54,17 @@ impl TensorFile {
         // reader; files of a run are replaced by rename, never rewritten in place.
         #[expect(unsafe_code, reason = "memory-mapping a file is unsafe by nature")]
         let map = unsafe { Mmap::map(&file) }.map_err(read_error)?;
-        let (header_length, header) = SafeTensors::read_metadata(&map).map_err(|source| match source {
-            SafeTensorError::HeaderTooSmall
-            | SafeTensorError::InvalidHeaderLength
-            | SafeTensorError::HeaderTooLarge => {
-                invalid("a complete header", format!("a file of {length} bytes"))
-            }
-            other => invalid("a header that fits the data", format!("{other} ({length} bytes)")),
-        })?;
+        let (header_length, header) =
+            SafeTensors::read_metadata(&map).map_err(|source| match source {
+                SafeTensorError::HeaderTooSmall
+                | SafeTensorError::InvalidHeaderLength
+                | SafeTensorError::HeaderTooLarge => {
+                    invalid("a complete header", format!("a file of {length} bytes"))
+                }
+                other => {
+                    invalid("a header that fits the data", format!("{other} ({length} bytes)"))
+                }
+            })?;
         let data_start = header_length + 8;
         let expected_length = data_start + header.data_len();
         if map.len() != expected_length {

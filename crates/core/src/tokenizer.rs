@@ -70,8 +70,10 @@ impl Tokenizer {
         }
         let pad_token_id = token("pad_token").map(|text| id_of(&text)).transpose()?;
 
-        let tokens =
-            TemplateTokens { bos: token("bos_token").unwrap_or_default(), eos: eos.unwrap_or_default() };
+        let tokens = TemplateTokens {
+            bos: token("bos_token").unwrap_or_default(),
+            eos: eos.unwrap_or_default(),
+        };
         let chat_template = read_template(folder, &config, &config_path)?
             .map(|(source, path)| ChatTemplate::new(&source, tokens, &path))
             .transpose()?;

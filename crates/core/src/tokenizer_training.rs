@@ -22,7 +22,8 @@ use crate::{Error, Result};
 /// Word boundaries: single digits, words, punctuation, white space. A space before a
 /// digit belongs to the word or sign before it; as a token of its own it would make every
 /// number one token longer, an eighth of all tokens of arithmetic chains.
-const WORDS: &str = r"\p{N}| ?\p{L}+(?: (?=\p{N}))?| ?[^\s\p{L}\p{N}]+(?: (?=\p{N}))?|\s+(?!\S)|\s+";
+const WORDS: &str =
+    r"\p{N}| ?\p{L}+(?: (?=\p{N}))?| ?[^\s\p{L}\p{N}]+(?: (?=\p{N}))?|\s+(?!\S)|\s+";
 
 /// ChatML with Qwen3's `enable_thinking = false`, and without its removal of reasoning
 /// from earlier turns: what is trained on is what was written.
@@ -101,12 +102,9 @@ pub fn train<'a>(
         path: path.clone(),
         message: error.to_string(),
     };
-    let words = Split::new(
-        SplitPattern::Regex(WORDS.to_owned()),
-        SplitDelimiterBehavior::Isolated,
-        false,
-    )
-    .map_err(|error| failed(&error))?;
+    let words =
+        Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Isolated, false)
+            .map_err(|error| failed(&error))?;
     let bytes = ByteLevel::new(false, false, false);
     let mut tokenizer: Bpe = TokenizerImpl::new(BPE::default());
     tokenizer

@@ -36,8 +36,11 @@ impl Divergence {
         // Float32 in training, float64 where the formulas are tested.
         let kind = student_logits.f_kind()?;
         let scaled = |logits: &Tensor| -> Result<Tensor, TchError> {
-            let logits =
-                if temperature == 1.0 { logits.shallow_clone() } else { logits.f_div_scalar(temperature)? };
+            let logits = if temperature == 1.0 {
+                logits.shallow_clone()
+            } else {
+                logits.f_div_scalar(temperature)?
+            };
             logits.f_log_softmax(-1, kind)
         };
         let student = scaled(student_logits)?;
@@ -113,11 +116,18 @@ mod tests {
                     let mut values: Vec<f64> = Vec::try_from(student.view(-1)).unwrap();
                     values[index as usize] += by;
                     let moved = Tensor::from_slice(&values).view([3, 5]);
-                    divergence.per_row(&moved, &teacher, 2.0).unwrap().sum(Kind::Double).double_value(&[])
+                    divergence
+                        .per_row(&moved, &teacher, 2.0)
+                        .unwrap()
+                        .sum(Kind::Double)
+                        .double_value(&[])
                 };
                 let expected = (moved(step) - moved(-step)) / (2.0 * step);
                 let found = gradient.view(-1).double_value(&[index]);
-                assert!((found - expected).abs() < 1e-8, "{divergence:?} {index}: {found} {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-8,
+                    "{divergence:?} {index}: {found} {expected}"
+                );
             }
         }
     }

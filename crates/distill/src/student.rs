@@ -74,7 +74,11 @@ impl Validate for StudentConfig {
             return Err(Invalid::new("num_key_value_heads", expected, self.num_key_value_heads));
         }
         if !(self.initializer_range > 0.0 && self.initializer_range.is_finite()) {
-            return Err(Invalid::new("initializer_range", "a number above 0", self.initializer_range));
+            return Err(Invalid::new(
+                "initializer_range",
+                "a number above 0",
+                self.initializer_range,
+            ));
         }
         Ok(())
     }

@@ -35,7 +35,10 @@ impl Stage {
             && std::fs::read_dir(target).map_or(true, |mut entries| entries.next().is_some());
         if occupied && !target.join(Manifest::FILE).exists() {
             return Err(UsageError {
-                message: format!("--output {} exists and is no output of limbeck", target.display()),
+                message: format!(
+                    "--output {} exists and is no output of limbeck",
+                    target.display()
+                ),
                 hint: "choose a new folder, or delete that one yourself".to_owned(),
             }
             .into());

@@ -84,7 +84,8 @@ fn generate_answers_prompts_and_conversations_of_every_family() {
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (folder.path().join("in.jsonl"), folder.path().join("out.jsonl"));
     let conversation = json!({ "id": "b", "messages": [{ "role": "user", "content": "2 + 3?" }] });
-    fs::write(&input, format!("{}\n{conversation}\n", json!({ "id": "a", "prompt": "12" }))).unwrap();
+    fs::write(&input, format!("{}\n{conversation}\n", json!({ "id": "a", "prompt": "12" })))
+        .unwrap();
     for family in FAMILIES {
         let model = fixture("parity").join(family);
         let arguments = ["generate", "--model", text(&model), "--input", text(&input), "--output"];
@@ -110,7 +111,8 @@ fn an_adapter_changes_the_scores() {
     fs::write(&input, json!({ "id": "a", "tokens": [5, 6, 7, 8] }).to_string()).unwrap();
     let model = fixture("parity/qwen2");
     let adapter = adapter_fixture();
-    let plain = ["score", "--model", text(&model), "--input", text(&input), "--output", text(&output)];
+    let plain =
+        ["score", "--model", text(&model), "--input", text(&input), "--output", text(&output)];
     check(&plain, 0, &[]);
     let before = lines(&output);
     check(&[&plain[..], &["--adapter", text(&adapter)]].concat(), 0, &[]);
@@ -118,7 +120,11 @@ fn an_adapter_changes_the_scores() {
     // The adapter of another base.
     let other = fixture("parity/llama2");
     let arguments = ["score", "--model", text(&other), "--input", text(&input), "--output"];
-    check(&[&arguments[..], &[text(&output), "--adapter", text(&adapter)]].concat(), 3, &["adapter"]);
+    check(
+        &[&arguments[..], &[text(&output), "--adapter", text(&adapter)]].concat(),
+        3,
+        &["adapter"],
+    );
 }
 
 /// The first folder under fixtures/lora that holds an adapter.
@@ -292,11 +298,22 @@ fn a_killed_training_resumes_to_the_same_bits() {
     check(&[&arguments[..], &[text(&data)]].concat(), 0, &[]);
     let tokenizer = fixture("parity/qwen2");
     let settings = [
-        "--set", "train.steps=40", "--set", "train.micro_batch_tokens=1024",
-        "--set", "train.checkpoint_every=4", "--set", "train.warmup_steps=4",
-        "--set", "train.max_length=2000",
-        "--set", "model.hidden_size=64", "--set", "model.num_hidden_layers=2",
-        "--set", "model.intermediate_size=96",
+        "--set",
+        "train.steps=40",
+        "--set",
+        "train.micro_batch_tokens=1024",
+        "--set",
+        "train.checkpoint_every=4",
+        "--set",
+        "train.warmup_steps=4",
+        "--set",
+        "train.max_length=2000",
+        "--set",
+        "model.hidden_size=64",
+        "--set",
+        "model.num_hidden_layers=2",
+        "--set",
+        "model.intermediate_size=96",
     ];
     let train = |output: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_limbeck"));

@@ -68,7 +68,8 @@ pub fn load(folder: &Path, optimizer: &mut Optimizer, run: &str) -> Result<Optio
         });
     }
     let mut checkpoint = Checkpoint::open_file(&path)?;
-    optimizer.restore(progress.updates, &mut |name, shape| Ok(checkpoint.expect_shape(name, shape)?))?;
+    optimizer
+        .restore(progress.updates, &mut |name, shape| Ok(checkpoint.expect_shape(name, shape)?))?;
     checkpoint.finish(&[])?;
     Ok(Some(progress))
 }

@@ -75,7 +75,9 @@ impl Diagnose for Error {
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
-            Self::EmptyMask { .. } | Self::Template { .. } | Self::EmptyDataset { .. } => Exit::BadInput,
+            Self::EmptyMask { .. } | Self::Template { .. } | Self::EmptyDataset { .. } => {
+                Exit::BadInput
+            }
             Self::Checkpoint { .. } => Exit::BadInput,
             Self::NoParameters | Self::Diverged { .. } | Self::Torch(_) => Exit::Failed,
         }

@@ -55,7 +55,9 @@ impl Example {
             Completion::Chain { reasoning, answer } => {
                 (format!("<think>\n{reasoning}\n</think>\n\n{answer}"), reasoning)
             }
-            Completion::AnswerOnly { answer } => (format!("<think>\n\n</think>\n\n{answer}"), answer),
+            Completion::AnswerOnly { answer } => {
+                (format!("<think>\n\n</think>\n\n{answer}"), answer)
+            }
         };
         let mut messages = prompt.to_vec();
         messages.push(Message::assistant(content));
@@ -150,21 +152,26 @@ mod tests {
         let example = Example::render(&tokenizer, "a", &prompt, short, 1000).unwrap();
         assert_eq!(learned(&tokenizer, &example), "5<|im_end|>");
         let text = tokenizer.decode(&example.tokens, false).unwrap();
-        assert!(text.ends_with("<|im_start|>assistant\n<think>\n\n</think>\n\n5<|im_end|>"), "{text}");
+        assert!(
+            text.ends_with("<|im_start|>assistant\n<think>\n\n</think>\n\n5<|im_end|>"),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_template_that_deletes_reasoning_is_refused() {
         let stripping = "{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
         let (_folder, tokenizer) = tokenizer(Some(stripping));
-        let error = Example::render(&tokenizer, "r7", &[Message::user("Q")], CHAIN, 1000).unwrap_err();
+        let error =
+            Example::render(&tokenizer, "r7", &[Message::user("Q")], CHAIN, 1000).unwrap_err();
         assert!(matches!(&error, Error::Template { id, .. } if id == "r7"), "{error}");
     }
 
     #[test]
     fn a_record_longer_than_the_limit_is_an_error_not_a_cut() {
         let (_folder, tokenizer) = tokenizer(None);
-        let error = Example::render(&tokenizer, "long", &[Message::user("Q")], CHAIN, 5).unwrap_err();
+        let error =
+            Example::render(&tokenizer, "long", &[Message::user("Q")], CHAIN, 5).unwrap_err();
         assert!(matches!(error, Error::EmptyMask { .. }), "{error}");
     }
 }

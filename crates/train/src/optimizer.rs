@@ -282,7 +282,8 @@ impl Group {
                 complete = false;
                 continue;
             }
-            let view = self.gradient.f_narrow(0, start, count)?.f_view(parameter.size().as_slice())?;
+            let view =
+                self.gradient.f_narrow(0, start, count)?.f_view(parameter.size().as_slice())?;
             if gradient.data_ptr() != view.data_ptr() {
                 view.shallow_clone().f_copy_(&gradient)?;
                 gradient.f_set_data(&view)?;
@@ -322,12 +323,7 @@ mod tests {
     }
 
     /// The textbook update, one scalar at a time in double precision.
-    fn reference(
-        value: f64,
-        gradients: &[f64],
-        learning_rate: f64,
-        decay: f64,
-    ) -> f64 {
+    fn reference(value: f64, gradients: &[f64], learning_rate: f64, decay: f64) -> f64 {
         let (mut value, mut m, mut v) = (value, 0.0, 0.0);
         for (index, gradient) in gradients.iter().enumerate() {
             m = 0.9 * m + 0.1 * gradient;
@@ -344,8 +340,10 @@ mod tests {
     #[test]
     fn three_steps_equal_the_textbook() {
         let parameters = parameters();
-        let shares: Vec<(String, Tensor)> =
-            parameters.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        let shares: Vec<(String, Tensor)> = parameters
+            .iter()
+            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+            .collect();
         let start: Vec<f32> = Vec::try_from(parameters[0].1.reshape([-1])).unwrap();
         let start_bias: Vec<f32> = Vec::try_from(&parameters[1].1).unwrap();
         let mut optimizer = Optimizer::new(shares, CONFIG).unwrap();
@@ -367,7 +365,8 @@ mod tests {
         }
         let after: Vec<f32> = Vec::try_from(&parameters[1].1).unwrap();
         for index in 0..3 {
-            let expected = reference(f64::from(start_bias[index]), &gradients[6 + index], 0.01, 0.0);
+            let expected =
+                reference(f64::from(start_bias[index]), &gradients[6 + index], 0.01, 0.0);
             assert!((f64::from(after[index]) - expected).abs() < 1e-6, "{index}");
         }
         assert_eq!(optimizer.num_parameters(), 9);

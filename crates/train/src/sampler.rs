@@ -34,7 +34,12 @@ const WINDOW: usize = 2048;
 impl Sampler {
     /// A sampler over the examples; a micro-batch holds at most `micro_batch_tokens`
     /// positions, padding included, but always one example.
-    pub fn new(examples: &[Example], micro_batch_tokens: usize, seed: u64, state: SamplerState) -> Self {
+    pub fn new(
+        examples: &[Example],
+        micro_batch_tokens: usize,
+        seed: u64,
+        state: SamplerState,
+    ) -> Self {
         let lengths = examples.iter().map(input_length).collect();
         let mut sampler = Self { lengths, micro_batch_tokens, seed, state, plan: Vec::new() };
         sampler.plan = sampler.plan_epoch(state.epoch);
@@ -107,7 +112,8 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..sampler.epoch_length() {
             let micro_batch = sampler.next_micro_batch();
-            let longest = micro_batch.iter().map(|&index| examples[index].tokens.len() - 1).max().unwrap();
+            let longest =
+                micro_batch.iter().map(|&index| examples[index].tokens.len() - 1).max().unwrap();
             assert!(longest * micro_batch.len() <= 200);
             seen.extend(micro_batch);
         }
@@ -137,7 +143,10 @@ mod tests {
         let mut sampler = Sampler::new(&examples, 10, 1, SamplerState::default());
         for _ in 0..sampler.epoch_length() {
             let micro_batch = sampler.next_micro_batch();
-            assert!(micro_batch.len() == 1 || micro_batch.iter().all(|&i| examples[i].tokens.len() <= 6));
+            assert!(
+                micro_batch.len() == 1
+                    || micro_batch.iter().all(|&i| examples[i].tokens.len() <= 6)
+            );
         }
     }
 }

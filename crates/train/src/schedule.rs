@@ -53,8 +53,13 @@ mod tests {
 
     #[test]
     fn it_rises_to_the_peak_and_falls_to_the_floor() {
-        let schedule =
-            Schedule { peak: 2.0, floor_ratio: 0.1, warmup_steps: 10, steps: 110, decay: Decay::Cosine };
+        let schedule = Schedule {
+            peak: 2.0,
+            floor_ratio: 0.1,
+            warmup_steps: 10,
+            steps: 110,
+            decay: Decay::Cosine,
+        };
         assert!((schedule.rate(0) - 0.2).abs() < 1e-12);
         assert!((schedule.rate(9) - 2.0).abs() < 1e-12);
         assert!((schedule.rate(60) - 1.1).abs() < 1e-12);

@@ -79,7 +79,9 @@ impl Trainer<'_> {
         objective: &mut dyn Objective,
     ) -> Result<TrainReport> {
         if examples.is_empty() {
-            return Err(Error::EmptyDataset { reason: "no record was left after rendering".to_owned() });
+            return Err(Error::EmptyDataset {
+                reason: "no record was left after rendering".to_owned(),
+            });
         }
         let config = self.config;
         let mut optimizer = Optimizer::new(parameters, config.optimizer())?;
@@ -99,7 +101,8 @@ impl Trainer<'_> {
         if state.step > 0 {
             tracing::info!(step = state.step, "resumed from a checkpoint");
         }
-        let mut sampler = Sampler::new(examples, config.micro_batch_tokens, self.seed, state.sampler);
+        let mut sampler =
+            Sampler::new(examples, config.micro_batch_tokens, self.seed, state.sampler);
         let mut metrics = MetricsWriter::open(self.output, resumed.map(|progress| progress.step))?;
         let schedule = config.schedule();
         let progress = Progress::new(self.label, config.steps, "steps");
@@ -149,7 +152,8 @@ impl Trainer<'_> {
                     .iter()
                     .map(|(name, value)| (name.as_str(), *value))
                     .collect();
-                let message = format!("loss {:.4}, {rate:.0} tokens/s", scalars.first().map_or(0.0, |x| x.1));
+                let message =
+                    format!("loss {:.4}, {rate:.0} tokens/s", scalars.first().map_or(0.0, |x| x.1));
                 progress.set_message(message);
                 scalars.extend([
                     ("learning_rate", learning_rate),
@@ -167,7 +171,8 @@ impl Trainer<'_> {
                 report.validation_loss = Some(loss);
                 metrics.log(state.step, &[("validation_loss", loss)])?;
             }
-            let due = config.checkpoint_every > 0 && state.step.is_multiple_of(config.checkpoint_every);
+            let due =
+                config.checkpoint_every > 0 && state.step.is_multiple_of(config.checkpoint_every);
             if due && !last {
                 metrics.flush()?;
                 checkpoint::save(self.output, &optimizer, &state)?;

@@ -3,7 +3,8 @@
 
 use limbeck_model::Decoder;
 use limbeck_train::{
-    Batch, Error, Example, Losses, Objective, SupervisedObjective, TrainConfig, TrainReport, Trainer,
+    Batch, Error, Example, Losses, Objective, SupervisedObjective, TrainConfig, TrainReport,
+    Trainer,
 };
 use serde_json::json;
 use tch::{Device, Kind, Tensor};

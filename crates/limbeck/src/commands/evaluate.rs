@@ -25,8 +25,7 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
         records.extend(read_jsonl(task)?);
         check_unique(records.iter().map(|record| record.id.as_str()), task)?;
     }
-    let opened =
-        ModelFolder::open(&model.model, &model.adapter, options.device, model.dtype)?;
+    let opened = ModelFolder::open(&model.model, &model.adapter, options.device, model.dtype)?;
     let evaluation = evaluate(&name, &opened.decoder, &opened.tokenizer, &records, &config)?;
     evaluation.write(stage.folder())?;
     let overall = &evaluation.overall;

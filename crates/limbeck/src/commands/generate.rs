@@ -47,8 +47,7 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
             }
         });
     }
-    let prompts =
-        texts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+    let prompts = texts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
     let params = SamplingParams {
         max_new_tokens: arguments.max_new_tokens,
         temperature: arguments.temperature,
@@ -59,8 +58,7 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
     let engine = Engine::new(&opened.decoder, EngineConfig::default())?;
     let progress = Progress::new("generate", prompts.len() as u64, "prompts");
     let started = Instant::now();
-    let generations =
-        engine.generate(&prompts, &params, &mut |done| progress.inc(done as u64))?;
+    let generations = engine.generate(&prompts, &params, &mut |done| progress.inc(done as u64))?;
     let seconds = started.elapsed().as_secs_f64();
     progress.finish();
 

@@ -55,10 +55,10 @@ where
 {
     let mut table = limbeck_run::config::load_table(options.config.as_deref())?;
     limbeck_run::config::apply_overrides(&mut table, &options.set)?;
-    let source = options.config.as_deref().map_or_else(
-        || "the command line".to_owned(),
-        |path| path.display().to_string(),
-    );
+    let source = options
+        .config
+        .as_deref()
+        .map_or_else(|| "the command line".to_owned(), |path| path.display().to_string());
     Ok(limbeck_run::config::parse(&table, &source)?)
 }
 
@@ -67,8 +67,11 @@ fn announce(manifest: &Manifest, output: &Path, json: bool) -> Result<()> {
     if json {
         println!("{}", serde_json::to_string(manifest)?);
     } else {
-        let figures: Vec<String> =
-            manifest.metrics.iter().map(|(name, value)| format!("{name} {}", brief(value))).collect();
+        let figures: Vec<String> = manifest
+            .metrics
+            .iter()
+            .map(|(name, value)| format!("{name} {}", brief(value)))
+            .collect();
         tracing::info!(
             "{}: {} in {:.1} s{}{}",
             manifest.stage,

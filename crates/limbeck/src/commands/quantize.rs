@@ -28,11 +28,10 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
         .context("calibration data")?;
     let layers = decoder.linear_names().len() as u64;
     let progress = Progress::new("quantize", layers, "layers");
-    let report =
-        limbeck_quant::quantize(&mut decoder, &sequences, &config, &mut |_, _, layer| {
-            progress.set_message(layer.name.clone());
-            progress.inc(1);
-        })?;
+    let report = limbeck_quant::quantize(&mut decoder, &sequences, &config, &mut |_, _, layer| {
+        progress.set_message(layer.name.clone());
+        progress.inc(1);
+    })?;
     progress.finish();
     limbeck_quant::save(&decoder, stage.folder(), DType::BFloat16)?;
     tokenizer.copy_files(stage.folder())?;
@@ -58,7 +57,8 @@ fn configuration(arguments: &QuantizeArguments) -> Result<QuantizeConfig> {
         ("group_size", arguments.group_size.map(|size| size.to_string())),
         ("format", arguments.format.clone()),
     ];
-    overrides.extend(flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
+    overrides
+        .extend(flags.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", value?))));
     apply_overrides(&mut table, &overrides)?;
     let source = options.config.as_deref().map_or("the command line".into(), Path::to_string_lossy);
     Ok(parse(&table, &source)?)

@@ -12,7 +12,9 @@ pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<()> {
     let inputs: Vec<(&str, &std::path::Path)> = arguments
         .input
         .iter()
-        .map(|path| (path.file_name().and_then(|name| name.to_str()).unwrap_or("input"), path.as_path()))
+        .map(|path| {
+            (path.file_name().and_then(|name| name.to_str()).unwrap_or("input"), path.as_path())
+        })
         .collect();
     let stage = Stage::begin("report", options, serde_json::json!({}), &inputs)?;
     let report = Report::read(&arguments.input)?;

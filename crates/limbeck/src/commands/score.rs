@@ -58,8 +58,7 @@ pub(crate) fn run(arguments: &ScoreArguments, json: bool) -> Result<()> {
     let model = &arguments.model;
     let opened = ModelFolder::open(&model.model, &model.adapter, arguments.device, model.dtype)?;
     let requests = read_requests(&opened.tokenizer, &arguments.input)?;
-    let sequences: Vec<Vec<i64>> =
-        requests.iter().map(|request| request.tokens.clone()).collect();
+    let sequences: Vec<Vec<i64>> = requests.iter().map(|request| request.tokens.clone()).collect();
     let engine = Engine::new(&opened.decoder, EngineConfig::default())?;
     let progress = Progress::new("score", requests.len() as u64, "sequences");
     let scores = engine.score_with(&sequences, arguments.logits.is_some(), &mut |done| {

@@ -57,7 +57,8 @@ pub(crate) fn train(
         label,
         run: &fingerprint,
     };
-    let report = trainer.run(model, parameters, &examples.train, &examples.validation, objective)?;
+    let report =
+        trainer.run(model, parameters, &examples.train, &examples.validation, objective)?;
     stage.metric("steps", report.steps);
     stage.metric("epochs", report.epochs);
     stage.metric("tokens", report.tokens);
