@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct EvaluateConfig {
     /// Most tokens of a reply; a longer one is cut and counted as truncated. Default 256.
     pub max_new_tokens: usize,
-    /// Most problems decoded together. Default 256.
+    /// Most problems decoded together. Default 128.
     pub max_batch: usize,
     /// Most bytes of keys and values that a batch may need; fewer problems are decoded
     /// together where the model needs more. Default 1 GiB.

@@ -16,7 +16,7 @@ use tch::{Device, Kind};
 /// Name, hidden size, feed-forward size, layers, heads, key-value heads.
 const SHAPES: [(&str, i64, i64, i64, i64, i64); 2] =
     [("student_0.45M", 96, 256, 4, 4, 2), ("teacher_4.5M", 256, 704, 6, 8, 4)];
-const PROMPTS: usize = 256;
+const PROMPTS: usize = 128;
 const NEW_TOKENS: usize = 64;
 
 fn decoder(shape: (&str, i64, i64, i64, i64, i64)) -> Decoder {
@@ -46,7 +46,7 @@ fn generation(criterion: &mut Criterion) {
     for shape in SHAPES {
         let decoder = decoder(shape);
         let engine = Engine::new(&decoder, EngineConfig::default()).expect("valid limits");
-        for batch in [1, 8, 64, 256] {
+        for batch in [1, 8, 64, 128] {
             group.throughput(Throughput::Elements((batch * NEW_TOKENS) as u64));
             group.bench_function(BenchmarkId::new(shape.0, format!("batch_{batch}")), |bencher| {
                 bencher.iter(|| {

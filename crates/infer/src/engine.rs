@@ -10,7 +10,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EngineConfig {
-    /// Most requests decoded together. Default 256.
+    /// Most requests decoded together. Default 128.
     pub max_batch: usize,
     /// Most bytes of keys and values that a batch may need, if all its requests go on to
     /// their last token; fewer are decoded together where the model needs more. Default
@@ -20,7 +20,7 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_batch: 256, max_cache_bytes: 1 << 30 }
+        Self { max_batch: 128, max_cache_bytes: 1 << 30 }
     }
 }
 
