@@ -3,7 +3,6 @@
 
 use anyhow::Result;
 use limbeck_core::tokenizer_training::TokenizerConfig;
-use limbeck_core::{DType, DeviceSpec};
 use limbeck_distill::DistillConfig;
 use limbeck_evaluate::EvaluateConfig;
 use limbeck_lora::LoraConfig;
@@ -15,42 +14,12 @@ use super::data::DataTable;
 use super::sft::SftConfig;
 use crate::cli::CheckConfigArguments;
 
-/// The `[pipeline]` table: what concerns all stages.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct PipelineTable {
-    /// The run's name. Default `default`.
-    name: String,
-    /// The run's folder, relative to the repository. Default `runs/default`.
-    output: String,
-    /// The teacher's model folder. Default `fixtures/teacher`.
-    teacher: String,
-    /// Seeds every stage. Default 0.
-    seed: u64,
-    /// auto, cpu, cuda or cuda:N. Default `cpu`.
-    device: DeviceSpec,
-    /// Dtype that evaluation computes in. Default `float32`.
-    dtype: DType,
-}
-
-impl Default for PipelineTable {
-    fn default() -> Self {
-        Self {
-            name: "default".to_owned(),
-            output: "runs/default".to_owned(),
-            teacher: "fixtures/teacher".to_owned(),
-            seed: 0,
-            device: DeviceSpec::Cpu,
-            dtype: DType::Float32,
-        }
-    }
-}
-
 /// A whole file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct PipelineConfig {
-    pipeline: PipelineTable,
+    /// What concerns all stages; the orchestrator's, and checked by it.
+    pipeline: serde_json::Map<String, serde_json::Value>,
     data: DataTable,
     tokenizer: TokenizerConfig,
     sft: SftConfig,
