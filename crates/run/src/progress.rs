@@ -77,7 +77,9 @@ impl Progress {
         let mut state = self.lock();
         state.done += amount;
         let interval = if self.bar.is_some() { BAR_INTERVAL } else { LINE_INTERVAL };
-        if state.last_shown.elapsed() >= interval {
+        // The last line is that of `finish`.
+        let complete = self.bar.is_none() && state.total > 0 && state.done >= state.total;
+        if state.last_shown.elapsed() >= interval && !complete {
             state.last_shown = Instant::now();
             self.show(&state);
         }
@@ -157,7 +159,11 @@ fn amount(count: u64, unit: &str) -> String {
 }
 
 fn significant(rate: f64) -> String {
-    if rate >= 100.0 { format!("{rate:.0}") } else { format!("{rate:.1}") }
+    match rate {
+        100.0.. => format!("{rate:.0}"),
+        1.0.. => format!("{rate:.1}"),
+        _ => format!("{rate:.3}"),
+    }
 }
 
 /// A duration for people: `3.2 s`, `4 min 05 s`, `2 h 10 min`.
@@ -201,6 +207,12 @@ mod tests {
     fn bytes_are_shown_in_megabytes_and_an_unknown_total_has_no_end() {
         let state = state(5_000_000, 0, 0);
         assert_eq!(describe(&state, "B", Duration::from_secs(2)), "5.0 MB, 2.5 MB/s");
+    }
+
+    #[test]
+    fn a_slow_rate_is_not_zero() {
+        let text = describe(&state(1, 0, 3), "steps", Duration::from_secs(40));
+        assert_eq!(text, "33% 1 steps of 3 steps, 0.025 steps/s, 1 min 20 s left");
     }
 
     #[test]

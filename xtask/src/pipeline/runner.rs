@@ -1,7 +1,7 @@
 //! Runs the stages that are not up to date, one process each, and says what it did.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -99,7 +99,9 @@ impl Runner {
             if let Some(commit) = &self.commit {
                 command.env("LIMBECK_COMMIT", commit);
             }
-            child::run_aside(&format!("stage {}", stage.label), &mut command)?;
+            // What a stage has to say goes to stderr; its result is the folder.
+            command.stdout(Stdio::null());
+            child::run(&format!("stage {}", stage.label), &mut command)?;
             manifest = finished(&stage.output, &fingerprint)?;
         }
         let manifest = manifest.ok_or_else(|| {

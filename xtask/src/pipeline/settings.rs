@@ -13,9 +13,9 @@ pub(crate) struct Settings {
     pub(crate) output: String,
     /// Folder of the teacher. Default `fixtures/teacher`.
     pub(crate) teacher: String,
-    /// Seed of data, initialisation, order and sampling. Default 42.
+    /// Seed of data, initialisation, order and sampling. Default 0.
     pub(crate) seed: u64,
-    /// `auto`, `cpu`, `cuda` or `cuda:N`. Default `auto`.
+    /// `auto`, `cpu`, `cuda` or `cuda:N`. Default `cpu`.
     pub(crate) device: String,
     /// `float32`, `bfloat16` or `float16`: what the models compute in. Default `float32`.
     pub(crate) dtype: String,
@@ -27,8 +27,8 @@ impl Default for Settings {
             name: "default".to_owned(),
             output: "runs/default".to_owned(),
             teacher: "fixtures/teacher".to_owned(),
-            seed: 42,
-            device: "auto".to_owned(),
+            seed: 0,
+            device: "cpu".to_owned(),
             dtype: "float32".to_owned(),
         }
     }
