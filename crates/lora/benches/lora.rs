@@ -1,6 +1,6 @@
 //! A LoRA step's forward and backward pass, beside the same pass of full fine-tuning.
 //!
-//! Shape: the fixture teacher's (hidden 256, 6 layers), batches of 16 rows of 256 tokens,
+//! Shape: the fixture teacher's (hidden 256, 6 layers), batches of 8 rows of 256 tokens,
 //! every second token with a loss. `full` is what LoRA has to beat: it also computes the
 //! gradients of all weights. `base` is the forward pass alone, without gradients.
 
@@ -15,7 +15,7 @@ use limbeck_train::{Batch, Example, Objective, SupervisedObjective};
 use serde_json::json;
 use tch::{Cuda, Device, Kind, no_grad};
 
-const ROWS: usize = 16;
+const ROWS: usize = 8;
 const LENGTH: usize = 256;
 const VOCAB: i64 = 1024;
 

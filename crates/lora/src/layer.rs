@@ -89,10 +89,8 @@ impl Linear for LoraLinear {
         } else {
             input.f_linear(&lora_a, None::<&Tensor>)?
         };
-        let low = low.f_reshape([-1, lora_a.size()[0]])?; // [tokens, rank]
-        // The product is added while it is computed, which saves a pass over the output.
-        let flat = output.f_reshape([-1, self.base.out_features()])?; // [tokens, out]
-        Ok(flat.f_addmm(&low, &lora_b.f_tr()?)?.f_reshape(output.size())?)
+        // low: [.., rank]
+        Ok(output.f_add(&low.f_linear(&lora_b, None::<&Tensor>)?)?)
     }
 
     fn in_features(&self) -> i64 {

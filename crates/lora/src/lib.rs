@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`scalar`] holds the numbers with an invariant, [`target`] says which
 //! projections, [`config`] is PEFT's `adapter_config.json`, [`layer`] the adapted
-//! projection, [`adapter`] all of them together with their file, [`merge`] folds them
+//! projection, [`adapter`] all of them together with their file, [`mod@merge`] folds them
 //! into the weights, [`train_config`] is the pipeline's `[lora]` table and [`mod@train`]
 //! the training run.
 
