@@ -2,14 +2,14 @@
 //! end, and the manifest that says how it came about.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use limbeck_run::{Manifest, OutputDir, sha256_bytes, sha256_path};
+use limbeck_run::{Manifest, OutputDir, sha256_bytes, sha256_files, sha256_path};
 use serde_json::{Map, Value};
 
-use crate::cli::{StageOptions, UsageError};
+use crate::cli::StageOptions;
 
 /// A folder in the making.
 pub(crate) struct Stage {
@@ -19,30 +19,14 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Opens the temporary folder of `options.output`, keeping what a killed run left
-    /// there, and records configuration and inputs.
-    ///
-    /// An existing folder is replaced at the end only if a manifest shows that it is one
-    /// of ours: a mistyped `--output` must not delete a home directory.
+    /// Opens the temporary folder of `options.output`, keeping what a killed run of the
+    /// same configuration and inputs left there, and records both.
     pub(crate) fn begin(
         name: &str,
         options: &StageOptions,
         config: Value,
         inputs: &[(&str, &Path)],
     ) -> Result<Self> {
-        let target = &options.output;
-        let occupied = target.exists()
-            && std::fs::read_dir(target).map_or(true, |mut entries| entries.next().is_some());
-        if occupied && !target.join(Manifest::FILE).exists() {
-            return Err(UsageError {
-                message: format!(
-                    "--output {} exists and is no output of limbeck",
-                    target.display()
-                ),
-                hint: "choose a new folder, or delete that one yourself".to_owned(),
-            }
-            .into());
-        }
         let mut hashes = BTreeMap::new();
         for (name, path) in inputs {
             let hash = sha256_path(path).with_context(|| format!("input {name}"))?;
@@ -67,7 +51,7 @@ impl Stage {
             seed: options.seed,
             nondeterministic: Vec::new(),
         };
-        let output = OutputDir::resume(target)?;
+        let output = OutputDir::resume_for(&options.output, &manifest.fingerprint)?;
         Ok(Self { output, manifest, started: Instant::now() })
     }
 
@@ -89,23 +73,11 @@ impl Stage {
     /// Hashes what was written, writes the manifest and renames the folder.
     pub(crate) fn finish(mut self) -> Result<Manifest> {
         let folder = self.output.path().to_owned();
-        for path in sorted_entries(&folder)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            self.manifest.outputs.insert(name, sha256_path(&path)?);
-        }
+        self.manifest.outputs = sha256_files(&folder)?;
         self.manifest.seconds = self.started.elapsed().as_secs_f64();
         self.manifest.peak_memory_bytes = limbeck_run::peak_memory_bytes();
         self.manifest.write(&folder)?;
         self.output.commit()?;
         Ok(self.manifest)
     }
-}
-
-fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| format!("list {}", folder.display()))? {
-        paths.push(entry?.path());
-    }
-    paths.sort();
-    Ok(paths)
 }

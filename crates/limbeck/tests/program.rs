@@ -341,6 +341,29 @@ fn a_killed_training_resumes_to_the_same_bits() {
     let manifest: Value =
         serde_json::from_str(&fs::read_to_string(broken.join("manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["stage"], "sft");
-    assert!(manifest["outputs"]["model.safetensors"].is_string());
+    let outputs = manifest["outputs"].as_object().unwrap();
+    assert!(outputs.contains_key("model.safetensors"));
+    for name in outputs.keys() {
+        assert!(broken.join(name).is_file(), "the manifest lists {name}, which is not there");
+        assert!(name != "metrics.jsonl", "times of a run are no output");
+    }
     assert!(!broken.join("trainer-state.safetensors").exists());
+}
+
+#[test]
+fn what_other_settings_left_behind_is_not_resumed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.jsonl");
+    let arguments = ["data", "generate", "--family", "all", "--count", "8", "--output"];
+    check(&[&arguments[..], &[text(&data)]].concat(), 0, &[]);
+    let partial = folder.path().join(".out.partial");
+    fs::create_dir(&partial).unwrap();
+    fs::write(partial.join(".fingerprint"), "another run's").unwrap();
+    fs::write(partial.join("trainer-state.safetensors"), "another run's").unwrap();
+    let (tokenizer, output) = (fixture("parity/qwen2"), folder.path().join("out"));
+    let arguments = ["sft", "--tokenizer", text(&tokenizer), "--data", text(&data), "--output"];
+    let settings = ["--set", "train.steps=1", "--set", "train.warmup_steps=0"];
+    let settings = [&settings[..], &["--set", "train.max_length=2000"]].concat();
+    check(&[&arguments[..], &[text(&output)], &settings].concat(), 0, &[]);
+    assert!(output.join("model.safetensors").exists());
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{Error, Manifest, Result, events, metrics};
+use crate::{Error, Manifest, Result, events, metrics, output_dir};
 
 /// The SHA-256 of the bytes, in lower-case hexadecimal.
 pub fn sha256_bytes(bytes: &[u8]) -> String {
@@ -35,7 +35,8 @@ pub fn sha256_file(path: &Path) -> Result<String> {
 }
 
 /// The hash of each file of a folder by its relative name, with `/` between folders.
-/// The manifest and the logs of a run (metrics, events) are left out: they hold times.
+/// The manifest and the logs of a run (metrics, events) are left out: they hold times. So
+/// is the mark of a folder in the making, which its last step removes.
 ///
 /// # Errors
 /// [`Error::Read`].
@@ -66,6 +67,8 @@ pub fn sha256_path(path: &Path) -> Result<String> {
     if path.is_dir() { Ok(digest(&sha256_files(path)?)) } else { sha256_file(path) }
 }
 
+const LEFT_OUT: [&str; 4] = [Manifest::FILE, metrics::FILE, events::FILE, output_dir::FINGERPRINT];
+
 fn collect(folder: &Path, prefix: &str, hashes: &mut BTreeMap<String, String>) -> Result<()> {
     let failed = |source| Error::read(folder, source);
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -74,7 +77,7 @@ fn collect(folder: &Path, prefix: &str, hashes: &mut BTreeMap<String, String>) -
         let path = entry.path();
         if path.is_dir() {
             collect(&path, &format!("{prefix}{name}/"), hashes)?;
-        } else if ![Manifest::FILE, metrics::FILE, events::FILE].contains(&name.as_str()) {
+        } else if !LEFT_OUT.contains(&name.as_str()) {
             hashes.insert(format!("{prefix}{name}"), sha256_file(&path)?);
         }
     }

@@ -9,7 +9,7 @@ use crate::manifest::Manifest;
 use crate::{Error, Result, atomic_file};
 
 /// Says, in a partial folder, whose checkpoints it holds. The manifest says it afterwards.
-const FINGERPRINT: &str = ".fingerprint";
+pub(crate) const FINGERPRINT: &str = ".fingerprint";
 
 /// An output folder being filled, at `.NAME.partial` beside the target.
 #[derive(Debug)]
