@@ -182,7 +182,7 @@ impl Tokenizer {
     }
 }
 
-/// A special token as tokenizer_config.json writes it: a string, or an object with
+/// A special token as `tokenizer_config.json` writes it: a string, or an object with
 /// `content`.
 fn token_text(value: &Value) -> Option<String> {
     value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)

@@ -25,7 +25,7 @@ use crate::{Error, Result};
 const WORDS: &str =
     r"\p{N}| ?\p{L}+(?: (?=\p{N}))?| ?[^\s\p{L}\p{N}]+(?: (?=\p{N}))?|\s+(?!\S)|\s+";
 
-/// ChatML with Qwen3's `enable_thinking = false`, and without its removal of reasoning
+/// `ChatML` with Qwen3's `enable_thinking = false`, and without its removal of reasoning
 /// from earlier turns: what is trained on is what was written.
 const CHAT_TEMPLATE: &str = "\
 {%- for message in messages %}

@@ -13,7 +13,7 @@ pub enum Divergence {
     /// say.
     #[default]
     ForwardKl,
-    /// KL(q‖p), Gu et al. 2024 (MiniLLM), section 2.1: the student says only what the
+    /// KL(q‖p), Gu et al. 2024 (`MiniLLM`), section 2.1: the student says only what the
     /// teacher would.
     ReverseKl,
 }
@@ -36,12 +36,7 @@ impl Divergence {
         // Float32 in training, float64 where the formulas are tested.
         let kind = student_logits.f_kind()?;
         let scaled = |logits: &Tensor| -> Result<Tensor, TchError> {
-            let logits = if temperature == 1.0 {
-                logits.shallow_clone()
-            } else {
-                logits.f_div_scalar(temperature)?
-            };
-            logits.f_log_softmax(-1, kind)
+            logits.f_div_scalar(temperature)?.f_log_softmax(-1, kind)
         };
         let student = scaled(student_logits)?;
         let teacher = scaled(teacher_logits)?;
@@ -77,7 +72,7 @@ mod tests {
     fn mean(divergence: Divergence, temperature: f64) -> f64 {
         let (student, teacher) = logits();
         let rows = divergence.per_row(&student, &teacher, temperature).unwrap();
-        (rows.double_value(&[0]) + rows.double_value(&[2])) / 2.0
+        f64::midpoint(rows.double_value(&[0]), rows.double_value(&[2]))
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub(crate) struct Cli {
     /// Print machine-readable results on stdout
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Log more (LIMBECK_LOG takes a filter such as `limbeck_train=debug`)
+    /// Log more (`LIMBECK_LOG` takes a filter such as `limbeck_train=debug`)
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
     /// Threads of libtorch [default: all cores]

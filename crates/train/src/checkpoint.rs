@@ -2,7 +2,7 @@
 //! steps, in one safetensors file that is replaced atomically.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use limbeck_core::{Checkpoint, TensorFile, write_tensors};
 
@@ -74,11 +74,11 @@ pub fn load(folder: &Path, optimizer: &mut Optimizer, run: &str) -> Result<Optio
     Ok(Some(progress))
 }
 
-fn parse(path: &PathBuf, metadata: &BTreeMap<String, String>) -> Result<Progress> {
+fn parse(path: &Path, metadata: &BTreeMap<String, String>) -> Result<Progress> {
     let number = |key: &str| {
         let text = metadata.get(key).cloned().unwrap_or_default();
         text.parse::<u64>().map_err(|_| Error::Checkpoint {
-            path: path.clone(),
+            path: path.to_owned(),
             what: format!("metadata {key}"),
             expected: "a number".to_owned(),
             found: format!("{text:?}"),

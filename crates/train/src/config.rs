@@ -23,7 +23,7 @@ pub struct TrainConfig {
     /// The highest learning rate. Default 1e-3.
     pub learning_rate: f64,
     /// Muon's highest learning rate for the blocks' matrices; the same schedule applies. 0
-    /// trains them with AdamW like the rest. Around 0.02 where it is used. Default 0.
+    /// trains them with `AdamW` like the rest. Around 0.02 where it is used. Default 0.
     pub muon_learning_rate: f64,
     /// The last learning rate as a share of the highest. Default 0.05.
     pub min_learning_rate_ratio: f64,
@@ -33,11 +33,11 @@ pub struct TrainConfig {
     pub decay: Decay,
     /// Decoupled weight decay of matrices. Default 0.01.
     pub weight_decay: f64,
-    /// AdamW's decay of the first moment. Default 0.9.
+    /// `AdamW`'s decay of the first moment. Default 0.9.
     pub beta1: f64,
-    /// AdamW's decay of the second moment. Default 0.98.
+    /// `AdamW`'s decay of the second moment. Default 0.98.
     pub beta2: f64,
-    /// AdamW's epsilon. Default 1e-8.
+    /// `AdamW`'s epsilon. Default 1e-8.
     pub epsilon: f64,
     /// The highest gradient norm; 0 for no limit. Default 1.
     pub clip_norm: f64,

@@ -1,4 +1,4 @@
-//! AdamW (Loshchilov and Hutter 2019, algorithm 2) and Muon (Jordan et al. 2024) over
+//! `AdamW` (Loshchilov and Hutter 2019, algorithm 2) and Muon (Jordan et al. 2024) over
 //! flat buffers.
 //!
 //! The parameters of a group become views into one buffer, and so do their gradients,
@@ -13,15 +13,15 @@ use crate::{Error, Result};
 /// The constants of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OptimizerConfig {
-    /// AdamW's decay of the first moment.
+    /// `AdamW`'s decay of the first moment.
     pub beta1: f64,
-    /// AdamW's decay of the second moment.
+    /// `AdamW`'s decay of the second moment.
     pub beta2: f64,
-    /// AdamW's epsilon, added to the root of the second moment.
+    /// `AdamW`'s epsilon, added to the root of the second moment.
     pub epsilon: f64,
     /// Decoupled weight decay of matrices; vectors (norms, biases) have none.
     pub weight_decay: f64,
-    /// Muon for the blocks' matrices: its learning rate as a multiple of AdamW's. AdamW
+    /// Muon for the blocks' matrices: its learning rate as a multiple of `AdamW`'s. `AdamW`
     /// alone if `None`.
     pub muon_ratio: Option<f64>,
 }
@@ -117,7 +117,7 @@ impl Optimizer {
         })
     }
 
-    /// One update at this learning rate (AdamW's; Muon's is a multiple of it).
+    /// One update at this learning rate (`AdamW`'s; Muon's is a multiple of it).
     ///
     /// # Errors
     /// libtorch's.
