@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 QUESTIONS = [
-    "Start with 61.\nA: plus 38\nB: times 4\nWhat is it now?",
-    "Who is the tallest?\nA: Ben is taller than Raj\nB: Zoe is taller than Ben",
+    "Start with 61.\n#A plus 38\n#B times 4\nWhat is it now?",
+    "Who is the tallest?\n#A Ben is taller than Raj\n#B Zoe is taller than Ben",
     "What is 12 + 30? Überraschung, 数学.",
 ]
 TOLERANCE = 1e-4

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
@@ -19,11 +20,11 @@ use tokenizers::{
 
 use crate::{Error, Result};
 
-/// Word boundaries: single digits, words, punctuation, white space. A space before a
-/// digit belongs to the word or sign before it; as a token of its own it would make every
-/// number one token longer, an eighth of all tokens of arithmetic chains.
-const WORDS: &str =
-    r"\p{N}| ?\p{L}+(?: (?=\p{N}))?| ?[^\s\p{L}\p{N}]+(?: (?=\p{N}))?|\s+(?!\S)|\s+";
+/// Word boundaries of Qwen2's tokenizer: contractions, letters with one leading
+/// non-letter, single digits, punctuation, newlines, spaces. It must be exactly this one:
+/// for `model_type` qwen2, transformers' `AutoTokenizer` puts this pattern (and NFC) in
+/// place of whatever `tokenizer.json` says.
+const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// `ChatML` with Qwen3's `enable_thinking = false`, and without its removal of reasoning
 /// from earlier turns: what is trained on is what was written.
@@ -107,6 +108,7 @@ pub fn train<'a>(
             .map_err(|error| failed(&error))?;
     let bytes = ByteLevel::new(false, false, false);
     let mut tokenizer: Bpe = TokenizerImpl::new(BPE::default());
+    tokenizer.with_normalizer(Some(NFC)).map_err(|error| failed(&error))?;
     tokenizer
         .with_pre_tokenizer(Some(Sequence::new(vec![words.into(), bytes.into()])))
         .with_decoder(Some(bytes));

@@ -1,12 +1,12 @@
 //! Multi-step arithmetic: a typed graph of operations over non-negative integers.
 //!
 //! One walk over the graph writes the question (a program or a short story, its events
-//! labelled), another writes the chain, a line of the same label for each event, place by
-//! place, so that no side of a line asks for more than one carry.
+//! labelled), another writes the chain, a line for each event that restates it and works it
+//! out place by place, so that no side of a line asks for more than one carry.
 
 use crate::problem::Rendered;
 use crate::rng::CounterRng;
-use crate::words::{ITEMS, NAMES, labelled};
+use crate::words::{ITEMS, NAMES, labelled, restated};
 
 /// An arithmetic operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,12 +132,14 @@ impl Arithmetic {
 
     /// Question, chain and answer.
     pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
-        let question = match self.kind {
+        let (opening, events, asked) = match self.kind {
             Kind::Program => self.program(rng),
             Kind::Story => self.story(rng),
         };
+        let events = labelled(events);
+        let question = format!("{opening}\n{}\n{asked}", events.join("\n"));
         let answer = self.nodes.last().map_or(0, |node| node.value()).to_string();
-        Rendered { question, steps: self.chain(), answer }
+        Rendered { question, steps: restated(&events, self.chain()), answer }
     }
 
     /// The product behind an operand: how many bags, and how many in each.
@@ -157,9 +159,9 @@ impl Arithmetic {
             .filter(|&(_, left, ..)| left == 0 || matches!(self.nodes[left], Node::Apply { .. }))
     }
 
-    /// One line for each event.
-    fn chain(&self) -> Vec<String> {
-        labelled(self.events().map(|(operator, left, right, value)| {
+    /// The work on each event.
+    fn chain(&self) -> impl Iterator<Item = String> {
+        self.events().map(|(operator, left, right, value)| {
             let (a, b) = (self.nodes[left].value(), self.nodes[right].value());
             let main = step(operator, a, b, value);
             match self.bags(right) {
@@ -168,13 +170,14 @@ impl Arithmetic {
                 }
                 None => main,
             }
-        }))
+        })
     }
 
-    fn program(&self, rng: &mut CounterRng) -> String {
+    /// Opening, events and question of a program.
+    fn program(&self, rng: &mut CounterRng) -> (String, Vec<String>, String) {
         let template = rng.below(3);
         let start = self.nodes[0].value();
-        let items = labelled(self.events().map(|(operator, _, right, _)| {
+        let step = |(operator, _, right, _): (Operator, usize, usize, i64)| {
             let number = self.nodes[right].value();
             let verb = match (template, operator) {
                 (0 | 1, Operator::Add) => "add",
@@ -185,16 +188,17 @@ impl Arithmetic {
                 (_, Operator::Multiply) => "times",
             };
             format!("{verb} {number}")
-        }))
-        .join("\n");
-        match template {
-            0 => format!("Start with {start}.\n{items}\nWhat is the result?"),
-            1 => format!("Take {start}.\n{items}\nWhat number is it now?"),
-            _ => format!("Start with {start}.\n{items}\nWhat is it now?"),
-        }
+        };
+        let (opening, asked) = match template {
+            0 => ("Start with", "What is the result?"),
+            1 => ("Take", "What number is it now?"),
+            _ => ("Start with", "What is it now?"),
+        };
+        (format!("{opening} {start}."), self.events().map(step).collect(), asked.to_owned())
     }
 
-    fn story(&self, rng: &mut CounterRng) -> String {
+    /// Opening, events and question of a story.
+    fn story(&self, rng: &mut CounterRng) -> (String, Vec<String>, String) {
         let mut names = NAMES;
         rng.shuffle(&mut names);
         let [mut owner, other, friend, ..] = names;
@@ -245,7 +249,7 @@ impl Arithmetic {
             1 => format!("How many {item} does {owner} have at the end?"),
             _ => format!("How many does {owner} have now?"),
         };
-        format!("{opening}\n{}\n{asked}", labelled(events).join("\n"))
+        (opening, events, asked)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::problem::Rendered;
 use crate::rng::CounterRng;
-use crate::words::{NAMES, labelled};
+use crate::words::{NAMES, labelled, restated};
 
 /// The words of a relation: what has more of it, and what has less.
 struct Relation {
@@ -108,11 +108,12 @@ impl Ordering {
     /// Question, chain and answer.
     pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
         let answer = self.people[self.asked_place()].to_owned();
-        Rendered { question: self.question(rng), steps: self.chain(), answer }
+        let clues = labelled(self.clues.iter().map(|clue| self.tell(*clue)));
+        Rendered { question: self.question(&clues, rng), steps: self.chain(&clues), answer }
     }
 
-    fn question(&self, rng: &mut CounterRng) -> String {
-        let told = labelled(self.clues.iter().map(|clue| self.tell(*clue))).join("\n");
+    fn question(&self, clues: &[String], rng: &mut CounterRng) -> String {
+        let told = clues.join("\n");
         let relation = &RELATIONS[self.relation];
         let asked = match self.asked {
             Asked::Most => relation.most.to_owned(),
@@ -137,33 +138,33 @@ impl Ordering {
         }
     }
 
-    /// Restates the clues, each under its label and with the upper person first; walks up
-    /// from the first of them to the top, then down to the place asked for. Each hop is
-    /// one look-up of a name among the restated clues.
-    fn chain(&self) -> Vec<String> {
+    /// Restates the clues and reads each from above and from below; walks up from the
+    /// first of them to the top, then down to the place asked for. Each hop is one look-up
+    /// of a name and a sign among these readings.
+    fn chain(&self, clues: &[String]) -> Vec<String> {
         let people = &self.people;
-        let mut steps = labelled(self.clues.iter().map(|clue| {
+        let pairs = self.clues.iter().map(|clue| {
             if clue.distractor {
                 "-".to_owned()
             } else {
-                format!("{} > {}", people[clue.upper], people[clue.lower])
+                let (upper, lower) = (people[clue.upper], people[clue.lower]);
+                format!("{upper} > {lower}, {lower} < {upper}")
             }
-        }));
+        });
+        let mut steps = restated(clues, pairs);
         let start = self.clues.iter().find(|clue| !clue.distractor).map_or(0, |clue| clue.upper);
         let up: Vec<&str> = (0..=start).rev().map(|place| people[place]).collect();
-        steps.push(format!("up: {}", up.join(", ")));
-        steps.push(format!("no one > {}, so 1 {}", people[0], people[0]));
+        steps.push(format!("up: {} < no one", up.join(" < ")));
         let asked = self.asked_place();
-        for place in 1..=asked {
-            let (upper, lower) = (people[place - 1], people[place]);
-            steps.push(format!("{upper} > {lower}, so {} {lower}", place + 1));
-        }
+        let down = people[..=asked].windows(2).zip(1..);
+        steps.extend(down.map(|(pair, place)| format!("{place} {} > {}", pair[0], pair[1])));
         let answer = people[asked];
-        steps.push(if self.asked == Asked::Least {
-            format!("{answer} > no one, so last is {answer}")
+        if self.asked == Asked::Least {
+            steps.push(format!("{} {answer} > no one", asked + 1));
+            steps.push(format!("last is {answer}"));
         } else {
-            format!("place {} is {answer}", asked + 1)
-        });
+            steps.push(format!("place {} is {answer}", asked + 1));
+        }
         steps
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::problem::Rendered;
 use crate::rng::CounterRng;
-use crate::words::{NAMES, labelled};
+use crate::words::{NAMES, labelled, restated};
 
 /// The compass, clockwise.
 const DIRECTIONS: [&str; 4] = ["north", "east", "south", "west"];
@@ -150,16 +150,16 @@ impl Route {
 
     /// Question, chain and answer.
     pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
-        let (steps, answer) = self.chain();
-        Rendered { question: self.question(rng), steps, answer }
+        let template = rng.below(3);
+        let legs = self.told(template);
+        let (works, answer) = self.chain();
+        let question = self.question(&legs, template, rng);
+        Rendered { question, steps: restated(&legs, works), answer }
     }
 
-    fn question(&self, rng: &mut CounterRng) -> String {
-        let name = rng.pick(&NAMES);
-        let (x, y) = self.start;
-        let facing = DIRECTIONS[self.facing];
-        let template = rng.below(3);
-        let legs = labelled(self.legs.iter().map(|leg| {
+    /// The legs in words, labelled.
+    fn told(&self, template: usize) -> Vec<String> {
+        labelled(self.legs.iter().map(|leg| {
             let (distance, toward) = (leg.distance, DIRECTIONS[leg.facing]);
             let turn = leg.turn.map_or("", |turn| TURNS[turn].0);
             match (self.kind, template) {
@@ -172,7 +172,12 @@ impl Route {
                 (Kind::Walk, _) => format!("{turn}, go {distance}"),
             }
         }))
-        .join("\n");
+    }
+
+    fn question(&self, legs: &[String], template: usize, rng: &mut CounterRng) -> String {
+        let name = rng.pick(&NAMES);
+        let (x, y) = self.start;
+        let facing = DIRECTIONS[self.facing];
         let opening = match (self.kind, template) {
             (Kind::Grid, 0 | 1) => format!("{AXES} {name} starts at ({x},{y})."),
             (Kind::Grid, _) => format!("{AXES} The robot is at ({x},{y})."),
@@ -189,17 +194,19 @@ impl Route {
             (Kind::Turns, 1) => format!("Which way does {name} face at the end?"),
             (Kind::Turns, _) => "Which way does it face?".to_owned(),
         };
-        format!("{opening}\n{legs}\n{asked}")
+        format!("{opening}\n{}\n{asked}", legs.join("\n"))
     }
 
+    /// The work on each leg, and where it all ends.
     fn chain(&self) -> (Vec<String>, String) {
         let (mut point, mut facing) = (self.start, self.facing);
-        let steps = labelled(self.legs.iter().map(|leg| {
-            let next = DIRECTIONS[leg.facing];
-            let mut parts = vec![match leg.turn {
-                Some(turn) => format!("{} {} -> {next}", TURNS[turn].0, DIRECTIONS[facing]),
-                None => format!("{} {next}", leg.distance),
-            }];
+        let mut works = Vec::with_capacity(self.legs.len());
+        for leg in &self.legs {
+            let mut parts = Vec::new();
+            if let Some(turn) = leg.turn {
+                let (from, to) = (DIRECTIONS[facing], DIRECTIONS[leg.facing]);
+                parts.push(format!("{from} {} -> {to}", TURNS[turn].0));
+            }
             facing = leg.facing;
             if self.kind != Kind::Turns {
                 let after = ahead(facing, point, leg.distance);
@@ -210,13 +217,13 @@ impl Route {
                 parts.push(format!("{axis}={from}{sign}{}={to} ({x},{y})", leg.distance));
                 point = after;
             }
-            parts.join(" ")
-        }));
+            works.push(parts.join(" "));
+        }
         let answer = if self.kind == Kind::Turns {
             DIRECTIONS[facing].to_owned()
         } else {
             format!("({},{})", point.0, point.1)
         };
-        (steps, answer)
+        (works, answer)
     }
 }

@@ -12,11 +12,18 @@ pub(crate) const ITEMS: [&str; 8] =
     ["apples", "coins", "books", "cards", "pens", "eggs", "nuts", "keys"];
 
 /// Labels of a question's items. Each stands at the start of a line, in the question as
-/// in the chain, so that it is the same token in both and a line finds its item by that
-/// token instead of by counting.
+/// in the chain, so that a line finds its item by the label instead of by counting. With
+/// the sign it is one token of its own, directly before the item: to go on from a label is
+/// then to copy what followed it before, which a transformer learns first.
 const LABELS: [char; 8] = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H'];
 
-/// Puts a label before each item.
+/// Puts a label before each item: `#A item`.
 pub(crate) fn labelled(items: impl IntoIterator<Item = String>) -> Vec<String> {
-    LABELS.into_iter().zip(items).map(|(label, item)| format!("{label}: {item}")).collect()
+    LABELS.into_iter().zip(items).map(|(label, item)| format!("#{label} {item}")).collect()
+}
+
+/// The lines of a chain about labelled items: each restates its item word for word, so
+/// that to find it is to copy, and only then works on what now stands beside the work.
+pub(crate) fn restated(items: &[String], works: impl IntoIterator<Item = String>) -> Vec<String> {
+    items.iter().zip(works).map(|(item, work)| format!("{item}: {work}")).collect()
 }

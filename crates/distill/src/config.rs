@@ -19,6 +19,10 @@ pub struct DistillConfig {
     /// Share of the divergence in the loss, 0 to 1; the rest is cross-entropy with the
     /// data. Default 0.9.
     pub kd_weight: f64,
+    /// Factor of the difference between hidden states; 0 leaves them alone. Default 1.0.
+    pub hidden_weight: f64,
+    /// Factor of the divergence between attention maps; 0 leaves them alone. Default 1.0.
+    pub attention_weight: f64,
     /// The student.
     pub student: StudentConfig,
     /// The training.
@@ -31,6 +35,8 @@ impl Default for DistillConfig {
             divergence: Divergence::ForwardKl,
             temperature: 2.0,
             kd_weight: 0.9,
+            hidden_weight: 1.0,
+            attention_weight: 1.0,
             student: StudentConfig::default(),
             train: TrainConfig::default(),
         }
@@ -44,6 +50,13 @@ impl Validate for DistillConfig {
         }
         if !(0.0..=1.0).contains(&self.kd_weight) {
             return Err(Invalid::new("kd_weight", "a number from 0 to 1", self.kd_weight));
+        }
+        for (field, weight) in
+            [("hidden_weight", self.hidden_weight), ("attention_weight", self.attention_weight)]
+        {
+            if !(weight >= 0.0 && weight.is_finite()) {
+                return Err(Invalid::new(field, "a number from 0 up", weight));
+            }
         }
         self.student.validate().map_err(|invalid| invalid.within("student"))?;
         self.train.validate().map_err(|invalid| invalid.within("train"))

@@ -1,13 +1,18 @@
-//! Distillation: a small student learns from a large teacher's distributions.
+//! Distillation: a small student learns from a large teacher's distributions, hidden
+//! states and attention.
 //!
-//! Reading order: [`divergence`] measures how far the student is from the teacher,
+//! Reading order: [`divergence`] measures how far the student's distributions are from
+//! the teacher's, [`features`] its hidden states, [`attention`] where it looks;
 //! [`objective`] mixes that with cross-entropy batch by batch, [`student`] makes the
 //! student, [`config`] is what a user sets.
 
+pub mod attention;
 pub mod config;
 pub mod divergence;
 pub mod error;
+pub mod features;
 pub mod objective;
+mod look_back;
 pub mod student;
 
 pub use config::{DistillConfig, StudentConfig};

@@ -1,49 +1,89 @@
 //! Knowledge distillation against a live teacher, mixed with cross-entropy.
 //!
-//! `loss = (1 − kd_weight) · CE + kd_weight · T² · D(p, q)`, each a sum over the rows that
-//! carry a loss, weighted and divided by the step's total weight. The factor T² keeps the
-//! gradient's size when T changes (Hinton et al. 2015, section 2).
+//! `loss = (1 − kd_weight) · CE + kd_weight · T² · D(p, q) + hidden_weight · H +
+//! attention_weight · A`. The first two are sums over the rows that carry a loss, weighted
+//! and divided by the step's total weight; the factor T² keeps the gradient's size when T
+//! changes (Hinton et al. 2015, section 2). H is [`FeatureMatching::loss`] and A
+//! [`AttentionMatching::loss`]; a micro-batch's share of them is that of its weight.
 
-use limbeck_model::Decoder;
-use limbeck_train::objective::{forward, weighted_cross_entropy};
+use std::ops::Range;
+
+use limbeck_model::{Decoder, Taps};
+use limbeck_train::objective::{forward_tapped, weighted_cross_entropy};
 use limbeck_train::{Batch, Losses, Objective, head};
-use tch::{Kind, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::attention::AttentionMatching;
 use crate::divergence::Divergence;
-use crate::{Error, Result};
+use crate::features::FeatureMatching;
+use crate::{DistillConfig, Error, Result};
 
-/// Distillation of output distributions from a teacher in memory.
+/// Distillation of output distributions, hidden states and attention from a teacher in
+/// memory.
 #[derive(Debug)]
 pub struct DistillObjective<'a> {
     teacher: &'a Decoder,
-    /// The divergence.
-    pub divergence: Divergence,
-    /// T, of both distributions.
-    pub temperature: f64,
-    /// Share of the divergence; the rest is cross-entropy.
-    pub kd_weight: f64,
-    /// Rows of the vocabulary projection at a time.
-    pub chunk_rows: i64,
+    divergence: Divergence,
+    temperature: f64,
+    kd_weight: f64,
+    features: Option<FeatureMatching>,
+    hidden_weight: f64,
+    attention: Option<AttentionMatching>,
+    attention_weight: f64,
+    chunk_rows: i64,
 }
 
 impl<'a> DistillObjective<'a> {
-    /// An objective for this pair; their heads must have equally many rows.
+    /// An objective for this pair; their heads must have equally many rows. `seed` draws
+    /// the maps between hidden states, on `device`.
     ///
     /// # Errors
-    /// [`Error::Vocabulary`].
+    /// [`Error::Vocabulary`], libtorch's.
     pub fn new(
         teacher: &'a Decoder,
         student: &Decoder,
-        divergence: Divergence,
-        temperature: f64,
-        kd_weight: f64,
-        chunk_rows: i64,
+        config: &DistillConfig,
+        seed: u64,
+        device: Device,
     ) -> Result<Self> {
-        let (student, rows) = (student.config().vocab_size, teacher.config().vocab_size);
-        if student != rows {
-            return Err(Error::Vocabulary { student, teacher: rows });
+        let (rows, teacher_rows) = (student.config().vocab_size, teacher.config().vocab_size);
+        if rows != teacher_rows {
+            return Err(Error::Vocabulary { student: rows, teacher: teacher_rows });
         }
-        Ok(Self { teacher, divergence, temperature, kd_weight, chunk_rows })
+        let features = (config.hidden_weight > 0.0)
+            .then(|| FeatureMatching::new(student, teacher, seed, device))
+            .transpose()?;
+        Ok(Self {
+            teacher,
+            divergence: config.divergence,
+            temperature: config.temperature,
+            kd_weight: config.kd_weight,
+            features,
+            hidden_weight: config.hidden_weight,
+            attention: (config.attention_weight > 0.0)
+                .then(|| AttentionMatching::new(student, teacher)),
+            attention_weight: config.attention_weight,
+            chunk_rows: config.train.head_chunk_rows,
+        })
+    }
+
+    /// What the two forward passes hand out, student's first.
+    fn taps(&self) -> (Taps, Taps) {
+        let (mut student, mut teacher) = (Taps::default(), Taps::default());
+        if let Some(features) = &self.features {
+            student.want_hidden = features.student_states();
+            teacher.want_hidden = features.teacher_states();
+        }
+        if let Some(attention) = &self.attention {
+            student.want_attention = attention.student_blocks();
+            teacher.want_attention = attention.teacher_blocks();
+        }
+        (student, teacher)
+    }
+
+    /// What is trained beside the student, and left behind with the objective.
+    pub fn parameters(&self) -> Vec<(String, Tensor)> {
+        self.features.as_ref().map(FeatureMatching::parameters).unwrap_or_default()
     }
 }
 
@@ -54,11 +94,15 @@ impl Objective for DistillObjective<'_> {
         batch: &Batch,
         total_weight: f64,
     ) -> limbeck_train::Result<Losses> {
-        let teacher_rows = no_grad(|| head::select_rows(&forward(self.teacher, batch)?, batch))?;
-        let hidden = forward(model, batch)?;
+        let (mut student_taps, mut teacher_taps) = self.taps();
+        let teacher_rows = no_grad(|| {
+            let hidden = forward_tapped(self.teacher, batch, Some(&mut teacher_taps))?;
+            head::select_rows(&hidden, batch)
+        })?;
+        let hidden = forward_tapped(model, batch, Some(&mut student_taps))?;
         let scale = self.temperature * self.temperature;
         let (mut cross_entropy, mut divergence) = (0.0, 0.0);
-        let loss = head::backward(model, &hidden, batch, self.chunk_rows, &mut |logits, rows| {
+        let chunk_loss = &mut |logits: &Tensor, rows: Range<i64>| -> limbeck_train::Result<_> {
             let length = rows.end - rows.start;
             let targets = batch.targets.f_narrow(0, rows.start, length)?;
             let weights = batch.weights.f_narrow(0, rows.start, length)?;
@@ -73,7 +117,33 @@ impl Objective for DistillObjective<'_> {
             divergence += kd.f_double_value(&[])?;
             let kd = kd.f_mul_scalar(self.kd_weight * scale)?;
             Ok(ce.f_mul_scalar(1.0 - self.kd_weight)?.f_add(&kd)?)
-        })?;
-        Ok(vec![("loss", loss), ("cross_entropy", cross_entropy), ("divergence", divergence)])
+        };
+        let head = head::backward_to_hidden(model, &hidden, batch, self.chunk_rows, chunk_loss)?;
+        let mut parts =
+            vec![("loss", head.value), ("cross_entropy", cross_entropy), ("divergence", divergence)];
+        let mut rest = head.continuation;
+        let mut add = |name, weight: f64, value: Tensor| -> limbeck_train::Result<()> {
+            let value = value.f_mul_scalar(batch.weight_sum / total_weight)?;
+            let number = value.f_double_value(&[])?;
+            parts[0].1 += weight * number;
+            parts.push((name, number));
+            let weighted = value.f_mul_scalar(weight)?;
+            rest = Some(match rest.take() {
+                Some(rest) => rest.f_add(&weighted)?,
+                None => weighted,
+            });
+            Ok(())
+        };
+        if let Some(features) = &self.features {
+            add("hidden", self.hidden_weight, features.loss(&student_taps, &teacher_taps)?)?;
+        }
+        if let Some(attention) = &self.attention {
+            let loss = attention.loss(&student_taps, &teacher_taps)?;
+            add("attention", self.attention_weight, loss)?;
+        }
+        if let Some(rest) = rest {
+            rest.f_backward()?;
+        }
+        Ok(parts)
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 
-use crate::Result;
+use crate::{Result, look_back};
 
 /// The shape of a new model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +34,10 @@ pub struct StudentConfig {
     /// Standard deviation of the initial weights. About one over the root of
     /// `hidden_size` is right for small models; large ones usually take 0.02. Default 0.09.
     pub initializer_range: f64,
+    /// For the first query heads of the first layer, one after another: how many tokens
+    /// the head looks back at the start of training. Without any, small models spend most
+    /// of their training on finding the token before. Default 1 and 2.
+    pub look_back_heads: Vec<i64>,
 }
 
 impl Default for StudentConfig {
@@ -48,6 +52,7 @@ impl Default for StudentConfig {
             rope_theta: 10_000.0,
             tie_word_embeddings: true,
             initializer_range: 0.09,
+            look_back_heads: vec![1, 2],
         }
     }
 }
@@ -80,6 +85,16 @@ impl Validate for StudentConfig {
                 self.initializer_range,
             ));
         }
+        if self.look_back_heads.len() as i64 > self.num_attention_heads {
+            let expected = "at most num_attention_heads";
+            let got = format!("{} of them", self.look_back_heads.len());
+            return Err(Invalid::new("look_back_heads", expected, got));
+        }
+        let offsets = 1..self.max_position_embeddings;
+        if let Some(offset) = self.look_back_heads.iter().find(|offset| !offsets.contains(*offset)) {
+            let expected = "from 1 to below max_position_embeddings";
+            return Err(Invalid::new("look_back_heads", expected, offset));
+        }
         Ok(())
     }
 }
@@ -110,7 +125,7 @@ impl StudentConfig {
         })
     }
 
-    /// A decoder of this shape with random weights, for the tokenizer's vocabulary or,
+    /// A decoder of this shape with random weights and the look-back heads, for the tokenizer's vocabulary or,
     /// beside a teacher, for the teacher's `vocab_size`.
     ///
     /// # Errors
@@ -125,7 +140,10 @@ impl StudentConfig {
         let vocab_size = vocab_size.unwrap_or_else(|| tokenizer.vocab_size());
         tokenizer.check_fits(vocab_size)?;
         let config = self.hf_config(tokenizer, vocab_size);
-        Ok(Decoder::init(&config, derive(seed, "initialisation", 0), device, Kind::Float)?)
+        let seed = derive(seed, "initialisation", 0);
+        let decoder = Decoder::init(&config, seed, device, Kind::Float)?;
+        look_back::initialise(&decoder, &self.look_back_heads, self.rope_theta)?;
+        Ok(decoder)
     }
 }
 
@@ -141,6 +159,8 @@ mod tests {
             ("hidden_size", StudentConfig { hidden_size: 130, ..default() }),
             ("num_key_value_heads", StudentConfig { num_key_value_heads: 3, ..default() }),
             ("num_hidden_layers", StudentConfig { num_hidden_layers: 0, ..default() }),
+            ("look_back_heads", StudentConfig { look_back_heads: vec![1; 5], ..default() }),
+            ("look_back_heads", StudentConfig { look_back_heads: vec![0], ..default() }),
             ("initializer_range", StudentConfig { initializer_range: f64::NAN, ..default() }),
         ];
         for (field, config) in cases {

@@ -1,7 +1,7 @@
 //! What is minimised. An objective turns a micro-batch into gradients; everything else
 //! of training is the same for all of them.
 
-use limbeck_model::{Attention, Decoder, Input};
+use limbeck_model::{Attention, Decoder, Input, Taps};
 use tch::{Kind, Reduction, Tensor};
 
 use crate::{Batch, Result, head};
@@ -46,8 +46,16 @@ impl Objective for SupervisedObjective {
 /// # Errors
 /// Those of the model.
 pub fn forward(model: &Decoder, batch: &Batch) -> Result<Tensor> {
+    forward_tapped(model, batch, None)
+}
+
+/// As [`forward`], and the hidden states and attention that `taps` asks for.
+///
+/// # Errors
+/// Those of the model.
+pub fn forward_tapped(model: &Decoder, batch: &Batch, taps: Option<&mut Taps>) -> Result<Tensor> {
     let input = Input { tokens: &batch.tokens, positions: None, attention: Attention::Causal };
-    Ok(model.forward(&input, None, None)?)
+    Ok(model.forward(&input, None, taps)?)
 }
 
 /// `sum(weights * -log softmax(logits)[targets]) / total_weight`, a scalar.

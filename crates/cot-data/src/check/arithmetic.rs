@@ -10,7 +10,7 @@ use regex::Regex;
 
 use super::answer::number;
 use super::expression::{self, Expression};
-use super::label::{self, Labelled, labelled};
+use super::label::{self, ItemLine, Labelled};
 use super::{LineChecks, StepVerdict};
 
 fn pattern(text: &str) -> Regex {
@@ -47,8 +47,20 @@ enum Effect {
 /// An item of the question.
 struct Event {
     label: char,
+    text: String,
     numbers: BTreeSet<Ratio<i128>>,
     effect: Effect,
+}
+
+impl Event {
+    fn of(item: &Labelled<'_>, effect: Effect) -> Self {
+        Self {
+            label: item.label,
+            text: item.text.to_owned(),
+            numbers: numbers(item.text),
+            effect,
+        }
+    }
 }
 
 /// A question that the second solver understands.
@@ -132,7 +144,7 @@ impl Reading {
 }
 
 impl Solved {
-    /// A line bears the next event's label, and then one equality chain or more with a
+    /// A line restates the next event, and then has one equality chain or more with a
     /// comma between them. The operands of a chain's first side are the event's own
     /// numbers, the value so far, or an earlier result of the line; the last result is
     /// what the event makes of the value so far.
@@ -141,7 +153,7 @@ impl Solved {
         let mut next = 0;
         let mut checks = LineChecks::default();
         for line in lines {
-            let Some(Labelled { label, text }) = labelled(line) else {
+            let Some(about) = ItemLine::of(line) else {
                 checks.verdicts.push(StepVerdict::Unchecked);
                 continue;
             };
@@ -150,7 +162,7 @@ impl Solved {
             known.insert(value);
             let mut verdicts = Vec::new();
             let mut reached = None;
-            for part in text.split(", ") {
+            for part in about.work.split(", ") {
                 let (verdict, result) = equality(part, &known, StepVerdict::Wrong);
                 verdicts.push(verdict);
                 known.extend(result);
@@ -161,7 +173,9 @@ impl Solved {
                 continue;
             }
             let held = event.is_some_and(|event| {
-                event.label == label && reached.is_some() && reached == event.effect.on(value)
+                about.is_about(event.label, &event.text)
+                    && reached.is_some()
+                    && reached == event.effect.on(value)
             });
             checks.verdicts.push(if held && !verdicts.contains(&StepVerdict::Wrong) {
                 StepVerdict::Ok
@@ -204,7 +218,7 @@ fn program(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
             Effect::Add(amount) => answer.checked_add(amount)?,
             Effect::Multiply(factor) => answer.checked_mul(factor)?,
         };
-        events.push(Event { label: item.label, numbers: numbers(item.text), effect });
+        events.push(Event::of(item, effect));
     }
     Some(Solved { start, events, answer })
 }
@@ -231,7 +245,7 @@ fn story(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
             play(&mut held, item.text)?;
             Effect::Add(held.get(owner)?.checked_sub(before)?)
         };
-        events.push(Event { label: item.label, numbers: numbers(item.text), effect });
+        events.push(Event::of(item, effect));
     }
     let person = ASKED.captures(asked.trim_end_matches('?'))?.get(1)?.as_str();
     let answer = *held.get(person)?;
@@ -281,62 +295,72 @@ mod tests {
     #[test]
     fn stories_are_played_by_person() {
         for (events, asked, answer) in [
-            ("A: Ann gives 2 to Bob", "How many eggs does Ann have now?", Some("3")),
-            ("A: Bob gets 2 from Ann", "How many does Ann have now?", Some("3")),
-            ("A: Bob gives Ann 3 more", "How many does Ann have now?", Some("8")),
+            ("#A Ann gives 2 to Bob", "How many eggs does Ann have now?", Some("3")),
+            ("#A Bob gets 2 from Ann", "How many does Ann have now?", Some("3")),
+            ("#A Bob gives Ann 3 more", "How many does Ann have now?", Some("8")),
             (
-                "A: Ann gives Bob 2 boxes with 2 in each",
+                "#A Ann gives Bob 2 boxes with 2 in each",
                 "How many eggs does Ann have at the end?",
                 Some("1"),
             ),
-            ("A: Ann finds 2 bags of 3 eggs", "How many does Ann have now?", Some("11")),
-            ("A: Bob has 4 times as many as Ann", "How many does Bob have now?", Some("20")),
-            ("A: Ann sells 1\nB: Ann buys 4 more", "How many does Ann have now?", Some("8")),
-            ("A: Ann eats some", "How many does Ann have now?", None),
-            ("A: Ann sells 1", "How many does Bob have now?", None),
+            ("#A Ann finds 2 bags of 3 eggs", "How many does Ann have now?", Some("11")),
+            ("#A Bob has 4 times as many as Ann", "How many does Bob have now?", Some("20")),
+            ("#A Ann sells 1\n#B Ann buys 4 more", "How many does Ann have now?", Some("8")),
+            ("#A Ann eats some", "How many does Ann have now?", None),
+            ("#A Ann sells 1", "How many does Bob have now?", None),
         ] {
             let question = format!("Ann has 5 eggs.\n{events}\n{asked}");
             assert_eq!(Reading::of(&question).answer().as_deref(), answer, "{question}");
         }
     }
 
-    const PROGRAM: &str = "Start with 58.\nA: add 67\nB: subtract 20\nWhat is the result?";
+    const PROGRAM: &str = "Start with 58.\n#A add 67\n#B subtract 20\nWhat is the result?";
 
     #[test]
     fn a_line_must_be_true_and_do_what_its_item_says() {
-        let lines = ["A: 58+67=58+60+7=118+7=125", "B: 125 - 20 = 105"];
+        let lines = ["#A add 67: 58+67=58+60+7=118+7=125", "#B subtract 20: 125 - 20 = 105"];
         assert_eq!(verdicts(PROGRAM, &lines), [Ok, Ok]);
         for (line, why) in [
-            ("A: 58+67=58+60+7=118+7=126", "a wrong result"),
-            ("A: 58+67=58+60+8=118+7=125", "a wrong side"),
-            ("A: 50+75=125", "operands from nowhere"),
-            ("A: 125-20=105", "a result not yet reached"),
-            ("A: 58-20=38", "the other item's number"),
-            ("B: 58-20=38", "not the next item"),
-            ("A: 67-58=9", "another operation"),
-            ("A: 58/0=58/0", "no value"),
+            ("#A add 67: 58+67=58+60+7=118+7=126", "a wrong result"),
+            ("#A add 67: 58+67=58+60+8=118+7=125", "a wrong side"),
+            ("#A add 67: 50+75=125", "operands from nowhere"),
+            ("#A add 67: 125-20=105", "a result not yet reached"),
+            ("#A add 67: 58-20=38", "the other item's number"),
+            ("#B subtract 20: 58-20=38", "not the next item"),
+            ("#B add 67: 58+67=125", "another label"),
+            ("#A add 76: 58+67=125", "not what the item says"),
+            ("#A add 67: 67-58=9", "another operation"),
+            ("#A add 67: 58/0=58/0", "no value"),
         ] {
             assert_eq!(verdicts(PROGRAM, &[line]), [Wrong], "{why}");
         }
-        let open = ["So we add.", "58+67=125", "A: 58=58", "A: 58+67"];
-        assert_eq!(verdicts(PROGRAM, &open), [Unchecked; 4]);
-        assert_eq!(verdicts(PROGRAM, &[&lines[..], &["C: 105+20=125"]].concat())[2], Wrong);
+        let open = [
+            "So we add.",
+            "58+67=125",
+            "#A 58+67=125",
+            "#A add 67: 58=58",
+            "#A add 67: 58+67",
+        ];
+        assert_eq!(verdicts(PROGRAM, &open), [Unchecked; 5]);
+        assert_eq!(verdicts(PROGRAM, &[&lines[..], &["#C add 20: 105+20=125"]].concat())[2], Wrong);
     }
 
     #[test]
     fn bags_are_worked_out_in_their_own_line() {
         let question =
-            "Mia has 35 coins.\nA: Mia finds 5 bags of 14 coins\nHow many does Mia have now?";
-        assert_eq!(verdicts(question, &["A: 5*14=50+20=70, 35+70=105"]), [Ok]);
-        assert_eq!(verdicts(question, &["A: 5*14=50+30=80, 35+80=115"]), [Wrong]);
-        assert_eq!(verdicts(question, &["A: 35+70=105"]), [Wrong], "70 from nowhere");
-        assert_eq!(verdicts(question, &["A: 5*14=70"]), [Wrong], "not done");
-        assert_eq!(verdicts(question, &["A: 5*14=70, so 105"]), [Unchecked]);
+            "Mia has 35 coins.\n#A Mia finds 5 bags of 14 coins\nHow many does Mia have now?";
+        let bags = |work: &str| format!("#A Mia finds 5 bags of 14 coins: {work}");
+        assert_eq!(verdicts(question, &[&bags("5*14=50+20=70, 35+70=105")]), [Ok]);
+        assert_eq!(verdicts(question, &[&bags("5*14=50+30=80, 35+80=115")]), [Wrong]);
+        assert_eq!(verdicts(question, &[&bags("35+70=105")]), [Wrong], "70 from nowhere");
+        assert_eq!(verdicts(question, &[&bags("5*14=70")]), [Wrong], "not done");
+        assert_eq!(verdicts(question, &[&bags("5*14=70, so 105")]), [Unchecked]);
     }
 
     #[test]
     fn one_slip_counts_once() {
-        assert_eq!(verdicts(PROGRAM, &["A: 58+67=135", "B: 135-20=115"]), [Wrong, Ok]);
+        let lines = ["#A add 67: 58+67=135", "#B subtract 20: 135-20=115"];
+        assert_eq!(verdicts(PROGRAM, &lines), [Wrong, Ok]);
     }
 
     #[test]

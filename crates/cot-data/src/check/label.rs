@@ -1,4 +1,5 @@
-//! Labelled lines, `A: …`: the items of a question, and the lines of a chain about them.
+//! Labelled lines: the items of a question, `#A item`, and the lines of a chain about
+//! them, `#A item: work`.
 
 /// A line and its label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub(super) struct Labelled<'text> {
 
 /// Takes a line apart; nothing where it has no label.
 pub(super) fn labelled(line: &str) -> Option<Labelled<'_>> {
-    let (label, text) = line.split_once(": ")?;
+    let (label, text) = line.strip_prefix('#')?.split_once(' ')?;
     let mut characters = label.chars();
     let label = characters.next().filter(char::is_ascii_uppercase)?;
     characters.next().is_none().then(|| Labelled { label, text: text.trim() })
@@ -22,6 +23,30 @@ pub(super) fn items(question: &str) -> Option<Vec<Labelled<'_>>> {
     let items: Vec<Labelled<'_>> = question.lines().filter_map(labelled).collect();
     let again = |index: usize| items[..index].iter().any(|other| other.label == items[index].label);
     (!(0..items.len()).any(again)).then_some(items)
+}
+
+/// A line of a chain about an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ItemLine<'text> {
+    label: char,
+    /// The item as the line restates it.
+    item: &'text str,
+    /// What stands behind it.
+    pub(super) work: &'text str,
+}
+
+impl<'text> ItemLine<'text> {
+    /// Takes a line apart; nothing where it is not of this form.
+    pub(super) fn of(line: &'text str) -> Option<Self> {
+        let Labelled { label, text } = labelled(line)?;
+        let (item, work) = text.split_once(": ")?;
+        Some(Self { label, item: item.trim(), work: work.trim() })
+    }
+
+    /// Whether label and words are those of the item.
+    pub(super) fn is_about(&self, label: char, item: &str) -> bool {
+        self.label == label && self.item == item
+    }
 }
 
 /// The lines of a question that are no items.
@@ -35,13 +60,18 @@ mod tests {
 
     #[test]
     fn items_are_the_lines_with_a_label() {
-        let question = "Start with 81.\nA: multiply by 5\nB: subtract 86\nWhat is it?";
+        let question = "Start with 81.\n#A multiply by 5\n#B subtract 86\nWhat is it?";
         let found: Vec<(char, &str)> =
             items(question).unwrap().iter().map(|item| (item.label, item.text)).collect();
         assert_eq!(found, [('A', "multiply by 5"), ('B', "subtract 86")]);
         assert_eq!(other_lines(question).collect::<Vec<_>>(), ["Start with 81.", "What is it?"]);
-        assert_eq!(items("A: add 1\nA: add 2"), None);
-        for line in ["a: add 1", "AB: add 1", ": add 1", "A add 1", "A:add 1"] {
+        assert_eq!(items("#A add 1\n#A add 2"), None);
+        let line = ItemLine::of("#A multiply by 5: 81*5=405").unwrap();
+        assert_eq!(line.work, "81*5=405");
+        assert!(line.is_about('A', "multiply by 5"));
+        assert!(!line.is_about('B', "multiply by 5") && !line.is_about('A', "multiply by 6"));
+        assert_eq!(ItemLine::of("#A multiply by 5"), None);
+        for line in ["#a add 1", "#AB add 1", "# add 1", "A add 1", "A: add 1", "#Aadd 1", "#1 add 1"] {
             assert_eq!(labelled(line), None, "{line}");
         }
     }

@@ -1,11 +1,10 @@
 //! Ordering puzzles: look-ups against the clues, and a solver that tries every order.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::label::{Labelled, items, labelled};
+use super::label::{ItemLine, Labelled, items};
 use super::{LineChecks, StepVerdict};
 
 /// Words of a relation: more, less, most, least.
@@ -18,6 +17,9 @@ const RELATIONS: [[&str; 4]; 4] = [
 
 const ORDINALS: [&str; 6] = ["first", "second", "third", "fourth", "fifth", "sixth"];
 
+/// What stands where there is no name.
+const NO_ONE: &str = "no one";
+
 /// Above this many people, trying every order takes too long.
 const MOST_PEOPLE: usize = 8;
 
@@ -28,19 +30,27 @@ fn pattern(text: &str) -> Regex {
 static CLUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) is (\w+) than (\w+)$"));
 static ASKED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"Who is the (?:(first|second|third|fourth|fifth|sixth) )?(\w+)"));
-static PAIR: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) > (\w+)$"));
-static TOP: LazyLock<Regex> = LazyLock::new(|| pattern(r"^no one > (\w+), so 1 (\w+)$"));
-static NEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) > (\w+), so (\d+) (\w+)$"));
+static PAIR: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^(\w+) > (\w+), (\w+) < (\w+)$"));
+static NEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\d+) (\w+) > (no one|\w+)$"));
 static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^place (\d+) is (\w+)$"));
-static LAST: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) > no one, so last is (\w+)$"));
+static LAST: LazyLock<Regex> = LazyLock::new(|| pattern(r"^last is (\w+)$"));
 
 /// A pair of people, upper first.
 type Pair = (String, String);
 
+/// An item of the question.
+struct Clue {
+    label: char,
+    text: String,
+    /// Nothing where it is about another relation than the asked one.
+    pair: Option<Pair>,
+}
+
 /// A question that asks for a place in an order.
 pub(super) struct Reading {
-    /// The items: label, and the pair where it is about the asked relation.
-    items: Vec<(char, Option<Pair>)>,
+    /// The items.
+    items: Vec<Clue>,
     /// The pairs of the asked relation.
     clues: Vec<Pair>,
     /// Everyone in those pairs.
@@ -65,9 +75,9 @@ impl Reading {
             } else {
                 (clue[2] == *relation[1]).then_some((right, left))
             };
-            told.push((label, pair));
+            told.push(Clue { label, text: text.to_owned(), pair });
         }
-        let clues: Vec<Pair> = told.iter().filter_map(|(_, pair)| pair.clone()).collect();
+        let clues: Vec<Pair> = told.iter().filter_map(|clue| clue.pair.clone()).collect();
         let mut people: Vec<String> = Vec::new();
         for (upper, lower) in &clues {
             for name in [upper, lower] {
@@ -98,6 +108,10 @@ impl Reading {
 
     fn no_one_above(&self, name: &str) -> bool {
         !self.clues.iter().any(|(_, lower)| lower == name)
+    }
+
+    fn no_one_below(&self, name: &str) -> bool {
+        !self.clues.iter().any(|(upper, _)| upper == name)
     }
 
     fn person(&self, name: &str) -> bool {
@@ -134,48 +148,50 @@ impl Reading {
         progress: &mut Progress,
         conclusion: &mut Option<String>,
     ) -> Option<bool> {
-        if let Some(Labelled { label, text }) = labelled(line) {
-            let pair = match text {
-                "-" => None,
-                _ => PAIR.captures(text).map(|found| Some((found[1].into(), found[2].into())))?,
+        if let Some(about) = ItemLine::of(line) {
+            let (pair, same): (Option<Pair>, bool) = match about.work {
+                "-" => (None, true),
+                work => {
+                    let found = PAIR.captures(work)?;
+                    let same = found[1] == found[4] && found[2] == found[3];
+                    (Some((found[1].into(), found[2].into())), same)
+                }
             };
-            let held = self.items.get(progress.restated) == Some(&(label, pair));
+            let held = self.items.get(progress.restated).is_some_and(|clue| {
+                about.is_about(clue.label, &clue.text) && clue.pair == pair && same
+            });
             progress.restated += 1;
             return Some(held);
         }
-        let places = &mut progress.places;
         if let Some(names) = line.strip_prefix("up: ") {
-            let names: Vec<&str> = names.split(", ").collect();
-            let known = names.iter().all(|name| self.person(name));
+            let names: Vec<&str> = names.split(" < ").collect();
             // The walk must arrive: an unfinished one would make any person hold.
-            let arrives = names.last().is_some_and(|last| self.no_one_above(last));
+            let (&end, names) = names.split_last()?;
+            let top = *names.last()?;
+            progress.next = Some((1, top.to_owned()));
+            let arrives = end == NO_ONE && self.person(top) && self.no_one_above(top);
             let linked = names.windows(2).all(|pair| self.told(pair[1], pair[0]));
             let all_restated = progress.restated == self.items.len();
-            return Some(known && arrives && linked && all_restated);
-        }
-        if let Some(found) = TOP.captures(line) {
-            let name = &found[1];
-            places.insert(found[2].to_owned(), 1);
-            return Some(self.person(name) && self.no_one_above(name) && *name == found[2]);
+            return Some(arrives && linked && all_restated);
         }
         if let Some(found) = NEXT.captures(line) {
-            let (upper, lower) = (&found[1], &found[2]);
-            let place: usize = found[3].parse().ok()?;
-            let follows = places.get(upper).is_some_and(|above| above + 1 == place);
-            places.insert(found[4].to_owned(), place);
-            let told = self.told(upper, lower) && self.adjacent(upper, lower);
-            return Some(told && follows && *lower == found[4]);
+            let (place, upper, lower) = (found[1].parse().ok()?, &found[2], &found[3]);
+            let follows = progress.next == Some((place, upper.to_owned()));
+            if lower == NO_ONE {
+                progress.last = Some(upper.to_owned());
+                return Some(follows && self.person(upper) && self.no_one_below(upper));
+            }
+            progress.next = Some((place + 1, lower.to_owned()));
+            return Some(follows && self.told(upper, lower) && self.adjacent(upper, lower));
         }
         if let Some(found) = PLACE.captures(line) {
             let place: usize = found[1].parse().ok()?;
             *conclusion = Some(found[2].to_owned());
-            return Some(places.get(&found[2]) == Some(&place));
+            return Some(progress.next == Some((place, found[2].to_owned())));
         }
         let found = LAST.captures(line)?;
-        let name = &found[1];
-        *conclusion = Some(found[2].to_owned());
-        let alone = !self.clues.iter().any(|(upper, _)| upper == name);
-        Some(self.person(name) && alone && *name == found[2])
+        *conclusion = Some(found[1].to_owned());
+        Some(progress.last.as_deref() == Some(&found[1]))
     }
 }
 
@@ -184,8 +200,10 @@ impl Reading {
 struct Progress {
     /// How many clues were restated.
     restated: usize,
-    /// Places given, from 1 at the top.
-    places: HashMap<String, usize>,
+    /// The place reached, from 1 at the top, and who is there.
+    next: Option<(usize, String)>,
+    /// The person below whom there is no one.
+    last: Option<String>,
 }
 
 /// The one order of the people, by index, that fits all clues; nothing where none or
@@ -237,27 +255,27 @@ mod tests {
 
     #[test]
     fn an_answer_needs_exactly_one_order() {
-        let told = "A: Ann is taller than Bob\nB: Bob is taller than Eve";
+        let told = "#A Ann is taller than Bob\n#B Bob is taller than Eve";
         assert_eq!(answer(&format!("{told}\nWho is the tallest?")).as_deref(), Some("Ann"));
         assert_eq!(answer(&format!("Who is the shortest?\n{told}")).as_deref(), Some("Eve"));
         assert_eq!(answer(&format!("{told}\nWho is the second tallest?")).as_deref(), Some("Bob"));
         // From the other end, and a place that does not exist.
         assert_eq!(answer(&format!("{told}\nWho is the third shortest?")).as_deref(), Some("Ann"));
         assert_eq!(answer(&format!("{told}\nWho is the fifth tallest?")), None);
-        let open = "A: Ann is taller than Bob\nB: Ann is taller than Eve\nWho is the shortest?";
+        let open = "#A Ann is taller than Bob\n#B Ann is taller than Eve\nWho is the shortest?";
         assert_eq!(answer(open), None);
-        let circle = "A: Ann is taller than Bob\nB: Bob is taller than Ann\nWho is the tallest?";
+        let circle = "#A Ann is taller than Bob\n#B Bob is taller than Ann\nWho is the tallest?";
         assert_eq!(answer(circle), None);
     }
 
-    const OTHER: &str = "A: Bob is older than Ann\nB: Bob is shorter than Ann\n\
+    const OTHER: &str = "#A Bob is older than Ann\n#B Bob is shorter than Ann\n\
                          Who is the tallest of all?";
 
     #[test]
     fn other_relations_have_no_say() {
         assert_eq!(answer(OTHER).as_deref(), Some("Ann"));
         assert_eq!(answer("Who is the tallest?"), None);
-        assert_eq!(answer("A: Ann is tall\nWho is the tallest?"), None);
+        assert_eq!(answer("#A Ann is tall\nWho is the tallest?"), None);
     }
 
     #[test]
@@ -265,15 +283,58 @@ mod tests {
         use StepVerdict::{Ok, Unchecked, Wrong};
         let reading = Reading::of(OTHER).unwrap();
         let verdicts = |lines: &[&str]| reading.check(lines).verdicts;
-        let chain = ["A: -", "B: Ann > Bob", "up: Ann", "no one > Ann, so 1 Ann", "place 1 is Ann"];
-        assert_eq!(verdicts(&chain), [Ok; 5]);
-        assert_eq!(verdicts(&["A: Bob > Ann", "B: Ann > Bob"]), [Wrong, Ok]);
-        assert_eq!(verdicts(&["A: -", "B: Bob > Ann"]), [Ok, Wrong]);
-        assert_eq!(verdicts(&["A: -", "B: -"]), [Ok, Wrong]);
-        assert_eq!(verdicts(&["B: Ann > Bob"]), [Wrong], "not the next clue");
-        assert_eq!(verdicts(&["A: -", "up: Ann"]), [Ok, Wrong], "a clue is missing");
-        assert_eq!(verdicts(&[&chain[..2], &["C: -"]].concat())[2], Wrong);
-        assert_eq!(verdicts(&["A: nothing", "Well."]), [Unchecked; 2]);
+        let (first, second) = ("#A Bob is older than Ann", "#B Bob is shorter than Ann");
+        let work = |item: &str, work: &str| format!("{item}: {work}");
+        let (none, pair) = (&*work(first, "-"), &*work(second, "Ann > Bob, Bob < Ann"));
+        let chain = [none, pair, "up: Ann < no one", "place 1 is Ann"];
+        assert_eq!(verdicts(&chain), [Ok; 4]);
+        assert_eq!(verdicts(&[&work(first, "Bob > Ann, Ann < Bob"), pair]), [Wrong, Ok]);
+        assert_eq!(verdicts(&[none, &work(second, "Bob > Ann, Ann < Bob")]), [Ok, Wrong]);
+        assert_eq!(verdicts(&[none, &work(second, "Ann > Bob, Ann < Bob")]), [Ok, Wrong]);
+        assert_eq!(verdicts(&[none, &work(second, "-")]), [Ok, Wrong]);
+        let other = "#B Bob is taller than Ann: Ann > Bob, Bob < Ann";
+        assert_eq!(verdicts(&[none, other]), [Ok, Wrong]);
+        assert_eq!(verdicts(&[pair]), [Wrong], "not the next clue");
+        assert_eq!(verdicts(&[none, "up: Ann < no one"]), [Ok, Wrong], "a clue is missing");
+        assert_eq!(verdicts(&[&chain[..2], &["#C Bob is older than Ann: -"]].concat())[2], Wrong);
+        assert_eq!(verdicts(&["#A -", "#A x: nothing", "Well."]), [Unchecked; 3]);
+    }
+
+    #[test]
+    fn walks_are_linked_and_arrive() {
+        use StepVerdict::{Ok, Wrong};
+        let clues = [("Bob", "Eve"), ("Ann", "Bob")];
+        let items: Vec<String> = (clues.iter().zip('A'..))
+            .map(|((upper, lower), label)| format!("#{label} {upper} is older than {lower}"))
+            .collect();
+        let reading = Reading::of(&format!("{}\nWho is the youngest?", items.join("\n"))).unwrap();
+        let restated: Vec<String> = (clues.iter().zip(&items))
+            .map(|((upper, lower), item)| format!("{item}: {upper} > {lower}, {lower} < {upper}"))
+            .collect();
+        let verdicts = |lines: &[&str]| {
+            let restated = restated.iter().map(String::as_str);
+            let lines: Vec<&str> = restated.chain(lines.iter().copied()).collect();
+            reading.check(&lines).verdicts.split_off(2)
+        };
+        let up = "up: Bob < Ann < no one";
+        let down = ["1 Ann > Bob", "2 Bob > Eve", "3 Eve > no one", "last is Eve"];
+        assert_eq!(verdicts(&[&[up][..], &down].concat()), [Ok; 5]);
+        for (up, why) in [
+            ("up: Bob < no one", "someone is above"),
+            ("up: Bob < Ann", "it does not arrive"),
+            ("up: Eve < Ann < no one", "no clue links the two"),
+            ("up: Tom < no one", "no one of that name"),
+        ] {
+            assert_eq!(verdicts(&[up]), [Wrong], "{why}");
+        }
+        assert_eq!(verdicts(&[up, "1 Bob > Eve"]), [Ok, Wrong], "not the top");
+        assert_eq!(verdicts(&[up, "2 Ann > Bob"]), [Ok, Wrong], "a wrong place");
+        assert_eq!(verdicts(&[up, "1 Ann > Eve"]), [Ok, Wrong], "one is left out");
+        assert_eq!(verdicts(&[up, "1 Ann > no one"]), [Ok, Wrong], "someone is below");
+        assert_eq!(verdicts(&[up, down[0], "place 2 is Bob"]), [Ok; 3]);
+        assert_eq!(verdicts(&[up, down[0], "place 1 is Ann"]), [Ok, Ok, Wrong]);
+        assert_eq!(verdicts(&[up, down[0], "last is Bob"]), [Ok, Ok, Wrong]);
+        assert_eq!(verdicts(&[up, "Well."]), [Ok, StepVerdict::Unchecked]);
     }
 
     #[test]
@@ -282,7 +343,7 @@ mod tests {
         let clues: Vec<String> = names
             .windows(2)
             .zip('A'..)
-            .map(|(p, label)| format!("{label}: {} is older than {}", p[0], p[1]))
+            .map(|(p, label)| format!("#{label} {} is older than {}", p[0], p[1]))
             .collect();
         assert_eq!(answer(&format!("{}\nWho is the oldest?", clues.join("\n"))), None);
     }

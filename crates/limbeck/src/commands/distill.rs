@@ -1,6 +1,7 @@
 //! `limbeck distill`: a student from a live teacher, or the same student without one.
 
 use anyhow::Result;
+use limbeck_core::seed::derive;
 use limbeck_distill::{DistillConfig, DistillObjective};
 use limbeck_model::Decoder;
 use limbeck_train::{Objective, SupervisedObjective};
@@ -37,20 +38,16 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     );
 
     let examples = Examples::render(tokenizer, &data.read()?, &config.train, &|_| false)?;
-    let chunk_rows = config.train.head_chunk_rows;
+    let mut parameters = training::all_parameters(&student)?;
     let mut objective: Box<dyn Objective + '_> = if arguments.without_teacher {
-        Box::new(SupervisedObjective { chunk_rows })
+        Box::new(SupervisedObjective { chunk_rows: config.train.head_chunk_rows })
     } else {
-        Box::new(DistillObjective::new(
-            &teacher.decoder,
-            &student,
-            config.divergence,
-            config.temperature,
-            config.kd_weight,
-            chunk_rows,
-        )?)
+        let seed = derive(options.seed, "distillation", 0);
+        let distillation =
+            DistillObjective::new(&teacher.decoder, &student, &config, seed, device)?;
+        parameters.extend(distillation.parameters());
+        Box::new(distillation)
     };
-    let parameters = training::all_parameters(&student)?;
     training::train(
         name,
         &mut stage,
