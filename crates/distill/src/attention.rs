@@ -9,8 +9,6 @@
 use limbeck_model::{Decoder, Taps};
 use tch::{Kind, TchError, Tensor};
 
-use crate::features::counterpart;
-
 /// Keeps logarithms of probabilities finite.
 const EPSILON: f64 = 1e-6;
 
@@ -24,13 +22,18 @@ pub struct AttentionMatching {
 }
 
 impl AttentionMatching {
-    /// Pairs each block of the student with the teacher's at the same relative depth.
+    /// Pairs the first blocks, the last ones, and those between in proportion.
     pub fn new(student: &Decoder, teacher: &Decoder) -> Self {
         let (narrow, wide) = (student.config(), teacher.config());
         let (blocks, depth) = (narrow.layers.len(), wide.layers.len());
         let shared = wide.num_attention_heads % narrow.num_attention_heads == 0;
         Self {
-            pairs: (0..blocks).map(|i| (i, counterpart(i + 1, blocks, depth) - 1)).collect(),
+            pairs: (0..blocks)
+                .map(|block| match blocks {
+                    1 => (block, depth - 1),
+                    _ => (block, block * (depth - 1) / (blocks - 1)),
+                })
+                .collect(),
             groups: if shared { narrow.num_attention_heads } else { 1 },
         }
     }
@@ -94,6 +97,12 @@ mod tests {
             "rope_theta": 10000.0, "max_position_embeddings": 64, "tie_word_embeddings": true,
         });
         Decoder::init(&config, 1, Device::Cpu, Kind::Float).unwrap()
+    }
+
+    #[test]
+    fn first_and_last_blocks_are_paired() {
+        let matching = AttentionMatching::new(&decoder(2, 3), &decoder(2, 6));
+        assert_eq!(matching.teacher_blocks(), [0, 2, 5]);
     }
 
     fn taps(block: usize, attention: &Tensor) -> Taps {

@@ -49,7 +49,7 @@ impl FeatureMatching {
                 .f_to_kind(Kind::Float)?
                 .f_to_device(device)?
                 .f_set_requires_grad(true)?;
-            Ok(Pair { student: block, teacher: counterpart(block, blocks, depth), projection })
+            Ok(Pair { student: block, teacher: (block * depth).div_ceil(blocks), projection })
         });
         Ok(Self { pairs: pairs.collect::<Result<_, TchError>>()? })
     }
@@ -92,11 +92,6 @@ impl FeatureMatching {
         }
         Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)
     }
-}
-
-/// The teacher's block, counted from 1, at the relative depth of the student's.
-pub(crate) fn counterpart(block: usize, blocks: usize, depth: usize) -> usize {
-    (block * depth).div_ceil(blocks)
 }
 
 /// Rows with a root mean square of 1.

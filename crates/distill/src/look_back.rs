@@ -77,7 +77,7 @@ mod tests {
         let tokens = Tensor::arange(48, (Kind::Int64, Device::Cpu)).view([1, 48]);
         let input = Input { tokens: &tokens, positions: None, attention: Attention::Causal };
         let mut taps = Taps::new(Vec::new(), vec![0]);
-        decoder.forward(&input, None, Some(&mut taps)).unwrap();
+        let _ = decoder.forward(&input, None, Some(&mut taps)).unwrap();
         let attention = &taps.attention[&0]; // [1, heads, queries, keys]
         for (head, offset) in [(0, 1), (1, 3)] {
             for query in offset..48 {

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use limbeck_model::{Decoder, Taps};
 use limbeck_train::objective::{forward_tapped, weighted_cross_entropy};
-use limbeck_train::{Batch, Losses, Objective, head};
+use limbeck_train::{Batch, Losses, Objective, SupervisedObjective, head};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::attention::AttentionMatching;
@@ -30,7 +30,10 @@ pub struct DistillObjective<'a> {
     hidden_weight: f64,
     attention: Option<AttentionMatching>,
     attention_weight: f64,
-    chunk_rows: i64,
+    /// Steps with the teacher; after them the labels alone.
+    teacher_steps: u64,
+    step: u64,
+    supervised: SupervisedObjective,
 }
 
 impl<'a> DistillObjective<'a> {
@@ -63,7 +66,9 @@ impl<'a> DistillObjective<'a> {
             attention: (config.attention_weight > 0.0)
                 .then(|| AttentionMatching::new(student, teacher)),
             attention_weight: config.attention_weight,
-            chunk_rows: config.train.head_chunk_rows,
+            teacher_steps: (config.teacher_share * config.train.steps as f64).ceil() as u64,
+            step: 0,
+            supervised: SupervisedObjective { chunk_rows: config.train.head_chunk_rows },
         })
     }
 
@@ -88,12 +93,19 @@ impl<'a> DistillObjective<'a> {
 }
 
 impl Objective for DistillObjective<'_> {
+    fn begin_step(&mut self, step: u64) {
+        self.step = step;
+    }
+
     fn accumulate(
         &mut self,
         model: &Decoder,
         batch: &Batch,
         total_weight: f64,
     ) -> limbeck_train::Result<Losses> {
+        if self.step >= self.teacher_steps {
+            return self.supervised.accumulate(model, batch, total_weight);
+        }
         let (mut student_taps, mut teacher_taps) = self.taps();
         let teacher_rows = no_grad(|| {
             let hidden = forward_tapped(self.teacher, batch, Some(&mut teacher_taps))?;
@@ -118,7 +130,8 @@ impl Objective for DistillObjective<'_> {
             let kd = kd.f_mul_scalar(self.kd_weight * scale)?;
             Ok(ce.f_mul_scalar(1.0 - self.kd_weight)?.f_add(&kd)?)
         };
-        let head = head::backward_to_hidden(model, &hidden, batch, self.chunk_rows, chunk_loss)?;
+        let chunk_rows = self.supervised.chunk_rows;
+        let head = head::backward_to_hidden(model, &hidden, batch, chunk_rows, chunk_loss)?;
         let mut parts =
             vec![("loss", head.value), ("cross_entropy", cross_entropy), ("divergence", divergence)];
         let mut rest = head.continuation;

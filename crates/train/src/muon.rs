@@ -11,21 +11,22 @@ use crate::Result;
 const COEFFICIENTS: (f64, f64, f64) = (3.4445, -4.7750, 2.0315);
 
 /// # Shapes
-/// `[rows, columns]` in, the same out, in the same dtype.
+/// `[count, rows, columns]` in, the same out, in the same dtype: matrices of one shape go
+/// together, since small ones cost more in calls than in arithmetic.
 ///
 /// # Errors
 /// libtorch's.
-pub(crate) fn orthogonalized(matrix: &Tensor) -> Result<Tensor> {
-    let (rows, columns) = matrix.size2()?;
+pub(crate) fn orthogonalized(matrices: &Tensor) -> Result<Tensor> {
+    let (_, rows, columns) = matrices.size3()?;
     // The Gram matrix is that of the shorter side.
-    let wide = if rows > columns { matrix.f_transpose(0, 1)? } else { matrix.shallow_clone() };
-    let norm = wide.f_norm()?.f_to_kind(Kind::Float)?.f_clamp_min(1e-12)?;
-    let mut x = wide.f_div(&norm)?;
+    let wide = if rows > columns { matrices.f_transpose(1, 2)? } else { matrices.shallow_clone() };
+    let squares = wide.f_square()?.f_sum_dim_intlist([1, 2].as_slice(), true, Kind::Float)?;
+    let mut x = wide.f_div(&squares.f_sqrt()?.f_clamp_min(1e-12)?)?;
     let (a, b, c) = COEFFICIENTS;
     for _ in 0..5 {
-        let gram = x.f_matmul(&x.f_transpose(0, 1)?)?; // [short, short]
-        let polynomial = gram.f_mul_scalar(b)?.f_add(&gram.f_matmul(&gram)?.f_mul_scalar(c)?)?;
-        x = x.f_mul_scalar(a)?.f_add(&polynomial.f_matmul(&x)?)?;
+        let gram = x.f_bmm(&x.f_transpose(1, 2)?)?; // [count, short, short]
+        let polynomial = gram.f_baddbmm(&gram, &gram, b, c)?;
+        x = x.f_baddbmm(&polynomial, &x, a, 1.0)?;
     }
-    Ok(if rows > columns { x.f_transpose(0, 1)?.f_contiguous()? } else { x })
+    Ok(if rows > columns { x.f_transpose(1, 2)?.f_contiguous()? } else { x })
 }

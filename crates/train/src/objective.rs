@@ -12,6 +12,9 @@ pub type Losses = Vec<(&'static str, f64)>;
 
 /// A training objective.
 pub trait Objective {
+    /// Told before each step which one it is, counted from 0, also after a resumption.
+    fn begin_step(&mut self, _step: u64) {}
+
     /// Forward and backward of one micro-batch. `total_weight` is the sum of the loss
     /// weights over all micro-batches of the step: dividing by it, instead of averaging
     /// in each, makes the result independent of how the step is split.

@@ -33,7 +33,16 @@ const MUON_MOMENTUM: f64 = 0.95;
 #[derive(Debug)]
 enum Rule {
     AdamW { exp_avg: Tensor, exp_avg_sq: Tensor },
-    Muon { momentum: Tensor, ratio: f64 },
+    Muon { momentum: Tensor, ratio: f64, stacks: Vec<Stack> },
+}
+
+/// Matrices of one shape that lie one after another in the buffer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Stack {
+    start: i64,
+    count: i64,
+    rows: i64,
+    columns: i64,
 }
 
 /// Parameters updated alike, stored in one buffer.
@@ -81,6 +90,8 @@ impl Optimizer {
             };
             place.push(tensor);
         }
+        // Equal shapes side by side, so that Muon takes them together.
+        hidden.sort_by_key(Tensor::size);
         let mut groups = Vec::new();
         for (name, parameters, weight_decay, muon_ratio) in [
             ("hidden", hidden, config.weight_decay, config.muon_ratio),
@@ -196,6 +207,24 @@ impl Optimizer {
     }
 }
 
+/// The fewest stacks of these matrices; padding between two of them parts them.
+fn stacks(parameters: &[Tensor], spans: &[(i64, i64)]) -> Vec<Stack> {
+    let mut stacks: Vec<Stack> = Vec::new();
+    for (parameter, &(start, length)) in parameters.iter().zip(spans) {
+        let size = parameter.size();
+        match stacks.last_mut() {
+            Some(last)
+                if [last.rows, last.columns] == size[..]
+                    && last.start + last.count * length == start =>
+            {
+                last.count += 1;
+            }
+            _ => stacks.push(Stack { start, count: 1, rows: size[0], columns: size[1] }),
+        }
+    }
+    stacks
+}
+
 impl Group {
     fn new(
         name: &'static str,
@@ -222,7 +251,9 @@ impl Group {
             Ok(())
         })?;
         let rule = match muon_ratio {
-            Some(ratio) => Rule::Muon { momentum: zeros()?, ratio },
+            Some(ratio) => {
+                Rule::Muon { momentum: zeros()?, ratio, stacks: stacks(&parameters, &spans) }
+            }
             None => Rule::AdamW { exp_avg: zeros()?, exp_avg_sq: zeros()? },
         };
         let gradients_adopted = false;
@@ -248,23 +279,23 @@ impl Group {
                 let _ = self.flat.f_add_(&update)?;
                 return Ok(());
             }
-            Rule::Muon { momentum, ratio } => {
+            Rule::Muon { momentum, ratio, .. } => {
                 let _ = momentum.f_lerp_(gradient, 1.0 - MUON_MOMENTUM)?;
                 rate * *ratio
             }
         };
-        let Rule::Muon { momentum, .. } = &self.rule else { return Ok(()) };
+        let Rule::Muon { momentum, stacks, .. } = &self.rule else { return Ok(()) };
         // Nesterov: look one step ahead along the momentum.
         let ahead = gradient.f_lerp(momentum, MUON_MOMENTUM)?;
         let _ = self.flat.f_mul_scalar_(1.0 - rate * self.weight_decay)?;
-        for (parameter, &(start, count)) in self.parameters.iter().zip(&self.spans) {
-            let size = parameter.size();
-            let direction = ahead.f_narrow(0, start, count)?.f_view(size.as_slice())?;
+        for &Stack { start, count, rows, columns } in stacks {
+            let length = count * rows * columns;
+            let direction = ahead.f_narrow(0, start, length)?.f_view([count, rows, columns])?;
             let mut update = orthogonalized(&direction)?.f_reshape([-1])?;
             // The update's root mean square shall not depend on the matrix's shape.
-            let shape = (size[0] as f64 / size[1] as f64).max(1.0).sqrt();
+            let shape = (rows as f64 / columns as f64).max(1.0).sqrt();
             let _ = update.f_mul_scalar_(-rate * shape)?;
-            let _ = self.flat.f_narrow(0, start, count)?.f_add_(&update)?;
+            let _ = self.flat.f_narrow(0, start, length)?.f_add_(&update)?;
         }
         Ok(())
     }
@@ -397,6 +428,42 @@ mod tests {
         assert!((optimizer.clip_gradients(0.0).unwrap() - 2.0 * once).abs() < 1e-4);
         optimizer.zero_gradients().unwrap();
         assert!(optimizer.clip_gradients(0.0).unwrap() == 0.0);
+    }
+
+    #[test]
+    fn matrices_of_one_shape_are_stacked_unless_padding_parts_them() {
+        let of = |rows, columns| Tensor::zeros([rows, columns], (Kind::Float, Device::Cpu));
+        let parameters = [of(4, 8), of(4, 8), of(8, 4), of(3, 3), of(3, 3)];
+        let stack = |start, count, rows, columns| Stack { start, count, rows, columns };
+        assert_eq!(
+            stacks(&parameters, &[(0, 32), (32, 32), (64, 32), (96, 9), (112, 9)]),
+            [stack(0, 2, 4, 8), stack(64, 1, 8, 4), stack(96, 1, 3, 3), stack(112, 1, 3, 3)]
+        );
+    }
+
+    #[test]
+    fn a_stack_steps_as_its_matrices_would_alone() {
+        let all: Vec<Tensor> =
+            (0..3).map(|_| Tensor::randn([16, 8], (Kind::Float, Device::Cpu))).collect();
+        let stepped = |chosen: &[usize]| {
+            let parameters: Vec<(String, Tensor)> = chosen
+                .iter()
+                .map(|&i| (format!("{i}.weight"), all[i].copy().set_requires_grad(true)))
+                .collect();
+            let own = parameters.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect();
+            let config = OptimizerConfig { muon_ratio: Some(10.0), ..CONFIG };
+            let mut optimizer = Optimizer::new(own, config).unwrap();
+            for (_, parameter) in &parameters {
+                (parameter * parameter.sin()).sum(Kind::Float).backward();
+            }
+            optimizer.step(0.01).unwrap();
+            parameters.into_iter().map(|(_, tensor)| tensor.detach()).collect::<Vec<_>>()
+        };
+        let together = stepped(&[0, 1, 2]);
+        for (index, stacked) in together.iter().enumerate() {
+            let alone = stepped(&[index]).remove(0);
+            assert!((stacked - alone).abs().max().double_value(&[]) < 1e-5, "{index}");
+        }
     }
 
     #[test]

@@ -119,6 +119,7 @@ impl Trainer<'_> {
                 .collect::<Result<Vec<Batch>>>()?;
             let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
             optimizer.zero_gradients()?;
+            objective.begin_step(state.step);
             for batch in &batches {
                 interval.add(&objective.accumulate(model, batch, total_weight)?);
             }
