@@ -53,7 +53,8 @@ pub(crate) struct Ordering {
 }
 
 impl Ordering {
-    /// Draws a puzzle of `level + 2` people. From level 2 any place may be asked for,
+    /// Draws a puzzle of `level + 2` people, each clue about one person more. From level 2
+    /// any place may be asked for,
     /// from level 3 clues may be inverted, and at level 4 one of them may be a distractor.
     pub(crate) fn draw(level: u8, rng: &mut CounterRng) -> Self {
         let num_people = usize::from(level) + 2;
@@ -62,7 +63,8 @@ impl Ordering {
         let people = names[..num_people].to_vec();
         let relation = rng.below(RELATIONS.len());
         let other_relation = (relation + 1 + rng.below(RELATIONS.len() - 1)) % RELATIONS.len();
-        let mut clues: Vec<Clue> = (0..num_people - 1)
+        let mut clues: Vec<Clue> = growth(num_people, rng)
+            .into_iter()
             .map(|upper| Clue { upper, lower: upper + 1, inverted: false, distractor: false })
             .collect();
         if level >= 3 {
@@ -73,10 +75,10 @@ impl Ordering {
                 let upper = rng.below(num_people);
                 let lower = (upper + 1 + rng.below(num_people - 1)) % num_people;
                 let inverted = rng.chance(1, 3);
-                clues.push(Clue { upper, lower, inverted, distractor: true });
+                let place = 1 + rng.below(clues.len());
+                clues.insert(place, Clue { upper, lower, inverted, distractor: true });
             }
         }
-        rng.shuffle(&mut clues);
         let asked = if level == 1 || rng.chance(2, 5) {
             if rng.chance(1, 2) { Asked::Most } else { Asked::Least }
         } else {
@@ -138,33 +140,50 @@ impl Ordering {
         }
     }
 
-    /// Restates the clues and reads each from above and from below; walks up from the
-    /// first of them to the top, then down to the place asked for. Each hop is one look-up
-    /// of a name and a sign among these readings.
+    /// Restates the clues and puts the upper person first, and after each the order so
+    /// far, which it extends by one person at the top or the bottom; numbers the last
+    /// order, and takes the place asked for.
     fn chain(&self, clues: &[String]) -> Vec<String> {
         let people = &self.people;
-        let pairs = self.clues.iter().map(|clue| {
-            if clue.distractor {
-                "-".to_owned()
-            } else {
-                let (upper, lower) = (people[clue.upper], people[clue.lower]);
-                format!("{upper} > {lower}, {lower} < {upper}")
-            }
-        });
-        let mut steps = restated(clues, pairs);
-        let start = self.clues.iter().find(|clue| !clue.distractor).map_or(0, |clue| clue.upper);
-        let up: Vec<&str> = (0..=start).rev().map(|place| people[place]).collect();
-        steps.push(format!("up: {} < no one", up.join(" < ")));
+        let mut known = self.clues[0].upper..self.clues[0].upper;
+        let works: Vec<String> = (self.clues.iter())
+            .map(|clue| {
+                let pair = if clue.distractor {
+                    "-".to_owned()
+                } else {
+                    known = known.start.min(clue.upper)..known.end.max(clue.lower);
+                    format!("{} > {}", people[clue.upper], people[clue.lower])
+                };
+                format!("{pair}, {}", people[known.start..=known.end].join(" "))
+            })
+            .collect();
+        let mut steps = restated(clues, works);
+        let numbered: Vec<String> =
+            people.iter().zip(1..).map(|(name, place)| format!("{place} {name}")).collect();
+        steps.push(numbered.join(", "));
         let asked = self.asked_place();
-        let down = people[..=asked].windows(2).zip(1..);
-        steps.extend(down.map(|(pair, place)| format!("{place} {} > {}", pair[0], pair[1])));
-        let answer = people[asked];
-        if self.asked == Asked::Least {
-            steps.push(format!("{} {answer} > no one", asked + 1));
-            steps.push(format!("last is {answer}"));
-        } else {
-            steps.push(format!("place {} is {answer}", asked + 1));
-        }
+        let place =
+            if self.asked == Asked::Least { "last".to_owned() } else { (asked + 1).to_string() };
+        steps.push(format!("so {place} {}", people[asked]));
         steps
     }
+}
+
+/// The upper places of neighbours in an order of so many, such that after the first pair
+/// each adds one person at the top or the bottom of those already named.
+fn growth(num_people: usize, rng: &mut CounterRng) -> Vec<usize> {
+    let first = rng.below(num_people - 1);
+    let (mut above, mut below) = (first, num_people - 2 - first);
+    let mut pairs = vec![first];
+    while above + below > 0 {
+        // Every arrangement is equally likely.
+        if rng.below(above + below) < above {
+            above -= 1;
+            pairs.push(above);
+        } else {
+            pairs.push(num_people - 1 - below);
+            below -= 1;
+        }
+    }
+    pairs
 }

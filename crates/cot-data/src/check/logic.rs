@@ -17,9 +17,6 @@ const RELATIONS: [[&str; 4]; 4] = [
 
 const ORDINALS: [&str; 6] = ["first", "second", "third", "fourth", "fifth", "sixth"];
 
-/// What stands where there is no name.
-const NO_ONE: &str = "no one";
-
 /// Above this many people, trying every order takes too long.
 const MOST_PEOPLE: usize = 8;
 
@@ -30,11 +27,10 @@ fn pattern(text: &str) -> Regex {
 static CLUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) is (\w+) than (\w+)$"));
 static ASKED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"Who is the (?:(first|second|third|fourth|fifth|sixth) )?(\w+)"));
-static PAIR: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^(\w+) > (\w+), (\w+) < (\w+)$"));
-static NEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\d+) (\w+) > (no one|\w+)$"));
-static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^place (\d+) is (\w+)$"));
-static LAST: LazyLock<Regex> = LazyLock::new(|| pattern(r"^last is (\w+)$"));
+static WORK: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^(?:(\w+) > (\w+)|-), (\w+(?: \w+)*)$"));
+static NUMBERED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d+ \w+(?:, \d+ \w+)*$"));
+static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^so (\d+|last) (\w+)$"));
 
 /// A pair of people, upper first.
 type Pair = (String, String);
@@ -51,8 +47,6 @@ struct Clue {
 pub(super) struct Reading {
     /// The items.
     items: Vec<Clue>,
-    /// The pairs of the asked relation.
-    clues: Vec<Pair>,
     /// Everyone in those pairs.
     people: Vec<String>,
     /// The one order that fits, from the top; nothing where there is not exactly one.
@@ -93,38 +87,13 @@ impl Reading {
         let last = people.len().checked_sub(1)?;
         let asked = if *word == *relation[2] { rank } else { last.checked_sub(rank)? };
         let order = unique_order(&people, &clues);
-        Some(Self { items: told, clues, people, order, asked })
+        Some(Self { items: told, people, order, asked })
     }
 
     /// The person at the asked place, if there is exactly one order.
     pub(super) fn answer(&self) -> Option<String> {
         let person = *self.order.as_ref()?.get(self.asked)?;
         self.people.get(person).cloned()
-    }
-
-    fn told(&self, upper: &str, lower: &str) -> bool {
-        self.clues.iter().any(|(above, below)| above == upper && below == lower)
-    }
-
-    fn no_one_above(&self, name: &str) -> bool {
-        !self.clues.iter().any(|(_, lower)| lower == name)
-    }
-
-    fn no_one_below(&self, name: &str) -> bool {
-        !self.clues.iter().any(|(upper, _)| upper == name)
-    }
-
-    fn person(&self, name: &str) -> bool {
-        self.people.iter().any(|known| known == name)
-    }
-
-    /// Whether the second comes directly after the first in the one order.
-    fn adjacent(&self, upper: &str, lower: &str) -> bool {
-        self.order.as_ref().is_some_and(|order| {
-            order
-                .windows(2)
-                .any(|pair| self.people[pair[0]] == upper && self.people[pair[1]] == lower)
-        })
     }
 
     pub(super) fn check(&self, lines: &[&str]) -> LineChecks {
@@ -149,49 +118,35 @@ impl Reading {
         conclusion: &mut Option<String>,
     ) -> Option<bool> {
         if let Some(about) = ItemLine::of(line) {
-            let (pair, same): (Option<Pair>, bool) = match about.work {
-                "-" => (None, true),
-                work => {
-                    let found = PAIR.captures(work)?;
-                    let same = found[1] == found[4] && found[2] == found[3];
-                    (Some((found[1].into(), found[2].into())), same)
-                }
-            };
+            let found = WORK.captures(about.work)?;
+            let pair: Option<Pair> =
+                found.get(1).zip(found.get(2)).map(|(a, b)| (a.as_str().into(), b.as_str().into()));
+            let order: Vec<String> = found[3].split(' ').map(str::to_owned).collect();
             let held = self.items.get(progress.restated).is_some_and(|clue| {
-                about.is_about(clue.label, &clue.text) && clue.pair == pair && same
+                about.is_about(clue.label, &clue.text)
+                    && clue.pair == pair
+                    && extended(&progress.order, pair.as_ref()).as_ref() == Some(&order)
             });
             progress.restated += 1;
+            progress.order = order;
             return Some(held);
         }
-        if let Some(names) = line.strip_prefix("up: ") {
-            let names: Vec<&str> = names.split(" < ").collect();
-            // The walk must arrive: an unfinished one would make any person hold.
-            let (&end, names) = names.split_last()?;
-            let top = *names.last()?;
-            progress.next = Some((1, top.to_owned()));
-            let arrives = end == NO_ONE && self.person(top) && self.no_one_above(top);
-            let linked = names.windows(2).all(|pair| self.told(pair[1], pair[0]));
+        if NUMBERED.is_match(line) {
+            let numbered: Vec<String> =
+                progress.order.iter().zip(1..).map(|(name, place)| format!("{place} {name}")).collect();
             let all_restated = progress.restated == self.items.len();
-            return Some(arrives && linked && all_restated);
+            progress.numbered = true;
+            return Some(all_restated && line == numbered.join(", "));
         }
-        if let Some(found) = NEXT.captures(line) {
-            let (place, upper, lower) = (found[1].parse().ok()?, &found[2], &found[3]);
-            let follows = progress.next == Some((place, upper.to_owned()));
-            if lower == NO_ONE {
-                progress.last = Some(upper.to_owned());
-                return Some(follows && self.person(upper) && self.no_one_below(upper));
-            }
-            progress.next = Some((place + 1, lower.to_owned()));
-            return Some(follows && self.told(upper, lower) && self.adjacent(upper, lower));
-        }
-        if let Some(found) = PLACE.captures(line) {
-            let place: usize = found[1].parse().ok()?;
-            *conclusion = Some(found[2].to_owned());
-            return Some(progress.next == Some((place, found[2].to_owned())));
-        }
-        let found = LAST.captures(line)?;
-        *conclusion = Some(found[1].to_owned());
-        Some(progress.last.as_deref() == Some(&found[1]))
+        let found = PLACE.captures(line)?;
+        let name = &found[2];
+        *conclusion = Some(name.to_owned());
+        let place = match &found[1] {
+            "last" => progress.order.len(),
+            place => place.parse().ok()?,
+        };
+        let there = place.checked_sub(1).and_then(|place| progress.order.get(place));
+        Some(progress.numbered && place == self.asked + 1 && there.is_some_and(|n| n == name))
     }
 }
 
@@ -200,10 +155,27 @@ impl Reading {
 struct Progress {
     /// How many clues were restated.
     restated: usize,
-    /// The place reached, from 1 at the top, and who is there.
-    next: Option<(usize, String)>,
-    /// The person below whom there is no one.
-    last: Option<String>,
+    /// The order after the last of them, from the top.
+    order: Vec<String>,
+    /// Whether the order was numbered.
+    numbered: bool,
+}
+
+/// The order after a clue: a pair joins at the top or the bottom, a clue about another
+/// relation changes nothing; nothing where a pair does not join.
+fn extended(order: &[String], pair: Option<&Pair>) -> Option<Vec<String>> {
+    let Some((upper, lower)) = pair else { return Some(order.to_vec()) };
+    let mut names = order.to_vec();
+    if names.is_empty() {
+        names = vec![upper.clone(), lower.clone()];
+    } else if names.first() == Some(lower) && !names.contains(upper) {
+        names.insert(0, upper.clone());
+    } else if names.last() == Some(upper) && !names.contains(lower) {
+        names.push(lower.clone());
+    } else {
+        return None;
+    }
+    Some(names)
 }
 
 /// The one order of the people, by index, that fits all clues; nothing where none or
@@ -281,60 +253,44 @@ mod tests {
     #[test]
     fn clues_are_restated_one_by_one() {
         use StepVerdict::{Ok, Unchecked, Wrong};
-        let reading = Reading::of(OTHER).unwrap();
+        let (first, second, third) =
+            ("#A Eve is taller than Bob", "#B Bob is older than Ann", "#C Eve is shorter than Ann");
+        let question = format!("{first}\n{second}\n{third}\nWho is the second tallest?");
+        let reading = Reading::of(&question).unwrap();
         let verdicts = |lines: &[&str]| reading.check(lines).verdicts;
-        let (first, second) = ("#A Bob is older than Ann", "#B Bob is shorter than Ann");
         let work = |item: &str, work: &str| format!("{item}: {work}");
-        let (none, pair) = (&*work(first, "-"), &*work(second, "Ann > Bob, Bob < Ann"));
-        let chain = [none, pair, "up: Ann < no one", "place 1 is Ann"];
-        assert_eq!(verdicts(&chain), [Ok; 4]);
-        assert_eq!(verdicts(&[&work(first, "Bob > Ann, Ann < Bob"), pair]), [Wrong, Ok]);
-        assert_eq!(verdicts(&[none, &work(second, "Bob > Ann, Ann < Bob")]), [Ok, Wrong]);
-        assert_eq!(verdicts(&[none, &work(second, "Ann > Bob, Ann < Bob")]), [Ok, Wrong]);
-        assert_eq!(verdicts(&[none, &work(second, "-")]), [Ok, Wrong]);
-        let other = "#B Bob is taller than Ann: Ann > Bob, Bob < Ann";
-        assert_eq!(verdicts(&[none, other]), [Ok, Wrong]);
-        assert_eq!(verdicts(&[pair]), [Wrong], "not the next clue");
-        assert_eq!(verdicts(&[none, "up: Ann < no one"]), [Ok, Wrong], "a clue is missing");
-        assert_eq!(verdicts(&[&chain[..2], &["#C Bob is older than Ann: -"]].concat())[2], Wrong);
-        assert_eq!(verdicts(&["#A -", "#A x: nothing", "Well."]), [Unchecked; 3]);
-    }
-
-    #[test]
-    fn walks_are_linked_and_arrive() {
-        use StepVerdict::{Ok, Wrong};
-        let clues = [("Bob", "Eve"), ("Ann", "Bob")];
-        let items: Vec<String> = (clues.iter().zip('A'..))
-            .map(|((upper, lower), label)| format!("#{label} {upper} is older than {lower}"))
-            .collect();
-        let reading = Reading::of(&format!("{}\nWho is the youngest?", items.join("\n"))).unwrap();
-        let restated: Vec<String> = (clues.iter().zip(&items))
-            .map(|((upper, lower), item)| format!("{item}: {upper} > {lower}, {lower} < {upper}"))
-            .collect();
-        let verdicts = |lines: &[&str]| {
-            let restated = restated.iter().map(String::as_str);
-            let lines: Vec<&str> = restated.chain(lines.iter().copied()).collect();
-            reading.check(&lines).verdicts.split_off(2)
-        };
-        let up = "up: Bob < Ann < no one";
-        let down = ["1 Ann > Bob", "2 Bob > Eve", "3 Eve > no one", "last is Eve"];
-        assert_eq!(verdicts(&[&[up][..], &down].concat()), [Ok; 5]);
-        for (up, why) in [
-            ("up: Bob < no one", "someone is above"),
-            ("up: Bob < Ann", "it does not arrive"),
-            ("up: Eve < Ann < no one", "no clue links the two"),
-            ("up: Tom < no one", "no one of that name"),
+        let pair = &*work(first, "Eve > Bob, Eve Bob");
+        let none = &*work(second, "-, Eve Bob");
+        let last = &*work(third, "Ann > Eve, Ann Eve Bob");
+        let chain = [pair, none, last, "1 Ann, 2 Eve, 3 Bob", "so 2 Eve"];
+        assert_eq!(verdicts(&chain), [Ok; 5]);
+        for (line, why) in [
+            ("Ann > Eve, Eve Bob Ann", "at the wrong end"),
+            ("Ann > Eve, Ann Eve", "someone is lost"),
+            ("Ann > Eve, Eve Bob", "not joined"),
+            ("Eve > Ann, Ann Eve Bob", "the pair is turned"),
+            ("-, Eve Bob", "the clue is about the order"),
         ] {
-            assert_eq!(verdicts(&[up]), [Wrong], "{why}");
+            assert_eq!(verdicts(&[pair, none, &work(third, line)]), [Ok, Ok, Wrong], "{why}");
         }
-        assert_eq!(verdicts(&[up, "1 Bob > Eve"]), [Ok, Wrong], "not the top");
-        assert_eq!(verdicts(&[up, "2 Ann > Bob"]), [Ok, Wrong], "a wrong place");
-        assert_eq!(verdicts(&[up, "1 Ann > Eve"]), [Ok, Wrong], "one is left out");
-        assert_eq!(verdicts(&[up, "1 Ann > no one"]), [Ok, Wrong], "someone is below");
-        assert_eq!(verdicts(&[up, down[0], "place 2 is Bob"]), [Ok; 3]);
-        assert_eq!(verdicts(&[up, down[0], "place 1 is Ann"]), [Ok, Ok, Wrong]);
-        assert_eq!(verdicts(&[up, down[0], "last is Bob"]), [Ok, Ok, Wrong]);
-        assert_eq!(verdicts(&[up, "Well."]), [Ok, StepVerdict::Unchecked]);
+        assert_eq!(verdicts(&[pair, &work(second, "-, Bob Eve")]), [Ok, Wrong]);
+        assert_eq!(verdicts(&[pair, "#B Eve is older than Ann: -, Eve Bob"]), [Ok, Wrong]);
+        assert_eq!(verdicts(&[none]), [Wrong], "not the next clue");
+        assert_eq!(verdicts(&[pair, "1 Eve, 2 Bob"]), [Ok, Wrong], "a clue is missing");
+        let closed = |lines: &[&str]| {
+            let lines: Vec<&str> = chain[..3].iter().chain(lines).copied().collect();
+            verdicts(&lines).split_off(3)
+        };
+        assert_eq!(closed(&["1 Ann, 3 Eve, 2 Bob"]), [Wrong]);
+        assert_eq!(closed(&["so 2 Eve"]), [Wrong], "not numbered");
+        assert_eq!(closed(&[chain[3], "so 2 Bob"]), [Ok, Wrong]);
+        assert_eq!(closed(&[chain[3], "so 1 Ann"]), [Ok, Wrong], "not what is asked for");
+        assert_eq!(closed(&[chain[3], "so last Bob"]), [Ok, Wrong], "not what is asked for");
+        assert_eq!(verdicts(&[&chain[..3], &["#D Ann is old: -, Ann Eve Bob"]].concat())[3], Wrong);
+        assert_eq!(verdicts(&["#A -", "#A x: nothing", "Well."]), [Unchecked; 3]);
+        // One slip counts once.
+        let slip = &*work(first, "Eve > Bob, Bob Eve");
+        assert_eq!(verdicts(&[slip, &work(second, "-, Bob Eve")]), [Wrong, Ok]);
     }
 
     #[test]
