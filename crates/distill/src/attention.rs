@@ -133,9 +133,7 @@ mod tests {
     #[test]
     fn head_counts_that_do_not_divide_are_compared_by_their_means() {
         let matching = AttentionMatching::new(&decoder(3, 1), &decoder(4, 1));
-        let even = |heads: i64| {
-            Tensor::full([1, heads, 2, 2], 0.5, (Kind::Float, Device::Cpu))
-        };
+        let even = |heads: i64| Tensor::full([1, heads, 2, 2], 0.5, (Kind::Float, Device::Cpu));
         let loss = matching.loss(&taps(0, &even(3)), &taps(0, &even(4))).unwrap();
         assert!(loss.double_value(&[]).abs() < 1e-6);
     }

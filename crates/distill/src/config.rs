@@ -52,8 +52,7 @@ impl Validate for DistillConfig {
         if !(self.temperature > 0.0 && self.temperature.is_finite()) {
             return Err(Invalid::new("temperature", "a number above 0", self.temperature));
         }
-        for (field, share) in
-            [("kd_weight", self.kd_weight), ("teacher_share", self.teacher_share)]
+        for (field, share) in [("kd_weight", self.kd_weight), ("teacher_share", self.teacher_share)]
         {
             if !(0.0..=1.0).contains(&share) {
                 return Err(Invalid::new(field, "a number from 0 to 1", share));

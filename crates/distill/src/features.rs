@@ -36,7 +36,12 @@ impl FeatureMatching {
     ///
     /// # Errors
     /// libtorch's.
-    pub fn new(student: &Decoder, teacher: &Decoder, seed: u64, device: Device) -> Result<Self, TchError> {
+    pub fn new(
+        student: &Decoder,
+        teacher: &Decoder,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, TchError> {
         let (narrow, wide) = (student.config(), teacher.config());
         let (blocks, depth) = (narrow.layers.len(), wide.layers.len());
         let shape = [wide.hidden_size, narrow.hidden_size];
@@ -85,7 +90,8 @@ impl FeatureMatching {
             else {
                 continue;
             };
-            let mapped = narrow.f_to_kind(Kind::Float)?.f_linear::<Tensor>(&pair.projection, None)?;
+            let mapped =
+                narrow.f_to_kind(Kind::Float)?.f_linear::<Tensor>(&pair.projection, None)?;
             let target = normalized(&wide.f_to_kind(Kind::Float)?)?.f_detach()?;
             let difference = normalized(&mapped)?.f_sub(&target)?;
             losses.push(difference.f_square()?.f_mean(Kind::Float)?);

@@ -11,8 +11,8 @@ pub mod config;
 pub mod divergence;
 pub mod error;
 pub mod features;
-pub mod objective;
 mod look_back;
+pub mod objective;
 pub mod student;
 
 pub use config::{DistillConfig, StudentConfig};

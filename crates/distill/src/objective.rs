@@ -132,8 +132,11 @@ impl Objective for DistillObjective<'_> {
         };
         let chunk_rows = self.supervised.chunk_rows;
         let head = head::backward_to_hidden(model, &hidden, batch, chunk_rows, chunk_loss)?;
-        let mut parts =
-            vec![("loss", head.value), ("cross_entropy", cross_entropy), ("divergence", divergence)];
+        let mut parts = vec![
+            ("loss", head.value),
+            ("cross_entropy", cross_entropy),
+            ("divergence", divergence),
+        ];
         let mut rest = head.continuation;
         let mut add = |name, weight: f64, value: Tensor| -> limbeck_train::Result<()> {
             let value = value.f_mul_scalar(batch.weight_sum / total_weight)?;

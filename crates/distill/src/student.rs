@@ -91,7 +91,8 @@ impl Validate for StudentConfig {
             return Err(Invalid::new("look_back_heads", expected, got));
         }
         let offsets = 1..self.max_position_embeddings;
-        if let Some(offset) = self.look_back_heads.iter().find(|offset| !offsets.contains(*offset)) {
+        if let Some(offset) = self.look_back_heads.iter().find(|offset| !offsets.contains(*offset))
+        {
             let expected = "from 1 to below max_position_embeddings";
             return Err(Invalid::new("look_back_heads", expected, offset));
         }

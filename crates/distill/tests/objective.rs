@@ -94,12 +94,8 @@ fn the_teacher_leaves_after_its_share() {
     assert_eq!(accumulate(&config(), 4).0.len(), 5);
     let (losses, gradient) = accumulate(&config(), 5);
     assert_eq!(losses.len(), 1, "{losses:?}");
-    let labels = DistillConfig {
-        kd_weight: 0.0,
-        hidden_weight: 0.0,
-        attention_weight: 0.0,
-        ..config()
-    };
+    let labels =
+        DistillConfig { kd_weight: 0.0, hidden_weight: 0.0, attention_weight: 0.0, ..config() };
     let (alone, expected) = accumulate(&labels, 0);
     assert!((losses[0].1 - part(&alone, "cross_entropy")).abs() < 1e-6);
     assert!((gradient - expected).abs() < 1e-4 * expected);

@@ -54,12 +54,7 @@ struct Event {
 
 impl Event {
     fn of(item: &Labelled<'_>, effect: Effect) -> Self {
-        Self {
-            label: item.label,
-            text: item.text.to_owned(),
-            numbers: numbers(item.text),
-            effect,
-        }
+        Self { label: item.label, text: item.text.to_owned(), numbers: numbers(item.text), effect }
     }
 }
 
@@ -334,13 +329,8 @@ mod tests {
         ] {
             assert_eq!(verdicts(PROGRAM, &[line]), [Wrong], "{why}");
         }
-        let open = [
-            "So we add.",
-            "58+67=125",
-            "#A 58+67=125",
-            "#A add 67: 58=58",
-            "#A add 67: 58+67",
-        ];
+        let open =
+            ["So we add.", "58+67=125", "#A 58+67=125", "#A add 67: 58=58", "#A add 67: 58+67"];
         assert_eq!(verdicts(PROGRAM, &open), [Unchecked; 5]);
         assert_eq!(verdicts(PROGRAM, &[&lines[..], &["#C add 20: 105+20=125"]].concat())[2], Wrong);
     }

@@ -71,7 +71,9 @@ mod tests {
         assert!(line.is_about('A', "multiply by 5"));
         assert!(!line.is_about('B', "multiply by 5") && !line.is_about('A', "multiply by 6"));
         assert_eq!(ItemLine::of("#A multiply by 5"), None);
-        for line in ["#a add 1", "#AB add 1", "# add 1", "A add 1", "A: add 1", "#Aadd 1", "#1 add 1"] {
+        for line in
+            ["#a add 1", "#AB add 1", "# add 1", "A add 1", "A: add 1", "#Aadd 1", "#1 add 1"]
+        {
             assert_eq!(labelled(line), None, "{line}");
         }
     }

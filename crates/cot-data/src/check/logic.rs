@@ -27,8 +27,7 @@ fn pattern(text: &str) -> Regex {
 static CLUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) is (\w+) than (\w+)$"));
 static ASKED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"Who is the (?:(first|second|third|fourth|fifth|sixth) )?(\w+)"));
-static WORK: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^(?:(\w+) > (\w+)|-), (\w+(?: \w+)*)$"));
+static WORK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:(\w+) > (\w+)|-), (\w+(?: \w+)*)$"));
 static NUMBERED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d+ \w+(?:, \d+ \w+)*$"));
 static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^so (\d+|last) (\w+)$"));
 
@@ -132,8 +131,12 @@ impl Reading {
             return Some(held);
         }
         if NUMBERED.is_match(line) {
-            let numbered: Vec<String> =
-                progress.order.iter().zip(1..).map(|(name, place)| format!("{place} {name}")).collect();
+            let numbered: Vec<String> = progress
+                .order
+                .iter()
+                .zip(1..)
+                .map(|(name, place)| format!("{place} {name}"))
+                .collect();
             let all_restated = progress.restated == self.items.len();
             progress.numbered = true;
             return Some(all_restated && line == numbered.join(", "));

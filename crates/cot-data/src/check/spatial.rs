@@ -229,8 +229,7 @@ mod tests {
 
     #[test]
     fn lines_are_judged_against_the_route_and_the_state() {
-        let walked =
-            ["#A 3 to the north: y=4+3=7 (5,7)", "#B 2 to the east: x=5+2=7 (7,7)"];
+        let walked = ["#A 3 to the north: y=4+3=7 (5,7)", "#B 2 to the east: x=5+2=7 (7,7)"];
         assert_eq!(verdicts(GRID, &walked), [Ok, Ok]);
         assert_eq!(verdicts(GRID, &["#A 3 to the north: y = 4 + 3 = 7, (5, 7)"]), [Ok]);
         for (line, why) in [
@@ -254,7 +253,11 @@ mod tests {
         assert_eq!(verdicts(TURNS, &["#A left: north left -> east"]), [Wrong]);
         assert_eq!(verdicts(TURNS, &["#A left: south left -> east"]), [Wrong]);
         assert_eq!(verdicts(TURNS, &["#A left: north right -> east"]), [Wrong], "another turn");
-        assert_eq!(verdicts(TURNS, &["#A right: north right -> east"]), [Wrong], "not the next turn");
+        assert_eq!(
+            verdicts(TURNS, &["#A right: north right -> east"]),
+            [Wrong],
+            "not the next turn"
+        );
         let walked = [
             "#A left, go 3: north left -> west x=5-3=2 (2,4)",
             "#B right, go 2: west right -> north y=4+2=6 (2,6)",
