@@ -38,6 +38,16 @@ pub(crate) struct Arithmetic {
     nodes: Vec<Node>,
 }
 
+/// A problem in words.
+struct Told {
+    opening: String,
+    events: Vec<String>,
+    /// Whose holding each event of a story leaves; a line of the chain names it before the
+    /// sums, so that who gains and who loses is read off the line itself.
+    owners: Vec<&'static str>,
+    asked: String,
+}
+
 impl Node {
     fn value(self) -> i64 {
         match self {
@@ -132,14 +142,19 @@ impl Arithmetic {
 
     /// Question, chain and answer.
     pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
-        let (opening, events, asked) = match self.kind {
+        let Told { opening, events, owners, asked } = match self.kind {
             Kind::Program => self.program(rng),
             Kind::Story => self.story(rng),
         };
         let events = labelled(events);
+        let works = self.chain().enumerate().map(|(index, work)| match owners.get(index) {
+            Some(owner) => format!("{owner} {work}"),
+            None => work,
+        });
+        let steps = restated(&events, works);
         let question = format!("{opening}\n{}\n{asked}", events.join("\n"));
         let answer = self.nodes.last().map_or(0, |node| node.value()).to_string();
-        Rendered { question, steps: restated(&events, self.chain()), answer }
+        Rendered { question, steps, answer }
     }
 
     /// The product behind an operand: how many bags, and how many in each.
@@ -174,7 +189,7 @@ impl Arithmetic {
     }
 
     /// Opening, events and question of a program.
-    fn program(&self, rng: &mut CounterRng) -> (String, Vec<String>, String) {
+    fn program(&self, rng: &mut CounterRng) -> Told {
         let template = rng.below(3);
         let start = self.nodes[0].value();
         let step = |(operator, _, right, _): (Operator, usize, usize, i64)| {
@@ -194,11 +209,16 @@ impl Arithmetic {
             1 => ("Take", "What number is it now?"),
             _ => ("Start with", "What is it now?"),
         };
-        (format!("{opening} {start}."), self.events().map(step).collect(), asked.to_owned())
+        Told {
+            opening: format!("{opening} {start}."),
+            events: self.events().map(step).collect(),
+            owners: Vec::new(),
+            asked: asked.to_owned(),
+        }
     }
 
     /// Opening, events and question of a story.
-    fn story(&self, rng: &mut CounterRng) -> (String, Vec<String>, String) {
+    fn story(&self, rng: &mut CounterRng) -> Told {
         let mut names = NAMES;
         rng.shuffle(&mut names);
         let [mut owner, other, friend, ..] = names;
@@ -209,7 +229,7 @@ impl Arithmetic {
             1 => format!("At first {owner} has {start} {item}."),
             _ => format!("{owner} starts with {start} {item}."),
         };
-        let mut events = Vec::new();
+        let (mut events, mut owners) = (Vec::new(), Vec::new());
         for (operator, _, right, _) in self.events() {
             let amount = self.nodes[right].value();
             events.push(match (operator, self.bags(right)) {
@@ -243,13 +263,14 @@ impl Arithmetic {
                     told
                 }
             });
+            owners.push(owner);
         }
         let asked = match rng.below(3) {
             0 => format!("How many {item} does {owner} have now?"),
             1 => format!("How many {item} does {owner} have at the end?"),
             _ => format!("How many does {owner} have now?"),
         };
-        (opening, events, asked)
+        Told { opening, events, owners, asked }
     }
 }
 

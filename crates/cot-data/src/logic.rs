@@ -3,7 +3,7 @@
 
 use crate::problem::Rendered;
 use crate::rng::CounterRng;
-use crate::words::{NAMES, labelled, restated};
+use crate::words::{self, NAMES, labelled, restated};
 
 /// The words of a relation: what has more of it, and what has less.
 struct Relation {
@@ -111,21 +111,32 @@ impl Ordering {
     pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
         let answer = self.people[self.asked_place()].to_owned();
         let clues = labelled(self.clues.iter().map(|clue| self.tell(*clue)));
-        Rendered { question: self.question(&clues, rng), steps: self.chain(&clues), answer }
+        let told = clues.join("\n");
+        let place = self.place_in_words();
+        let (question, asked) = match rng.below(3) {
+            0 => {
+                let asked = format!("Who is the {place}");
+                (format!("{told}\n{}", words::asked(&asked)), asked)
+            }
+            1 => {
+                let asked = format!("Who is the {place} of all");
+                (format!("We know:\n{told}\n{}", words::asked(&asked)), asked)
+            }
+            _ => {
+                let asked = format!("Who is the {place}");
+                (format!("{}\n{told}", words::asked(&asked)), asked)
+            }
+        };
+        Rendered { question, steps: self.chain(&clues, &asked), answer }
     }
 
-    fn question(&self, clues: &[String], rng: &mut CounterRng) -> String {
-        let told = clues.join("\n");
+    /// The place asked for, such as `second tallest`.
+    fn place_in_words(&self) -> String {
         let relation = &RELATIONS[self.relation];
-        let asked = match self.asked {
+        match self.asked {
             Asked::Most => relation.most.to_owned(),
             Asked::Least => relation.least.to_owned(),
             Asked::Place(place) => format!("{} {}", ORDINALS[place], relation.most),
-        };
-        match rng.below(3) {
-            0 => format!("{told}\nWho is the {asked}?"),
-            1 => format!("We know:\n{told}\nWho is the {asked} of all?"),
-            _ => format!("Who is the {asked}?\n{told}"),
         }
     }
 
@@ -142,8 +153,8 @@ impl Ordering {
 
     /// Restates the clues and puts the upper person first, and after each the order so
     /// far, which it extends by one person at the top or the bottom; numbers the last
-    /// order, and takes the place asked for.
-    fn chain(&self, clues: &[String]) -> Vec<String> {
+    /// order, restates the question, and takes the place asked for.
+    fn chain(&self, clues: &[String], question: &str) -> Vec<String> {
         let people = &self.people;
         let mut known = self.clues[0].upper..self.clues[0].upper;
         let works: Vec<String> = (self.clues.iter())
@@ -154,17 +165,21 @@ impl Ordering {
                     known = known.start.min(clue.upper)..known.end.max(clue.lower);
                     format!("{} > {}", people[clue.upper], people[clue.lower])
                 };
-                format!("{pair}, {}", people[known.start..=known.end].join(" "))
+                format!("{pair}, {}", people[known.start..=known.end].join(" > "))
             })
             .collect();
         let mut steps = restated(clues, works);
-        let numbered: Vec<String> =
-            people.iter().zip(1..).map(|(name, place)| format!("{place} {name}")).collect();
-        steps.push(numbered.join(", "));
-        let asked = self.asked_place();
-        let place =
-            if self.asked == Asked::Least { "last".to_owned() } else { (asked + 1).to_string() };
-        steps.push(format!("so {place} {}", people[asked]));
+        let placed: Vec<String> = (people.iter().enumerate())
+            .map(|(place, name)| {
+                if place + 1 == people.len() {
+                    format!("last {name}")
+                } else {
+                    format!("{} {name}", place + 1)
+                }
+            })
+            .collect();
+        steps.push(placed.join(", "));
+        steps.push(words::answered(question, &placed[self.asked_place()]));
         steps
     }
 }

@@ -17,6 +17,16 @@ pub(crate) const ITEMS: [&str; 8] =
 /// then to copy what followed it before, which a transformer learns first.
 const LABELS: [char; 8] = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H'];
 
+/// Puts the label of what is asked for before a question: `#Q question?`.
+pub(crate) fn asked(question: &str) -> String {
+    format!("#Q {question}?")
+}
+
+/// The line of a chain that answers the question, which it restates.
+pub(crate) fn answered(question: &str, answer: &str) -> String {
+    format!("#Q {question}: {answer}")
+}
+
 /// Puts a label before each item: `#A item`.
 pub(crate) fn labelled(items: impl IntoIterator<Item = String>) -> Vec<String> {
     LABELS.into_iter().zip(items).map(|(label, item)| format!("#{label} {item}")).collect()

@@ -22,6 +22,7 @@ static PROGRAM_START: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^(?:Start with|Take) (\d{1,9})\.$"));
 static PROGRAM_STEP: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^(add|plus|subtract|minus|multiply by|times) (\d{1,9})$"));
+static OWNED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^([A-Z][a-z]*) (.+)$"));
 static TIMES_AS_MANY: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(\w+) has (\d+) times as many(?: \w+)? as (\w+)$"));
 static HOLDS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\w+) (?:has|starts with) (\d+) \w+$"));
@@ -50,11 +51,19 @@ struct Event {
     text: String,
     numbers: BTreeSet<Ratio<i128>>,
     effect: Effect,
+    /// In a story, whose holding it leaves; its line names them before the sums.
+    owner: Option<String>,
 }
 
 impl Event {
-    fn of(item: &Labelled<'_>, effect: Effect) -> Self {
-        Self { label: item.label, text: item.text.to_owned(), numbers: numbers(item.text), effect }
+    fn of(item: &Labelled<'_>, effect: Effect, owner: Option<&str>) -> Self {
+        Self {
+            label: item.label,
+            text: item.text.to_owned(),
+            numbers: numbers(item.text),
+            effect,
+            owner: owner.map(str::to_owned),
+        }
     }
 }
 
@@ -139,7 +148,7 @@ impl Reading {
 }
 
 impl Solved {
-    /// A line restates the next event, and then has one equality chain or more with a
+    /// A line restates the next event, names in a story whose holding it leaves, and has one equality chain or more with a
     /// comma between them. The operands of a chain's first side are the event's own
     /// numbers, the value so far, or an earlier result of the line; the last result is
     /// what the event makes of the value so far.
@@ -157,7 +166,14 @@ impl Solved {
             known.insert(value);
             let mut verdicts = Vec::new();
             let mut reached = None;
-            for part in about.work.split(", ") {
+            let (owner, sums) = match OWNED.captures(about.work) {
+                Some(found) => {
+                    let (_, [owner, sums]) = found.extract();
+                    (Some(owner), sums)
+                }
+                None => (None, about.work),
+            };
+            for part in sums.split(", ") {
                 let (verdict, result) = equality(part, &known, StepVerdict::Wrong);
                 verdicts.push(verdict);
                 known.extend(result);
@@ -169,6 +185,7 @@ impl Solved {
             }
             let held = event.is_some_and(|event| {
                 about.is_about(event.label, &event.text)
+                    && owner == event.owner.as_deref()
                     && reached.is_some()
                     && reached == event.effect.on(value)
             });
@@ -213,7 +230,7 @@ fn program(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
             Effect::Add(amount) => answer.checked_add(amount)?,
             Effect::Multiply(factor) => answer.checked_mul(factor)?,
         };
-        events.push(Event::of(item, effect));
+        events.push(Event::of(item, effect, None));
     }
     Some(Solved { start, events, answer })
 }
@@ -240,7 +257,7 @@ fn story(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
             play(&mut held, item.text)?;
             Effect::Add(held.get(owner)?.checked_sub(before)?)
         };
-        events.push(Event::of(item, effect));
+        events.push(Event::of(item, effect, Some(owner)));
     }
     let person = ASKED.captures(asked.trim_end_matches('?'))?.get(1)?.as_str();
     let answer = *held.get(person)?;
@@ -339,12 +356,26 @@ mod tests {
     fn bags_are_worked_out_in_their_own_line() {
         let question =
             "Mia has 35 coins.\n#A Mia finds 5 bags of 14 coins\nHow many does Mia have now?";
-        let bags = |work: &str| format!("#A Mia finds 5 bags of 14 coins: {work}");
+        let bags = |work: &str| format!("#A Mia finds 5 bags of 14 coins: Mia {work}");
         assert_eq!(verdicts(question, &[&bags("5*14=50+20=70, 35+70=105")]), [Ok]);
         assert_eq!(verdicts(question, &[&bags("5*14=50+30=80, 35+80=115")]), [Wrong]);
         assert_eq!(verdicts(question, &[&bags("35+70=105")]), [Wrong], "70 from nowhere");
         assert_eq!(verdicts(question, &[&bags("5*14=70")]), [Wrong], "not done");
         assert_eq!(verdicts(question, &[&bags("5*14=70, so 105")]), [Unchecked]);
+    }
+
+    #[test]
+    fn a_line_of_a_story_names_whose_holding_it_leaves() {
+        let question = "Ann has 5 eggs.\n#A Bob gets 2 from Ann\n#B Bob has 4 times as many as \
+                        Ann\nHow many does Bob have now?";
+        let (gets, times) = ("#A Bob gets 2 from Ann: ", "#B Bob has 4 times as many as Ann: ");
+        let chain = |first: &str, second: &str| {
+            verdicts(question, &[&format!("{gets}{first}"), &format!("{times}{second}")])
+        };
+        assert_eq!(chain("Ann 5-2=3", "Bob 3*4=12"), [Ok, Ok]);
+        assert_eq!(chain("Bob 5-2=3", "Ann 3*4=12"), [Wrong, Wrong], "the other one");
+        assert_eq!(chain("5-2=3", "3*4=12"), [Wrong, Wrong], "nobody");
+        assert_eq!(verdicts(PROGRAM, &["#A add 67: Ann 58+67=125"]), [Wrong], "not a story");
     }
 
     #[test]

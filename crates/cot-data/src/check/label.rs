@@ -43,6 +43,11 @@ impl<'text> ItemLine<'text> {
         Some(Self { label, item: item.trim(), work: work.trim() })
     }
 
+    /// The line's label.
+    pub(super) fn label(&self) -> char {
+        self.label
+    }
+
     /// Whether label and words are those of the item.
     pub(super) fn is_about(&self, label: char, item: &str) -> bool {
         self.label == label && self.item == item

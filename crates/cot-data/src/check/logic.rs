@@ -26,10 +26,14 @@ fn pattern(text: &str) -> Regex {
 
 static CLUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) is (\w+) than (\w+)$"));
 static ASKED: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"Who is the (?:(first|second|third|fourth|fifth|sixth) )?(\w+)"));
-static WORK: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:(\w+) > (\w+)|-), (\w+(?: \w+)*)$"));
-static NUMBERED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\d+ \w+(?:, \d+ \w+)*$"));
-static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^so (\d+|last) (\w+)$"));
+    LazyLock::new(|| pattern(r"^Who is the (?:(first|second|third|fourth|fifth|sixth) )?(\w+)"));
+static WORK: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^(?:(\w+) > (\w+)|-), (\w+(?: > \w+)*)$"));
+static PLACED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:\d+ \w+, )*last \w+$"));
+static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\d+|last) (\w+)$"));
+
+/// The label of what is asked for.
+const QUESTION: char = 'Q';
 
 /// A pair of people, upper first.
 type Pair = (String, String);
@@ -50,17 +54,22 @@ pub(super) struct Reading {
     people: Vec<String>,
     /// The one order that fits, from the top; nothing where there is not exactly one.
     order: Option<Vec<usize>>,
+    /// What is asked for, in words, without the question mark.
+    question: String,
     /// Place asked for, from the top, counted from 0.
     asked: usize,
 }
 
 impl Reading {
     pub(super) fn of(question: &str) -> Option<Self> {
+        let (asked, items): (Vec<_>, Vec<_>) =
+            items(question)?.into_iter().partition(|item| item.label == QUESTION);
+        let question = asked.first()?.text.strip_suffix('?')?;
         let asked = ASKED.captures(question)?;
         let word = &asked[2];
         let relation = RELATIONS.iter().find(|words| words[2..].contains(&word))?;
         let mut told = Vec::new();
-        for Labelled { label, text } in items(question)? {
+        for Labelled { label, text } in items {
             let clue = CLUE.captures(text)?;
             let (left, right) = (clue[1].to_owned(), clue[3].to_owned());
             let pair = if clue[2] == *relation[0] {
@@ -86,7 +95,7 @@ impl Reading {
         let last = people.len().checked_sub(1)?;
         let asked = if *word == *relation[2] { rank } else { last.checked_sub(rank)? };
         let order = unique_order(&people, &clues);
-        Some(Self { items: told, people, order, asked })
+        Some(Self { items: told, people, order, question: question.to_owned(), asked })
     }
 
     /// The person at the asked place, if there is exactly one order.
@@ -116,11 +125,24 @@ impl Reading {
         progress: &mut Progress,
         conclusion: &mut Option<String>,
     ) -> Option<bool> {
-        if let Some(about) = ItemLine::of(line) {
+        let about = ItemLine::of(line);
+        if let Some(about) = about.filter(|about| about.label() == QUESTION) {
+            let found = PLACE.captures(about.work)?;
+            let name = &found[2];
+            *conclusion = Some(name.to_owned());
+            let place = progress.place(&found[1])?;
+            return Some(
+                about.is_about(QUESTION, &self.question)
+                    && progress.placed
+                    && place == self.asked
+                    && progress.order.get(place).is_some_and(|there| there == name),
+            );
+        }
+        if let Some(about) = about {
             let found = WORK.captures(about.work)?;
             let pair: Option<Pair> =
                 found.get(1).zip(found.get(2)).map(|(a, b)| (a.as_str().into(), b.as_str().into()));
-            let order: Vec<String> = found[3].split(' ').map(str::to_owned).collect();
+            let order: Vec<String> = found[3].split(" > ").map(str::to_owned).collect();
             let held = self.items.get(progress.restated).is_some_and(|clue| {
                 about.is_about(clue.label, &clue.text)
                     && clue.pair == pair
@@ -130,26 +152,13 @@ impl Reading {
             progress.order = order;
             return Some(held);
         }
-        if NUMBERED.is_match(line) {
-            let numbered: Vec<String> = progress
-                .order
-                .iter()
-                .zip(1..)
-                .map(|(name, place)| format!("{place} {name}"))
-                .collect();
-            let all_restated = progress.restated == self.items.len();
-            progress.numbered = true;
-            return Some(all_restated && line == numbered.join(", "));
-        }
-        let found = PLACE.captures(line)?;
-        let name = &found[2];
-        *conclusion = Some(name.to_owned());
-        let place = match &found[1] {
-            "last" => progress.order.len(),
-            place => place.parse().ok()?,
-        };
-        let there = place.checked_sub(1).and_then(|place| progress.order.get(place));
-        Some(progress.numbered && place == self.asked + 1 && there.is_some_and(|n| n == name))
+        PLACED.is_match(line).then(|| {
+            progress.placed = true;
+            let names = progress.order.iter().enumerate();
+            let placed: Vec<String> =
+                names.map(|(place, name)| format!("{} {name}", progress.name_of(place))).collect();
+            progress.restated == self.items.len() && line == placed.join(", ")
+        })
     }
 }
 
@@ -160,8 +169,23 @@ struct Progress {
     restated: usize,
     /// The order after the last of them, from the top.
     order: Vec<String>,
-    /// Whether the order was numbered.
-    numbered: bool,
+    /// Whether everyone was given a place.
+    placed: bool,
+}
+
+impl Progress {
+    /// How a place, from 0, is called: its number from 1, or `last`.
+    fn name_of(&self, place: usize) -> String {
+        if place + 1 == self.order.len() { "last".to_owned() } else { (place + 1).to_string() }
+    }
+
+    /// The place, from 0, that is called so; nothing where no place can be.
+    fn place(&self, name: &str) -> Option<usize> {
+        if name == "last" {
+            return self.order.len().checked_sub(1);
+        }
+        name.parse::<usize>().ok()?.checked_sub(1)
+    }
 }
 
 /// The order after a clue: a pair joins at the top or the bottom, a clue about another
@@ -231,69 +255,83 @@ mod tests {
     #[test]
     fn an_answer_needs_exactly_one_order() {
         let told = "#A Ann is taller than Bob\n#B Bob is taller than Eve";
-        assert_eq!(answer(&format!("{told}\nWho is the tallest?")).as_deref(), Some("Ann"));
-        assert_eq!(answer(&format!("Who is the shortest?\n{told}")).as_deref(), Some("Eve"));
-        assert_eq!(answer(&format!("{told}\nWho is the second tallest?")).as_deref(), Some("Bob"));
+        assert_eq!(answer(&format!("{told}\n#Q Who is the tallest?")).as_deref(), Some("Ann"));
+        assert_eq!(answer(&format!("#Q Who is the shortest?\n{told}")).as_deref(), Some("Eve"));
+        assert_eq!(
+            answer(&format!("{told}\n#Q Who is the second tallest?")).as_deref(),
+            Some("Bob")
+        );
         // From the other end, and a place that does not exist.
-        assert_eq!(answer(&format!("{told}\nWho is the third shortest?")).as_deref(), Some("Ann"));
-        assert_eq!(answer(&format!("{told}\nWho is the fifth tallest?")), None);
-        let open = "#A Ann is taller than Bob\n#B Ann is taller than Eve\nWho is the shortest?";
+        assert_eq!(
+            answer(&format!("{told}\n#Q Who is the third shortest?")).as_deref(),
+            Some("Ann")
+        );
+        assert_eq!(answer(&format!("{told}\n#Q Who is the fifth tallest?")), None);
+        let open = "#A Ann is taller than Bob\n#B Ann is taller than Eve\n#Q Who is the shortest?";
         assert_eq!(answer(open), None);
-        let circle = "#A Ann is taller than Bob\n#B Bob is taller than Ann\nWho is the tallest?";
+        let circle = "#A Ann is taller than Bob\n#B Bob is taller than Ann\n#Q Who is the tallest?";
         assert_eq!(answer(circle), None);
     }
 
     const OTHER: &str = "#A Bob is older than Ann\n#B Bob is shorter than Ann\n\
-                         Who is the tallest of all?";
+                         #Q Who is the tallest of all?";
 
     #[test]
     fn other_relations_have_no_say() {
         assert_eq!(answer(OTHER).as_deref(), Some("Ann"));
-        assert_eq!(answer("Who is the tallest?"), None);
-        assert_eq!(answer("#A Ann is tall\nWho is the tallest?"), None);
+        assert_eq!(answer("#Q Who is the tallest?"), None);
+        assert_eq!(answer("#A Ann is tall\n#Q Who is the tallest?"), None);
     }
+
+    const PLACES: &str = "1 Ann, 2 Eve, last Bob";
 
     #[test]
     fn clues_are_restated_one_by_one() {
         use StepVerdict::{Ok, Unchecked, Wrong};
         let (first, second, third) =
             ("#A Eve is taller than Bob", "#B Bob is older than Ann", "#C Eve is shorter than Ann");
-        let question = format!("{first}\n{second}\n{third}\nWho is the second tallest?");
+        let question = format!("{first}\n{second}\n{third}\n#Q Who is the second tallest?");
         let reading = Reading::of(&question).unwrap();
         let verdicts = |lines: &[&str]| reading.check(lines).verdicts;
         let work = |item: &str, work: &str| format!("{item}: {work}");
-        let pair = &*work(first, "Eve > Bob, Eve Bob");
-        let none = &*work(second, "-, Eve Bob");
-        let last = &*work(third, "Ann > Eve, Ann Eve Bob");
-        let chain = [pair, none, last, "1 Ann, 2 Eve, 3 Bob", "so 2 Eve"];
+        let asked = |answer: &str| format!("#Q Who is the second tallest: {answer}");
+        let pair = &*work(first, "Eve > Bob, Eve > Bob");
+        let none = &*work(second, "-, Eve > Bob");
+        let last = &*work(third, "Ann > Eve, Ann > Eve > Bob");
+        let chain = [pair, none, last, PLACES, &asked("2 Eve")];
         assert_eq!(verdicts(&chain), [Ok; 5]);
         for (line, why) in [
-            ("Ann > Eve, Eve Bob Ann", "at the wrong end"),
-            ("Ann > Eve, Ann Eve", "someone is lost"),
-            ("Ann > Eve, Eve Bob", "not joined"),
-            ("Eve > Ann, Ann Eve Bob", "the pair is turned"),
-            ("-, Eve Bob", "the clue is about the order"),
+            ("Ann > Eve, Eve > Bob > Ann", "at the wrong end"),
+            ("Ann > Eve, Ann > Eve", "someone is lost"),
+            ("Ann > Eve, Eve > Bob", "not joined"),
+            ("Eve > Ann, Ann > Eve > Bob", "the pair is turned"),
+            ("-, Eve > Bob", "the clue is about the order"),
         ] {
             assert_eq!(verdicts(&[pair, none, &work(third, line)]), [Ok, Ok, Wrong], "{why}");
         }
-        assert_eq!(verdicts(&[pair, &work(second, "-, Bob Eve")]), [Ok, Wrong]);
-        assert_eq!(verdicts(&[pair, "#B Eve is older than Ann: -, Eve Bob"]), [Ok, Wrong]);
+        assert_eq!(verdicts(&[pair, &work(second, "-, Bob > Eve")]), [Ok, Wrong]);
+        assert_eq!(verdicts(&[pair, "#B Eve is older than Ann: -, Eve > Bob"]), [Ok, Wrong]);
         assert_eq!(verdicts(&[none]), [Wrong], "not the next clue");
-        assert_eq!(verdicts(&[pair, "1 Eve, 2 Bob"]), [Ok, Wrong], "a clue is missing");
+        assert_eq!(verdicts(&[pair, "1 Eve, last Bob"]), [Ok, Wrong], "a clue is missing");
         let closed = |lines: &[&str]| {
             let lines: Vec<&str> = chain[..3].iter().chain(lines).copied().collect();
             verdicts(&lines).split_off(3)
         };
-        assert_eq!(closed(&["1 Ann, 3 Eve, 2 Bob"]), [Wrong]);
-        assert_eq!(closed(&["so 2 Eve"]), [Wrong], "not numbered");
-        assert_eq!(closed(&[chain[3], "so 2 Bob"]), [Ok, Wrong]);
-        assert_eq!(closed(&[chain[3], "so 1 Ann"]), [Ok, Wrong], "not what is asked for");
-        assert_eq!(closed(&[chain[3], "so last Bob"]), [Ok, Wrong], "not what is asked for");
-        assert_eq!(verdicts(&[&chain[..3], &["#D Ann is old: -, Ann Eve Bob"]].concat())[3], Wrong);
-        assert_eq!(verdicts(&["#A -", "#A x: nothing", "Well."]), [Unchecked; 3]);
+        assert_eq!(closed(&["1 Ann, 3 Eve, last Bob"]), [Wrong]);
+        assert_eq!(closed(&[&asked("2 Eve")]), [Wrong], "no places yet");
+        assert_eq!(closed(&[chain[3], &asked("2 Bob")]), [Ok, Wrong]);
+        assert_eq!(closed(&[chain[3], &asked("1 Ann")]), [Ok, Wrong], "not what is asked for");
+        assert_eq!(closed(&[chain[3], &asked("last Bob")]), [Ok, Wrong], "not what is asked for");
+        let another = "#Q Who is the second shortest: 2 Eve";
+        assert_eq!(closed(&[chain[3], another]), [Ok, Wrong], "another question");
+        assert_eq!(
+            verdicts(&[&chain[..3], &["#D Ann is old: -, Ann > Eve > Bob"]].concat())[3],
+            Wrong
+        );
+        assert_eq!(verdicts(&["#A -", "#A x: nothing", "Well.", "#Q Who: Eve"]), [Unchecked; 4]);
         // One slip counts once.
-        let slip = &*work(first, "Eve > Bob, Bob Eve");
-        assert_eq!(verdicts(&[slip, &work(second, "-, Bob Eve")]), [Wrong, Ok]);
+        let slip = &*work(first, "Eve > Bob, Bob > Eve");
+        assert_eq!(verdicts(&[slip, &work(second, "-, Bob > Eve")]), [Wrong, Ok]);
     }
 
     #[test]
@@ -304,6 +342,6 @@ mod tests {
             .zip('A'..)
             .map(|(p, label)| format!("#{label} {} is older than {}", p[0], p[1]))
             .collect();
-        assert_eq!(answer(&format!("{}\nWho is the oldest?", clues.join("\n"))), None);
+        assert_eq!(answer(&format!("{}\n#Q Who is the oldest?", clues.join("\n"))), None);
     }
 }
