@@ -85,13 +85,36 @@ impl Tokenizer {
         &self.folder
     }
 
-    /// Token ids of a text. Special tokens written in the text become their ids; none is
-    /// added at the ends.
+    /// Token ids of a piece of text, such as a rendered chat template. Special tokens
+    /// written in the text become their ids; none is added at the ends.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] if the tokenizer's model refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| self.error(&*error))?;
+        self.ids(text, false)
+    }
+
+    /// Token ids of a plain text that stands alone: with the special tokens that the
+    /// tokenizer's post-processor puts at its ends, such as the `<bos>` without which
+    /// Gemma and Llama models lose their thread. A text that already begins with that
+    /// token does not get it twice.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the tokenizer's model refuses the text.
+    pub fn encode_document(&self, text: &str) -> Result<Vec<i64>> {
+        let (bare, mut whole) = (self.ids(text, false)?, self.ids(text, true)?);
+        let leading = whole.first().filter(|first| bare.first() == Some(first));
+        if whole.len() > bare.len() && leading.is_some() && whole.get(1) == leading {
+            whole.remove(0);
+        }
+        Ok(whole)
+    }
+
+    fn ids(&self, text: &str, add_special_tokens: bool) -> Result<Vec<i64>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, add_special_tokens)
+            .map_err(|error| self.error(&*error))?;
         Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
     }
 
@@ -257,6 +280,36 @@ mod tests {
         }
         let digits = tokenizer.encode("1234").unwrap();
         assert_eq!(digits.len(), 4);
+    }
+
+    #[test]
+    fn a_document_begins_as_its_tokenizer_says() {
+        let (folder, plain) = trained();
+        assert_eq!(plain.encode_document("Add 9.").unwrap(), plain.encode("Add 9.").unwrap());
+        let file = folder.path().join(FILES[0]);
+        let mut json: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let start = plain.token_id("<|im_start|>").unwrap();
+        json["post_processor"] = serde_json::json!({
+            "type": "TemplateProcessing",
+            "single": [
+                { "SpecialToken": { "id": "<|im_start|>", "type_id": 0 } },
+                { "Sequence": { "id": "A", "type_id": 0 } },
+            ],
+            "pair": [
+                { "Sequence": { "id": "A", "type_id": 0 } },
+                { "Sequence": { "id": "B", "type_id": 1 } },
+            ],
+            "special_tokens": {
+                "<|im_start|>": { "id": "<|im_start|>", "ids": [start], "tokens": ["<|im_start|>"] }
+            },
+        });
+        std::fs::write(&file, json.to_string()).unwrap();
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        let bare = tokenizer.encode("Add 9.").unwrap();
+        let begun = [&[start][..], &bare].concat();
+        assert_eq!(tokenizer.encode_document("Add 9.").unwrap(), begun);
+        assert_eq!(tokenizer.encode_document("<|im_start|>Add 9.").unwrap(), begun, "once");
+        assert_eq!(tokenizer.encode_document("").unwrap(), [start]);
     }
 
     #[test]

@@ -52,15 +52,11 @@ impl AttentionMatching {
     /// prompt included.
     ///
     /// # Errors
-    /// libtorch's.
-    pub fn loss(&self, student: &Taps, teacher: &Taps) -> Result<Tensor, TchError> {
+    /// A block that was not tapped; libtorch's.
+    pub fn loss(&self, student: &Taps, teacher: &Taps) -> limbeck_model::Result<Tensor> {
         let mut losses = Vec::with_capacity(self.pairs.len());
         for (narrow, wide) in &self.pairs {
-            let (Some(narrow), Some(wide)) =
-                (student.attention.get(narrow), teacher.attention.get(wide))
-            else {
-                continue;
-            };
+            let (narrow, wide) = (student.attention_of(*narrow)?, teacher.attention_of(*wide)?);
             let target = self.grouped(wide)?.f_detach()?;
             let ratio = target
                 .f_add_scalar(EPSILON)?
@@ -69,7 +65,7 @@ impl AttentionMatching {
             let divergence = target.f_mul(&ratio)?.f_sum_dim_intlist(-1, false, Kind::Float)?;
             losses.push(divergence.f_mean(Kind::Float)?);
         }
-        Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)
+        Ok(Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)?)
     }
 
     /// `[batch, heads, queries, keys]` → `[batch, groups, queries, keys]`, f32.

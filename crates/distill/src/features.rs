@@ -81,22 +81,19 @@ impl FeatureMatching {
     /// matter; 2 is the value of unrelated states.
     ///
     /// # Errors
-    /// libtorch's.
-    pub fn loss(&self, student: &Taps, teacher: &Taps) -> Result<Tensor, TchError> {
+    /// A hidden state that was not tapped; libtorch's.
+    pub fn loss(&self, student: &Taps, teacher: &Taps) -> limbeck_model::Result<Tensor> {
         let mut losses = Vec::with_capacity(self.pairs.len());
         for pair in &self.pairs {
-            let (Some(narrow), Some(wide)) =
-                (student.hidden.get(&pair.student), teacher.hidden.get(&pair.teacher))
-            else {
-                continue;
-            };
+            let narrow = student.hidden_state(pair.student)?;
+            let wide = teacher.hidden_state(pair.teacher)?;
             let mapped =
                 narrow.f_to_kind(Kind::Float)?.f_linear::<Tensor>(&pair.projection, None)?;
             let target = normalized(&wide.f_to_kind(Kind::Float)?)?.f_detach()?;
             let difference = normalized(&mapped)?.f_sub(&target)?;
             losses.push(difference.f_square()?.f_mean(Kind::Float)?);
         }
-        Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)
+        Ok(Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)?)
     }
 }
 
@@ -152,5 +149,7 @@ mod tests {
         wide.hidden.insert(1, -&hidden);
         let opposite = matching.loss(&narrow, &wide).unwrap().double_value(&[]);
         assert!((opposite - 4.0).abs() < 1e-3, "{opposite}");
+        let error = matching.loss(&narrow, &Taps::default()).unwrap_err().to_string();
+        assert!(error.contains("hidden state 1"), "{error}");
     }
 }

@@ -18,7 +18,7 @@ pub mod scores;
 pub mod statistics;
 
 pub use config::EvaluateConfig;
-pub use cost::Cost;
+pub use cost::{Cost, weight_bytes};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, evaluate};
 

@@ -34,6 +34,22 @@ impl Taps {
         Self::new((0..=num_layers).collect(), Vec::new())
     }
 
+    /// A hidden state that a forward pass has given.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an index that was not wanted, or where no pass came yet.
+    pub fn hidden_state(&self, index: usize) -> Result<&Tensor> {
+        found(&self.hidden, "hidden state", index)
+    }
+
+    /// The attention probabilities that a forward pass has given of a block.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a block that was not wanted, or where no pass came yet.
+    pub fn attention_of(&self, block: usize) -> Result<&Tensor> {
+        found(&self.attention, "attention of block", block)
+    }
+
     pub(crate) fn start(&mut self, num_layers: usize) -> Result<()> {
         self.hidden.clear();
         self.attention.clear();
@@ -59,4 +75,15 @@ impl Taps {
             self.hidden.insert(index, hidden.shallow_clone());
         }
     }
+}
+
+fn found<'taps>(
+    taps: &'taps BTreeMap<usize, Tensor>,
+    what: &str,
+    index: usize,
+) -> Result<&'taps Tensor> {
+    taps.get(&index).ok_or_else(|| {
+        let held: Vec<String> = taps.keys().map(usize::to_string).collect();
+        Error::shape("taps", format!("{what} {index}"), format!("[{}]", held.join(", ")))
+    })
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use limbeck_cot_data::read_jsonl;
-use limbeck_evaluate::{EvaluateConfig, evaluate};
+use limbeck_evaluate::{EvaluateConfig, evaluate, weight_bytes};
 
 use super::{announce, check_unique, stage_config};
 use crate::cli::EvaluateArguments;
@@ -26,7 +26,10 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
         check_unique(records.iter().map(|record| record.id.as_str()), task)?;
     }
     let opened = ModelFolder::open(&model.model, &model.adapter, options.device, model.dtype)?;
-    let evaluation = evaluate(&name, &opened.decoder, &opened.tokenizer, &records, &config)?;
+    let mut evaluation = evaluate(&name, &opened.decoder, &opened.tokenizer, &records, &config)?;
+    for adapter in &model.adapter {
+        evaluation.cost.weight_bytes += weight_bytes(adapter)?;
+    }
     evaluation.write(stage.folder())?;
     let overall = &evaluation.overall;
     stage.metric("n", overall.n);

@@ -30,11 +30,17 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
     let lines: Vec<Line> = super::read_lines(&arguments.input)?;
     check_unique(lines.iter().map(|line| line.id.as_str()), &arguments.input)?;
     let mut texts = Vec::with_capacity(lines.len());
+    let mut prompts = Vec::with_capacity(lines.len());
     for (index, line) in lines.iter().enumerate() {
-        texts.push(match (&line.prompt, &line.messages) {
-            (Some(prompt), None) => prompt.clone(),
+        match (&line.prompt, &line.messages) {
+            (Some(prompt), None) => {
+                prompts.push(tokenizer.encode_document(prompt)?);
+                texts.push(prompt.clone());
+            }
             (None, Some(messages)) => {
-                tokenizer.require_chat_template()?.render(messages, true, None)?
+                let text = tokenizer.require_chat_template()?.render(messages, true, None)?;
+                prompts.push(tokenizer.encode(&text)?);
+                texts.push(text);
             }
             (given, _) => {
                 let found = if given.is_some() { "both" } else { "neither" };
@@ -45,9 +51,8 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
                     found,
                 ));
             }
-        });
+        }
     }
-    let prompts = texts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
     let params = SamplingParams {
         max_new_tokens: arguments.max_new_tokens,
         temperature: arguments.temperature,

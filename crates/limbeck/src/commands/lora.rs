@@ -70,8 +70,10 @@ pub(crate) fn merge(
     let ModelFolder { mut decoder, tokenizer } =
         ModelFolder::open(model, &[], options.device, DType::Float32)?;
     let adapter = Adapter::load(&mut decoder, adapter_folder)?;
-    let sequences =
-        GATE_PROMPTS.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+    let sequences = GATE_PROMPTS
+        .iter()
+        .map(|text| tokenizer.encode_document(text))
+        .collect::<Result<Vec<_>, _>>()?;
     let gate = MergeGate {
         sequences: &sequences,
         tolerance: MergeGate::default_tolerance(Kind::BFloat16),

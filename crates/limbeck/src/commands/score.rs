@@ -35,7 +35,7 @@ pub(crate) fn read_requests(tokenizer: &Tokenizer, path: &Path) -> Result<Vec<Re
     for (index, line) in lines.into_iter().enumerate() {
         let tokens = match (line.tokens, line.text) {
             (Some(tokens), None) => tokens,
-            (None, Some(text)) => tokenizer.encode(&text)?,
+            (None, Some(text)) => tokenizer.encode_document(&text)?,
             (given, _) => {
                 return Err(super::line_error(
                     path,
