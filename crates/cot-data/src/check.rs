@@ -12,8 +12,8 @@ mod answer;
 mod arithmetic;
 mod expression;
 mod label;
-mod logic;
-mod spatial;
+mod ordering;
+mod route;
 
 pub use answer::answers_equal;
 
@@ -98,50 +98,36 @@ struct LineChecks {
     conclusion: Option<String>,
 }
 
-/// A question as the checker reads it.
-enum Reading {
-    Arithmetic(arithmetic::Reading),
-    Logic(logic::Reading),
-    Spatial(spatial::Reading),
+/// A question that a reader understands.
+trait Reading {
+    /// The answer that the second solver finds; nothing where it is not unique.
+    fn answer(&self) -> Option<String>;
+
+    /// Judges the lines of a chain.
+    fn check(&self, lines: &[&str]) -> LineChecks;
 }
 
-impl Reading {
-    fn of(question: &str) -> Self {
-        if let Some(reading) = logic::Reading::of(question) {
-            Self::Logic(reading)
-        } else if let Some(reading) = spatial::Reading::of(question) {
-            Self::Spatial(reading)
-        } else {
-            Self::Arithmetic(arithmetic::Reading::of(question))
-        }
-    }
+/// A reader: nothing where a question is not of its kind.
+type Reader = fn(&str) -> Option<Box<dyn Reading>>;
 
-    fn check(&self, lines: &[&str]) -> LineChecks {
-        match self {
-            Self::Arithmetic(reading) => reading.check(lines),
-            Self::Logic(reading) => reading.check(lines),
-            Self::Spatial(reading) => reading.check(lines),
-        }
-    }
+/// The readers, asked in order.
+const READERS: [Reader; 2] = [ordering::read, route::read];
 
-    fn answer(&self) -> Option<String> {
-        match self {
-            Self::Arithmetic(reading) => reading.answer(),
-            Self::Logic(reading) => reading.answer(),
-            Self::Spatial(reading) => Some(reading.answer()),
-        }
-    }
+/// A question as the first reader that understands it does; where none does, it is about
+/// numbers.
+fn read(question: &str) -> Box<dyn Reading> {
+    READERS.iter().find_map(|reader| reader(question)).unwrap_or_else(|| arithmetic::read(question))
 }
 
 /// The answer that the second solver finds for a question; nothing where it cannot read
 /// the question or the answer is not unique.
 pub fn solve(question: &str) -> Option<String> {
-    Reading::of(question).answer()
+    read(question).answer()
 }
 
 /// Checks a chain and its answer against the question.
 pub fn check_chain(question: &str, steps: &[String], answer: &str) -> ChainCheck {
-    let reading = Reading::of(question);
+    let reading = read(question);
     let lines: Vec<&str> = steps.iter().map(String::as_str).collect();
     let checks = reading.check(&lines);
     let verdict = match reading.answer() {
@@ -158,7 +144,7 @@ pub fn check_chain(question: &str, steps: &[String], answer: &str) -> ChainCheck
 pub fn check_reply(record: &CotRecord, reasoning: &str, answer: &str) -> ReplyCheck {
     let lines: Vec<&str> =
         reasoning.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let checks = Reading::of(&record.question).check(&lines);
+    let checks = read(&record.question).check(&lines);
     ReplyCheck {
         steps: checks.verdicts,
         answer_correct: answers_equal(&record.answer, answer),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ConfigError;
+use crate::family::Family;
 use crate::generate::MAX_LEVEL;
-use crate::problem::Family;
 use crate::split::{Split, SplitFractions};
 
 /// Most records that one split may have; a guard against a slip of the keyboard.
@@ -41,7 +41,7 @@ pub struct DataConfig {
 impl Default for DataConfig {
     fn default() -> Self {
         Self {
-            families: Family::ALL.to_vec(),
+            families: Family::CORE.to_vec(),
             levels: (1..=MAX_LEVEL).collect(),
             weights: BTreeMap::new(),
             num_train: 48_000,

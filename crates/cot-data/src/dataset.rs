@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::config::DataConfig;
 use crate::error::{Error, Result};
+use crate::family::Family;
 use crate::generate::{GENERATED_LICENSE, GENERATOR_VERSION, MAX_LEVEL, generate, signature};
 use crate::jsonl::{write_jsonl, write_whole};
-use crate::problem::Family;
 use crate::record::CotRecord;
 use crate::split::{Split, split_of};
 

@@ -94,6 +94,14 @@ pub enum Error {
         /// The name that was asked for.
         got: String,
     },
+    /// No such language, or not for this family.
+    #[error("language `{got}` is not known, expected {expected}")]
+    UnknownLanguage {
+        /// The codes that exist.
+        expected: String,
+        /// The code that was asked for.
+        got: String,
+    },
     /// No such difficulty level.
     #[error("level {got} does not exist, expected 1..={max}")]
     UnknownLevel {
@@ -125,6 +133,7 @@ impl Error {
             Self::Json { .. } | Self::Record { .. } => ErrorKind::BadInput,
             Self::Config(_)
             | Self::UnknownFamily { .. }
+            | Self::UnknownLanguage { .. }
             | Self::UnknownLevel { .. }
             | Self::Shard { .. } => ErrorKind::Usage,
             Self::Read { .. } | Self::Write { .. } | Self::Rejected { .. } => ErrorKind::Failed,
@@ -154,6 +163,7 @@ impl Error {
             }
             Self::Config(_)
             | Self::UnknownFamily { .. }
+            | Self::UnknownLanguage { .. }
             | Self::UnknownLevel { .. }
             | Self::Shard { .. } => None,
         }

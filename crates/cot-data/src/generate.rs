@@ -2,6 +2,11 @@
 //! and index, so shard `i` of `n` (the indices equal to `i` modulo `n`) merges line for
 //! line into the whole.
 
+pub(crate) mod arithmetic;
+pub(crate) mod ordering;
+pub(crate) mod route;
+mod words;
+
 use std::str::FromStr;
 
 use rayon::prelude::*;
@@ -9,8 +14,9 @@ use serde_json::Map;
 
 use crate::check::check_chain;
 use crate::error::{Error, Result};
+use crate::family::Family;
 use crate::label::Label;
-use crate::problem::{Family, Problem};
+use crate::language::Language;
 use crate::record::{Checks, CotRecord, Source};
 use crate::rng::{CounterRng, stable_hash};
 
@@ -26,18 +32,42 @@ pub const SIGNATURE_FIELD: &str = "signature";
 /// Licence of generated records, as an SPDX expression.
 pub const GENERATED_LICENSE: &str = "MIT OR Apache-2.0";
 
+/// What to generate: a family in one of its languages. A [`Family`] alone is told in its
+/// default language. The same index in another language is the same problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    /// The family.
+    pub family: Family,
+    /// The language.
+    pub language: Language,
+}
+
+impl From<Family> for Recipe {
+    fn from(family: Family) -> Self {
+        Self { family, language: family.languages()[0] }
+    }
+}
+
 /// The record of an index; its text has passed [`check_chain`].
 ///
 /// # Errors
-/// A level outside 1 to [`MAX_LEVEL`], or a text that the checker refuses, which is a
-/// defect of this crate.
-pub fn generate(family: Family, level: u8, seed: u64, index: u64) -> Result<CotRecord> {
+/// A level outside 1 to [`MAX_LEVEL`], a language that the family lacks, or a text that the
+/// checker refuses, which is a defect of this crate.
+pub fn generate(recipe: impl Into<Recipe>, level: u8, seed: u64, index: u64) -> Result<CotRecord> {
+    let Recipe { family, language } = recipe.into();
+    if !family.languages().contains(&language) {
+        let codes: Vec<&str> = family.languages().iter().map(|known| known.code()).collect();
+        return Err(Error::UnknownLanguage {
+            expected: format!("{} for {}", codes.join(" or "), family.name()),
+            got: language.code().to_owned(),
+        });
+    }
     if !(1..=MAX_LEVEL).contains(&level) {
         return Err(Error::UnknownLevel { max: MAX_LEVEL, got: level });
     }
     let mut rng = CounterRng::for_record(GENERATOR_VERSION, family.name(), level, seed, index);
-    let problem = Problem::draw(family, level, &mut rng);
-    let rendered = problem.render(&mut rng);
+    let problem = family.draw(level, &mut rng);
+    let rendered = problem.render(language, &mut rng);
     let signature = format!("{:016x}", stable_hash(problem.signature().as_bytes()));
     let mut extra = Map::new();
     extra.insert(SIGNATURE_FIELD.to_owned(), signature.into());
@@ -110,19 +140,20 @@ impl FromStr for Shard {
 /// # Errors
 /// As [`generate`].
 pub fn generate_many(
-    family: Family,
+    recipe: impl Into<Recipe>,
     level: Option<u8>,
     count: u64,
     seed: u64,
     shard: Shard,
 ) -> Result<Vec<CotRecord>> {
+    let recipe = recipe.into();
     let step = shard.count.max(1);
     let indices: Vec<u64> = (shard.index..count).step_by(step as usize).collect();
     indices
         .into_par_iter()
         .map(|index| {
             let level = level.unwrap_or(1 + (index % u64::from(MAX_LEVEL)) as u8);
-            generate(family, level, seed, index)
+            generate(recipe, level, seed, index)
         })
         .collect()
 }

@@ -12,18 +12,15 @@ pub mod jsonl;
 pub mod label;
 pub mod record;
 
+pub mod language;
 mod rng;
-mod words;
-
-mod arithmetic;
-mod logic;
-mod spatial;
 
 pub mod check;
 pub mod config;
 pub mod dataset;
+pub mod family;
 pub mod generate;
-pub mod problem;
+mod problem;
 pub mod split;
 
 pub use check::{
@@ -33,9 +30,10 @@ pub use check::{
 pub use config::DataConfig;
 pub use dataset::{CellReport, SplitReport, Splits, build_splits};
 pub use error::{ConfigError, Error, ErrorKind, FieldError, Result};
-pub use generate::{Shard, generate, generate_many, signature};
+pub use family::Family;
+pub use generate::{Recipe, Shard, generate, generate_many, signature};
 pub use jsonl::{read_jsonl, write_jsonl};
 pub use label::Label;
-pub use problem::Family;
+pub use language::Language;
 pub use record::{Checks, CotRecord, Source};
 pub use split::{Split, SplitFractions, split_of};

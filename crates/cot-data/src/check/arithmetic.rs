@@ -11,7 +11,7 @@ use regex::Regex;
 use super::answer::number;
 use super::expression::{self, Expression};
 use super::label::{self, ItemLine, Labelled};
-use super::{LineChecks, StepVerdict};
+use super::{LineChecks, Reading, StepVerdict};
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is a constant of this file")
@@ -75,7 +75,7 @@ struct Solved {
 }
 
 /// A question about numbers.
-pub(super) struct Reading {
+struct Question {
     /// The numbers in the question.
     given: BTreeSet<Ratio<i128>>,
     solved: Option<Solved>,
@@ -110,23 +110,17 @@ fn equality(
     (verdict, last.value)
 }
 
-impl Reading {
-    pub(super) fn of(question: &str) -> Self {
+/// Reads a question.
+pub(super) fn read(question: &str) -> Box<dyn Reading> {
+    Box::new(Question::of(question))
+}
+
+impl Question {
+    fn of(question: &str) -> Self {
         let solved = label::items(question)
             .filter(|items| !items.is_empty())
             .and_then(|items| program(question, &items).or_else(|| story(question, &items)));
         Self { given: numbers(question), solved }
-    }
-
-    pub(super) fn answer(&self) -> Option<String> {
-        self.solved.as_ref().map(|solved| solved.answer.to_string())
-    }
-
-    pub(super) fn check(&self, lines: &[&str]) -> LineChecks {
-        match &self.solved {
-            Some(solved) => solved.check(lines),
-            None => self.check_unread(lines),
-        }
     }
 
     /// In a question that the second solver cannot read, every side of an equality chain
@@ -144,6 +138,19 @@ impl Reading {
             }
         }
         checks
+    }
+}
+
+impl Reading for Question {
+    fn answer(&self) -> Option<String> {
+        self.solved.as_ref().map(|solved| solved.answer.to_string())
+    }
+
+    fn check(&self, lines: &[&str]) -> LineChecks {
+        match &self.solved {
+            Some(solved) => solved.check(lines),
+            None => self.check_unread(lines),
+        }
     }
 }
 
@@ -301,7 +308,7 @@ mod tests {
     use StepVerdict::{Ok, Unchecked, Wrong};
 
     fn verdicts(question: &str, lines: &[&str]) -> Vec<StepVerdict> {
-        Reading::of(question).check(lines).verdicts
+        Question::of(question).check(lines).verdicts
     }
 
     #[test]
@@ -322,7 +329,7 @@ mod tests {
             ("#A Ann sells 1", "How many does Bob have now?", None),
         ] {
             let question = format!("Ann has 5 eggs.\n{events}\n{asked}");
-            assert_eq!(Reading::of(&question).answer().as_deref(), answer, "{question}");
+            assert_eq!(Question::of(&question).answer().as_deref(), answer, "{question}");
         }
     }
 

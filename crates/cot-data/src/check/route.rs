@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::label::{ItemLine, Labelled, items};
-use super::{LineChecks, StepVerdict};
+use super::{LineChecks, Reading, StepVerdict};
 
 /// A Gaussian integer: east is 1, north is i.
 type Complex = (i64, i64);
@@ -83,13 +83,18 @@ struct State {
 }
 
 /// A question about a route.
-pub(super) struct Reading {
+struct Question {
     start: State,
     legs: Vec<Leg>,
 }
 
-impl Reading {
-    pub(super) fn of(question: &str) -> Option<Self> {
+/// Reads a question.
+pub(super) fn read(question: &str) -> Option<Box<dyn Reading>> {
+    Question::of(question).map(|read| Box::new(read) as Box<dyn Reading>)
+}
+
+impl Question {
+    fn of(question: &str) -> Option<Self> {
         let point = match START.captures(question) {
             Some(found) => Some((found[1].parse().ok()?, found[2].parse().ok()?)),
             None => None,
@@ -116,45 +121,6 @@ impl Reading {
             legs.push(leg);
         }
         (!legs.is_empty()).then_some(Self { start: State { point, facing }, legs })
-    }
-
-    /// Where the route ends, or which way it faces there.
-    pub(super) fn answer(&self) -> String {
-        let State { mut point, mut facing } = self.start;
-        for leg in &self.legs {
-            if let (Some(before), Some(factor)) = (facing, leg.turn) {
-                facing = Some(multiply(before, factor));
-            }
-            let ahead = leg.toward.or(facing);
-            if let (Some((x, y)), Some((dx, dy)), Some(distance)) = (point, ahead, leg.distance) {
-                point = Some((x + dx * distance, y + dy * distance));
-            }
-        }
-        match point {
-            Some((x, y)) => format!("({x},{y})"),
-            None => facing.map_or("", word).to_owned(),
-        }
-    }
-
-    pub(super) fn check(&self, lines: &[&str]) -> LineChecks {
-        let mut state = self.start;
-        let mut next = 0;
-        let mut checks = LineChecks::default();
-        for line in lines {
-            let Some((held, after)) = self.line(line, state, next) else {
-                checks.verdicts.push(StepVerdict::Unchecked);
-                continue;
-            };
-            checks.verdicts.push(if held { StepVerdict::Ok } else { StepVerdict::Wrong });
-            state = after;
-            next += 1;
-            checks.conclusion = match (state.point, state.facing) {
-                (Some((x, y)), _) => Some(format!("({x},{y})")),
-                (None, Some(facing)) => Some(word(facing).to_owned()),
-                (None, None) => None,
-            };
-        }
-        checks
     }
 
     /// Whether a line holds for the leg it must be about, and the state that it claims;
@@ -202,6 +168,46 @@ impl Reading {
     }
 }
 
+impl Reading for Question {
+    fn answer(&self) -> Option<String> {
+        let State { mut point, mut facing } = self.start;
+        for leg in &self.legs {
+            if let (Some(before), Some(factor)) = (facing, leg.turn) {
+                facing = Some(multiply(before, factor));
+            }
+            let ahead = leg.toward.or(facing);
+            if let (Some((x, y)), Some((dx, dy)), Some(distance)) = (point, ahead, leg.distance) {
+                point = Some((x + dx * distance, y + dy * distance));
+            }
+        }
+        match point {
+            Some((x, y)) => Some(format!("({x},{y})")),
+            None => facing.map(|direction| word(direction).to_owned()),
+        }
+    }
+
+    fn check(&self, lines: &[&str]) -> LineChecks {
+        let mut state = self.start;
+        let mut next = 0;
+        let mut checks = LineChecks::default();
+        for line in lines {
+            let Some((held, after)) = self.line(line, state, next) else {
+                checks.verdicts.push(StepVerdict::Unchecked);
+                continue;
+            };
+            checks.verdicts.push(if held { StepVerdict::Ok } else { StepVerdict::Wrong });
+            state = after;
+            next += 1;
+            checks.conclusion = match (state.point, state.facing) {
+                (Some((x, y)), _) => Some(format!("({x},{y})")),
+                (None, Some(facing)) => Some(word(facing).to_owned()),
+                (None, None) => None,
+            };
+        }
+        checks
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,12 +220,12 @@ mod tests {
                         #B right, go 2\nWhere is Ann now?";
 
     fn verdicts(question: &str, lines: &[&str]) -> Vec<StepVerdict> {
-        Reading::of(question).map(|reading| reading.check(lines).verdicts).unwrap_or_default()
+        Question::of(question).map(|reading| reading.check(lines).verdicts).unwrap_or_default()
     }
 
     #[test]
     fn routes_are_solved() {
-        let answer = |question| Reading::of(question).map(|reading| reading.answer());
+        let answer = |question| Question::of(question).and_then(|reading| reading.answer());
         assert_eq!(answer(GRID).as_deref(), Some("(7,7)"));
         assert_eq!(answer(TURNS).as_deref(), Some("east"));
         assert_eq!(answer(WALK).as_deref(), Some("(2,6)"));

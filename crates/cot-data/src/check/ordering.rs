@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::label::{ItemLine, Labelled, items};
-use super::{LineChecks, StepVerdict};
+use super::{LineChecks, Reading, StepVerdict};
 
 /// Words of a relation: more, less, most, least.
 const RELATIONS: [[&str; 4]; 4] = [
@@ -47,7 +47,7 @@ struct Clue {
 }
 
 /// A question that asks for a place in an order.
-pub(super) struct Reading {
+struct Question {
     /// The items.
     items: Vec<Clue>,
     /// Everyone in those pairs.
@@ -60,8 +60,13 @@ pub(super) struct Reading {
     asked: usize,
 }
 
-impl Reading {
-    pub(super) fn of(question: &str) -> Option<Self> {
+/// Reads a question.
+pub(super) fn read(question: &str) -> Option<Box<dyn Reading>> {
+    Question::of(question).map(|read| Box::new(read) as Box<dyn Reading>)
+}
+
+impl Question {
+    fn of(question: &str) -> Option<Self> {
         let (asked, items): (Vec<_>, Vec<_>) =
             items(question)?.into_iter().partition(|item| item.label == QUESTION);
         let question = asked.first()?.text.strip_suffix('?')?;
@@ -96,26 +101,6 @@ impl Reading {
         let asked = if *word == *relation[2] { rank } else { last.checked_sub(rank)? };
         let order = unique_order(&people, &clues);
         Some(Self { items: told, people, order, question: question.to_owned(), asked })
-    }
-
-    /// The person at the asked place, if there is exactly one order.
-    pub(super) fn answer(&self) -> Option<String> {
-        let person = *self.order.as_ref()?.get(self.asked)?;
-        self.people.get(person).cloned()
-    }
-
-    pub(super) fn check(&self, lines: &[&str]) -> LineChecks {
-        let mut progress = Progress::default();
-        let mut checks = LineChecks::default();
-        for line in lines {
-            let holds = self.line(line, &mut progress, &mut checks.conclusion);
-            checks.verdicts.push(match holds {
-                None => StepVerdict::Unchecked,
-                Some(true) => StepVerdict::Ok,
-                Some(false) => StepVerdict::Wrong,
-            });
-        }
-        checks
     }
 
     /// Whether a line holds; nothing where its form is unknown.
@@ -159,6 +144,27 @@ impl Reading {
                 names.map(|(place, name)| format!("{} {name}", progress.name_of(place))).collect();
             progress.restated == self.items.len() && line == placed.join(", ")
         })
+    }
+}
+
+impl Reading for Question {
+    fn answer(&self) -> Option<String> {
+        let person = *self.order.as_ref()?.get(self.asked)?;
+        self.people.get(person).cloned()
+    }
+
+    fn check(&self, lines: &[&str]) -> LineChecks {
+        let mut progress = Progress::default();
+        let mut checks = LineChecks::default();
+        for line in lines {
+            let holds = self.line(line, &mut progress, &mut checks.conclusion);
+            checks.verdicts.push(match holds {
+                None => StepVerdict::Unchecked,
+                Some(true) => StepVerdict::Ok,
+                Some(false) => StepVerdict::Wrong,
+            });
+        }
+        checks
     }
 }
 
@@ -249,7 +255,7 @@ mod tests {
     use super::*;
 
     fn answer(question: &str) -> Option<String> {
-        Reading::of(question).and_then(|reading| reading.answer())
+        Question::of(question).and_then(|reading| reading.answer())
     }
 
     #[test]
@@ -291,7 +297,7 @@ mod tests {
         let (first, second, third) =
             ("#A Eve is taller than Bob", "#B Bob is older than Ann", "#C Eve is shorter than Ann");
         let question = format!("{first}\n{second}\n{third}\n#Q Who is the second tallest?");
-        let reading = Reading::of(&question).unwrap();
+        let reading = Question::of(&question).unwrap();
         let verdicts = |lines: &[&str]| reading.check(lines).verdicts;
         let work = |item: &str, work: &str| format!("{item}: {work}");
         let asked = |answer: &str| format!("#Q Who is the second tallest: {answer}");

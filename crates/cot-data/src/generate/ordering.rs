@@ -1,9 +1,10 @@
 //! Ordering puzzles: clues that determine the order of a few people, and a question
 //! about one place in it.
 
-use crate::problem::Rendered;
+use super::words::{self, NAMES, labelled, restated};
+use crate::language::Language;
+use crate::problem::{Problem, Rendered};
 use crate::rng::CounterRng;
-use crate::words::{self, NAMES, labelled, restated};
 
 /// The words of a relation: what has more of it, and what has less.
 struct Relation {
@@ -87,47 +88,12 @@ impl Ordering {
         Self { people, relation, other_relation, clues, asked }
     }
 
-    /// The people in order and the place asked for, whatever the relation and the
-    /// clues' wording and sequence.
-    pub(crate) fn signature(&self) -> String {
-        format!("logic/{}/{} {}", self.kind_name(), self.people.join(" "), self.asked_place())
-    }
-
-    /// The kind's name, as in `source.generator`.
-    #[expect(clippy::unused_self, reason = "one signature for all families")]
-    pub(crate) fn kind_name(&self) -> &'static str {
-        "ordering"
-    }
-
     fn asked_place(&self) -> usize {
         match self.asked {
             Asked::Most => 0,
             Asked::Least => self.people.len() - 1,
             Asked::Place(place) => place,
         }
-    }
-
-    /// Question, chain and answer.
-    pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
-        let answer = self.people[self.asked_place()].to_owned();
-        let clues = labelled(self.clues.iter().map(|clue| self.tell(*clue)));
-        let told = clues.join("\n");
-        let place = self.place_in_words();
-        let (question, asked) = match rng.below(3) {
-            0 => {
-                let asked = format!("Who is the {place}");
-                (format!("{told}\n{}", words::asked(&asked)), asked)
-            }
-            1 => {
-                let asked = format!("Who is the {place} of all");
-                (format!("We know:\n{told}\n{}", words::asked(&asked)), asked)
-            }
-            _ => {
-                let asked = format!("Who is the {place}");
-                (format!("{}\n{told}", words::asked(&asked)), asked)
-            }
-        };
-        Rendered { question, steps: self.chain(&clues, &asked), answer }
     }
 
     /// The place asked for, such as `second tallest`.
@@ -181,6 +147,38 @@ impl Ordering {
         steps.push(placed.join(", "));
         steps.push(words::answered(question, &placed[self.asked_place()]));
         steps
+    }
+}
+
+impl Problem for Ordering {
+    fn signature(&self) -> String {
+        format!("logic/{}/{} {}", self.kind_name(), self.people.join(" "), self.asked_place())
+    }
+
+    fn kind_name(&self) -> &'static str {
+        "ordering"
+    }
+
+    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
+        let answer = self.people[self.asked_place()].to_owned();
+        let clues = labelled(self.clues.iter().map(|clue| self.tell(*clue)));
+        let told = clues.join("\n");
+        let place = self.place_in_words();
+        let (question, asked) = match rng.below(3) {
+            0 => {
+                let asked = format!("Who is the {place}");
+                (format!("{told}\n{}", words::asked(&asked)), asked)
+            }
+            1 => {
+                let asked = format!("Who is the {place} of all");
+                (format!("We know:\n{told}\n{}", words::asked(&asked)), asked)
+            }
+            _ => {
+                let asked = format!("Who is the {place}");
+                (format!("{}\n{told}", words::asked(&asked)), asked)
+            }
+        };
+        Rendered { question, steps: self.chain(&clues, &asked), answer }
     }
 }
 

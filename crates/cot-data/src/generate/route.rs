@@ -1,8 +1,9 @@
 //! Walks on a grid, turns of the compass, and walks that turn.
 
-use crate::problem::Rendered;
+use super::words::{NAMES, labelled, restated};
+use crate::language::Language;
+use crate::problem::{Problem, Rendered};
 use crate::rng::CounterRng;
-use crate::words::{NAMES, labelled, restated};
 
 /// The compass, clockwise.
 const DIRECTIONS: [&str; 4] = ["north", "east", "south", "west"];
@@ -124,39 +125,6 @@ impl Route {
         Self { kind, start, facing: first, legs }
     }
 
-    /// The kind's name, as in `source.generator`.
-    pub(crate) fn kind_name(&self) -> &'static str {
-        match self.kind {
-            Kind::Grid => "grid",
-            Kind::Turns => "turns",
-            Kind::Walk => "walk",
-        }
-    }
-
-    /// Start and legs, whoever walks them.
-    pub(crate) fn signature(&self) -> String {
-        let mut parts = Vec::new();
-        if self.kind != Kind::Turns {
-            parts.push(format!("{},{}", self.start.0, self.start.1));
-        }
-        if self.kind != Kind::Grid {
-            parts.push(DIRECTIONS[self.facing].to_owned());
-        }
-        for leg in &self.legs {
-            parts.push(format!("{}{}", DIRECTIONS[leg.facing], leg.distance));
-        }
-        format!("spatial/{}/{}", self.kind_name(), parts.join(" "))
-    }
-
-    /// Question, chain and answer.
-    pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
-        let template = rng.below(3);
-        let legs = self.told(template);
-        let (works, answer) = self.chain();
-        let question = self.question(&legs, template, rng);
-        Rendered { question, steps: restated(&legs, works), answer }
-    }
-
     /// The legs in words, labelled.
     fn told(&self, template: usize) -> Vec<String> {
         labelled(self.legs.iter().map(|leg| {
@@ -225,5 +193,37 @@ impl Route {
             format!("({},{})", point.0, point.1)
         };
         (works, answer)
+    }
+}
+
+impl Problem for Route {
+    fn signature(&self) -> String {
+        let mut parts = Vec::new();
+        if self.kind != Kind::Turns {
+            parts.push(format!("{},{}", self.start.0, self.start.1));
+        }
+        if self.kind != Kind::Grid {
+            parts.push(DIRECTIONS[self.facing].to_owned());
+        }
+        for leg in &self.legs {
+            parts.push(format!("{}{}", DIRECTIONS[leg.facing], leg.distance));
+        }
+        format!("spatial/{}/{}", self.kind_name(), parts.join(" "))
+    }
+
+    fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Grid => "grid",
+            Kind::Turns => "turns",
+            Kind::Walk => "walk",
+        }
+    }
+
+    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
+        let template = rng.below(3);
+        let legs = self.told(template);
+        let (works, answer) = self.chain();
+        let question = self.question(&legs, template, rng);
+        Rendered { question, steps: restated(&legs, works), answer }
     }
 }

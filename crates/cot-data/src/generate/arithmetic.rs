@@ -4,9 +4,10 @@
 //! labelled), another writes the chain, a line for each event that restates it and works it
 //! out place by place, so that no side of a line asks for more than one carry.
 
-use crate::problem::Rendered;
+use super::words::{ITEMS, NAMES, labelled, restated};
+use crate::language::Language;
+use crate::problem::{Problem, Rendered};
 use crate::rng::CounterRng;
-use crate::words::{ITEMS, NAMES, labelled, restated};
 
 /// An arithmetic operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,46 +116,6 @@ impl Arithmetic {
             Node::Given(_) => None,
             Node::Apply { operator, left, right, value } => Some((operator, left, right, value)),
         })
-    }
-
-    /// Structure and numbers, free of names, items and templates.
-    pub(crate) fn signature(&self) -> String {
-        let nodes: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| match *node {
-                Node::Given(value) => value.to_string(),
-                Node::Apply { operator, left, right, .. } => {
-                    format!("{}{left},{right}", symbol(operator))
-                }
-            })
-            .collect();
-        format!("arithmetic/{}/{}", self.kind_name(), nodes.join(" "))
-    }
-
-    /// The kind's name, as in `source.generator`.
-    pub(crate) fn kind_name(&self) -> &'static str {
-        match self.kind {
-            Kind::Program => "program",
-            Kind::Story => "story",
-        }
-    }
-
-    /// Question, chain and answer.
-    pub(crate) fn render(&self, rng: &mut CounterRng) -> Rendered {
-        let Told { opening, events, owners, asked } = match self.kind {
-            Kind::Program => self.program(rng),
-            Kind::Story => self.story(rng),
-        };
-        let events = labelled(events);
-        let works = self.chain().enumerate().map(|(index, work)| match owners.get(index) {
-            Some(owner) => format!("{owner} {work}"),
-            None => work,
-        });
-        let steps = restated(&events, works);
-        let question = format!("{opening}\n{}\n{asked}", events.join("\n"));
-        let answer = self.nodes.last().map_or(0, |node| node.value()).to_string();
-        Rendered { question, steps, answer }
     }
 
     /// The product behind an operand: how many bags, and how many in each.
@@ -271,6 +232,45 @@ impl Arithmetic {
             _ => format!("How many does {owner} have now?"),
         };
         Told { opening, events, owners, asked }
+    }
+}
+
+impl Problem for Arithmetic {
+    fn signature(&self) -> String {
+        let nodes: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| match *node {
+                Node::Given(value) => value.to_string(),
+                Node::Apply { operator, left, right, .. } => {
+                    format!("{}{left},{right}", symbol(operator))
+                }
+            })
+            .collect();
+        format!("arithmetic/{}/{}", self.kind_name(), nodes.join(" "))
+    }
+
+    fn kind_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Program => "program",
+            Kind::Story => "story",
+        }
+    }
+
+    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
+        let Told { opening, events, owners, asked } = match self.kind {
+            Kind::Program => self.program(rng),
+            Kind::Story => self.story(rng),
+        };
+        let events = labelled(events);
+        let works = self.chain().enumerate().map(|(index, work)| match owners.get(index) {
+            Some(owner) => format!("{owner} {work}"),
+            None => work,
+        });
+        let steps = restated(&events, works);
+        let question = format!("{opening}\n{}\n{asked}", events.join("\n"));
+        let answer = self.nodes.last().map_or(0, |node| node.value()).to_string();
+        Rendered { question, steps, answer }
     }
 }
 
