@@ -16,6 +16,7 @@ mod ordering;
 mod route;
 
 pub use answer::answers_equal;
+pub(crate) use answer::number;
 
 use crate::record::CotRecord;
 

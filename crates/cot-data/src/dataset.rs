@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::card::{Card, CardCounts};
 use crate::config::DataConfig;
 use crate::error::{Error, Result};
 use crate::family::Family;
 use crate::generate::{GENERATED_LICENSE, GENERATOR_VERSION, MAX_LEVEL, generate, signature};
-use crate::jsonl::{write_jsonl, write_whole};
+use crate::jsonl::write_jsonl;
 use crate::record::CotRecord;
 use crate::split::{Split, split_of};
 
@@ -213,64 +213,75 @@ impl Splits {
                 write_jsonl(&folder.join(format!("{}.jsonl", split.name())), self.of(split))?;
             }
         }
-        let card = self.card();
-        write_whole(&folder.join("README.md"), |out| out.write_all(card.as_bytes()))
+        self.described().write(folder)
     }
 
-    /// The data set's card, in the Hub's format.
+    /// The text of the data set's card.
     pub fn card(&self) -> String {
-        let mut text = String::from("---\n");
-        let mut put = |line: std::fmt::Arguments<'_>| {
-            // Writing to a string cannot fail.
-            let _ = text.write_fmt(line);
-            text.push('\n');
-        };
-        put(format_args!("license:\n- mit\n- apache-2.0\nlanguage:\n- en"));
-        put(format_args!(
-            "task_categories:\n- text-generation\ntags:\n- chain-of-thought\n- synthetic"
-        ));
-        put(format_args!("configs:\n- config_name: default\n  data_files:"));
+        self.described().render()
+    }
+
+    /// The data set's card, in the Hub's format; a program can add its command line.
+    pub fn described(&self) -> Card {
+        let mut counts = CardCounts::default();
+        let mut files = Vec::new();
         for split in Split::ALL.into_iter().filter(|&split| !self.of(split).is_empty()) {
-            let name = split.name();
-            put(format_args!("  - split: {name}\n    path: {name}.jsonl"));
+            for record in self.of(split) {
+                counts.add(split.name(), record);
+            }
+            files.push((split.name().to_owned(), format!("{}.jsonl", split.name())));
         }
-        put(format_args!("---\n# Generated chains of thought\n"));
-        put(format_args!(
-            "Problems from limbeck's generators, version {GENERATOR_VERSION}, seed {}. Every \
-             chain and answer was read back from its text and verified by a separate checker \
-             with its own solver.\n",
+        let mut card = Card::new("Generated chains of thought", counts);
+        card.files = files;
+        card.tags.push("synthetic".to_owned());
+        card.summary = format!(
+            "Problems from limbeck's generators, version {GENERATOR_VERSION}, seed {}. Every chain \
+             and answer was read back from its text and verified by a separate checker with its \
+             own solver.\n\n**Licence.** {GENERATED_LICENSE}, as the generators.",
             self.config.seed
-        ));
-        put(format_args!(
-            "| family | level | train | validation | test | calibration | drawn | drawn again |"
-        ));
-        put(format_args!("|---|---|---|---|---|---|---|---|"));
+        );
+        card.sections = vec![
+            ("Problems".to_owned(), self.problems_table()),
+            ("Split rule".to_owned(), self.split_rule()),
+        ];
+        let notes = &self.report.notes;
+        if !notes.is_empty() {
+            card.sections.push(("Notes".to_owned(), format!("{}.", notes.join(".\n\n"))));
+        }
+        card
+    }
+
+    fn problems_table(&self) -> String {
+        let mut text = String::from(
+            "| family | level | train | validation | test | calibration | drawn | drawn again |\n\
+             |---|---|---|---|---|---|---|---|\n",
+        );
         for cell in &self.report.cells {
             let counts: Vec<String> = Split::ALL
                 .iter()
                 .map(|split| cell.num_records.get(split.name()).unwrap_or(&0).to_string())
                 .collect();
-            put(format_args!(
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
                 "| {} | {} | {} | {} | {} |",
                 cell.family,
                 cell.level,
                 counts.join(" | "),
                 cell.num_drawn,
                 cell.num_duplicates
-            ));
+            );
         }
-        let fractions = &self.config.fractions;
-        put(format_args!(
-            "\n**Split rule.** A hash of the problem's signature (family, kind, structure and \
-             numbers, whatever the words) gives its split: train {}, validation {}, test {}, \
-             calibration {} of all problems. So no problem is in two splits, and none is twice \
-             in one.",
-            fractions.train, fractions.validation, fractions.test, fractions.calibration
-        ));
-        for note in &self.report.notes {
-            put(format_args!("\n**Note.** {note}."));
-        }
-        put(format_args!("\n**Licence.** {GENERATED_LICENSE}, as the generators."));
         text
+    }
+
+    fn split_rule(&self) -> String {
+        let fractions = &self.config.fractions;
+        format!(
+            "A hash of the problem's signature (family, kind, structure and numbers, whatever the \
+             words) gives its split: train {}, validation {}, test {}, calibration {} of all \
+             problems. So no problem is in two splits, and none is twice in one.",
+            fractions.train, fractions.validation, fractions.test, fractions.calibration
+        )
     }
 }

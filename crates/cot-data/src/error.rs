@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::rejects::Reject;
+
 /// Result of this crate's fallible functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -83,6 +85,28 @@ pub enum Error {
         /// The field at fault.
         problem: FieldError,
     },
+    /// The first object of a foreign file that cannot be imported, where none may be.
+    #[error("{}: {reject}", reject.place)]
+    Reject {
+        /// Where it is and what is wrong with it.
+        reject: Box<Reject>,
+    },
+    /// A file's ending does not say how to write it.
+    #[error("{}: expected a name that ends in {expected}", path.display())]
+    Ending {
+        /// The file.
+        path: PathBuf,
+        /// The endings that are known.
+        expected: &'static str,
+    },
+    /// No such format of chain-of-thought data.
+    #[error("unknown format `{got}`, expected one of {expected}")]
+    UnknownFormat {
+        /// The names that exist.
+        expected: String,
+        /// The name that was asked for.
+        got: String,
+    },
     /// A configuration value is impossible.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -130,8 +154,10 @@ impl Error {
     /// How a program should classify the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Json { .. } | Self::Record { .. } => ErrorKind::BadInput,
+            Self::Json { .. } | Self::Record { .. } | Self::Reject { .. } => ErrorKind::BadInput,
             Self::Config(_)
+            | Self::Ending { .. }
+            | Self::UnknownFormat { .. }
             | Self::UnknownFamily { .. }
             | Self::UnknownLanguage { .. }
             | Self::UnknownLevel { .. }
@@ -161,7 +187,14 @@ impl Error {
             Self::Rejected { .. } => {
                 Some("this is a defect of the generator: report it".to_owned())
             }
+            Self::Reject { .. } => Some(
+                "mend the file, or import without the strict mode to leave such objects out and \
+                 list them"
+                    .to_owned(),
+            ),
             Self::Config(_)
+            | Self::Ending { .. }
+            | Self::UnknownFormat { .. }
             | Self::UnknownFamily { .. }
             | Self::UnknownLanguage { .. }
             | Self::UnknownLevel { .. }

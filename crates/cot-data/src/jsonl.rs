@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::partial::Partial;
 use crate::record::CotRecord;
 
 /// Reads every record of a file; empty lines are passed over.
@@ -56,19 +57,11 @@ pub(crate) fn write_whole(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<fs::File>) -> std::io::Result<()>,
 ) -> Result<()> {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(name);
     let written = (|| {
-        let mut out = BufWriter::new(fs::File::create(&partial)?);
+        let (partial, file) = Partial::create(path)?;
+        let mut out = BufWriter::new(file);
         fill(&mut out)?;
-        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
-        fs::rename(&partial, path)
+        partial.keep(&out.into_inner().map_err(std::io::IntoInnerError::into_error)?)
     })();
-    written.map_err(|source| {
-        // The write's own error is the one to report; a leftover is best effort.
-        let _ = fs::remove_file(&partial);
-        Error::Write { path: path.to_owned(), source }
-    })
+    written.map_err(|source| Error::Write { path: path.to_owned(), source })
 }

@@ -3,26 +3,38 @@
 //! [`CotRecord`] is the contract between stages. [`generate()`] makes one from a family, a
 //! level, a seed and an index; [`check_chain`] and [`check_reply`] judge chains from
 //! their text alone; [`build_splits`] makes a data set whose splits share no problem;
-//! [`read_jsonl`] and [`write_jsonl`] keep records in files.
+//! [`read_records`] and [`RecordWriter`] keep records in files.
+//!
+//! [`import()`] reads the formats of public chain-of-thought data, [`export()`] writes
+//! them; what cannot be imported goes into a [`RejectLog`]. A [`Card`] describes the
+//! data set that comes out.
 
 pub mod error;
 mod field;
+mod partial;
 
+pub mod input;
 pub mod jsonl;
 pub mod label;
+pub mod output;
 pub mod record;
+pub mod rejects;
 
 pub mod language;
 mod rng;
 
+pub mod card;
 pub mod check;
 pub mod config;
 pub mod dataset;
+pub mod export;
 pub mod family;
 pub mod generate;
+pub mod import;
 mod problem;
 pub mod split;
 
+pub use card::{Card, CardCounts, Property};
 pub use check::{
     AnswerVerdict, ChainCheck, ReplyCheck, StepVerdict, answers_equal, check_chain, check_reply,
     solve,
@@ -30,10 +42,17 @@ pub use check::{
 pub use config::DataConfig;
 pub use dataset::{CellReport, SplitReport, Splits, build_splits};
 pub use error::{ConfigError, Error, ErrorKind, FieldError, Result};
+pub use export::{ExportFormat, ExportOptions, ExportReport, export};
 pub use family::Family;
 pub use generate::{Recipe, Shard, generate, generate_many, signature};
+pub use import::{
+    Format, ImportOptions, ImportProgress, ImportReport, import, read_records, records_of,
+};
+pub use input::{At, Container, Fault, InputOptions, Item, ObjectReader, Place};
 pub use jsonl::{read_jsonl, write_jsonl};
 pub use label::Label;
 pub use language::Language;
+pub use output::{ObjectWriter, RecordWriter, write_records};
 pub use record::{Checks, CotRecord, Source};
+pub use rejects::{Reason, Reject, RejectLog};
 pub use split::{Split, SplitFractions, split_of};

@@ -53,9 +53,9 @@ pub struct CotRecord {
     pub answer: String,
     /// Field of knowledge: `arithmetic`, `logic`, `spatial`, `medical`, …
     pub domain: String,
-    /// Difficulty, from 1 (easy).
+    /// Difficulty, from 1 (easy); 0 where it is not known.
     pub difficulty: u8,
-    /// Level of Bloom's taxonomy, such as `apply`.
+    /// Level of Bloom's taxonomy, such as `apply`; empty where it is not known.
     pub bloom: String,
     /// Whether the chain is right.
     pub label: Label,

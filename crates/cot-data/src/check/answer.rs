@@ -36,7 +36,7 @@ fn normal(text: &str) -> Normal {
 
 /// A number: a sign, digits with or without thousands commas, decimals, or a fraction of
 /// two such.
-pub(super) fn number(text: &str) -> Option<Ratio<i128>> {
+pub(crate) fn number(text: &str) -> Option<Ratio<i128>> {
     if let Some((top, bottom)) = text.split_once('/') {
         let (top, bottom) = (decimal(top.trim())?, decimal(bottom.trim())?);
         return (bottom != Ratio::from_integer(0)).then(|| top / bottom);
