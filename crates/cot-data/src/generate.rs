@@ -21,7 +21,7 @@ use crate::record::{Checks, CotRecord, Source};
 use crate::rng::{CounterRng, stable_hash};
 
 /// Version of the generators: it changes when any record would.
-pub const GENERATOR_VERSION: u32 = 5;
+pub const GENERATOR_VERSION: u32 = 6;
 
 /// The highest difficulty level.
 pub const MAX_LEVEL: u8 = 4;

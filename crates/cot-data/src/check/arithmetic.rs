@@ -22,7 +22,8 @@ static PROGRAM_START: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^(?:Start with|Take) (\d{1,9})\.$"));
 static PROGRAM_STEP: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^(add|plus|subtract|minus|multiply by|times) (\d{1,9})$"));
-static OWNED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^([A-Z][a-z]*) (.+)$"));
+static OWNED: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"^([A-Z][a-z]* (?:gets|loses|has)) (.+)$"));
 static TIMES_AS_MANY: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"(\w+) has (\d+) times as many(?: \w+)? as (\w+)$"));
 static HOLDS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\w+) (?:has|starts with) (\d+) \w+$"));
@@ -51,18 +52,23 @@ struct Event {
     text: String,
     numbers: BTreeSet<Ratio<i128>>,
     effect: Effect,
-    /// In a story, whose holding it leaves; its line names them before the sums.
-    owner: Option<String>,
+    /// In a story, what its line says before the sums: whose holding it changes, and how.
+    said: Option<String>,
 }
 
 impl Event {
     fn of(item: &Labelled<'_>, effect: Effect, owner: Option<&str>) -> Self {
+        let verb = match effect {
+            Effect::Add(amount) if amount < 0 => "loses",
+            Effect::Add(_) => "gets",
+            Effect::Multiply(_) => "has",
+        };
         Self {
             label: item.label,
             text: item.text.to_owned(),
             numbers: numbers(item.text),
             effect,
-            owner: owner.map(str::to_owned),
+            said: owner.map(|owner| format!("{owner} {verb}")),
         }
     }
 }
@@ -155,7 +161,7 @@ impl Reading for Question {
 }
 
 impl Solved {
-    /// A line restates the next event, names in a story whose holding it leaves, and has one equality chain or more with a
+    /// A line restates the next event, says in a story who gets or loses, and has one equality chain or more with a
     /// comma between them. The operands of a chain's first side are the event's own
     /// numbers, the value so far, or an earlier result of the line; the last result is
     /// what the event makes of the value so far.
@@ -173,10 +179,10 @@ impl Solved {
             known.insert(value);
             let mut verdicts = Vec::new();
             let mut reached = None;
-            let (owner, sums) = match OWNED.captures(about.work) {
+            let (said, sums) = match OWNED.captures(about.work) {
                 Some(found) => {
-                    let (_, [owner, sums]) = found.extract();
-                    (Some(owner), sums)
+                    let (_, [said, sums]) = found.extract();
+                    (Some(said), sums)
                 }
                 None => (None, about.work),
             };
@@ -192,7 +198,7 @@ impl Solved {
             }
             let held = event.is_some_and(|event| {
                 about.is_about(event.label, &event.text)
-                    && owner == event.owner.as_deref()
+                    && said == event.said.as_deref()
                     && reached.is_some()
                     && reached == event.effect.on(value)
             });
@@ -363,7 +369,7 @@ mod tests {
     fn bags_are_worked_out_in_their_own_line() {
         let question =
             "Mia has 35 coins.\n#A Mia finds 5 bags of 14 coins\nHow many does Mia have now?";
-        let bags = |work: &str| format!("#A Mia finds 5 bags of 14 coins: Mia {work}");
+        let bags = |work: &str| format!("#A Mia finds 5 bags of 14 coins: Mia gets {work}");
         assert_eq!(verdicts(question, &[&bags("5*14=50+20=70, 35+70=105")]), [Ok]);
         assert_eq!(verdicts(question, &[&bags("5*14=50+30=80, 35+80=115")]), [Wrong]);
         assert_eq!(verdicts(question, &[&bags("35+70=105")]), [Wrong], "70 from nowhere");
@@ -372,17 +378,18 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_a_story_names_whose_holding_it_leaves() {
+    fn a_line_of_a_story_says_who_gets_or_loses() {
         let question = "Ann has 5 eggs.\n#A Bob gets 2 from Ann\n#B Bob has 4 times as many as \
                         Ann\nHow many does Bob have now?";
         let (gets, times) = ("#A Bob gets 2 from Ann: ", "#B Bob has 4 times as many as Ann: ");
         let chain = |first: &str, second: &str| {
             verdicts(question, &[&format!("{gets}{first}"), &format!("{times}{second}")])
         };
-        assert_eq!(chain("Ann 5-2=3", "Bob 3*4=12"), [Ok, Ok]);
-        assert_eq!(chain("Bob 5-2=3", "Ann 3*4=12"), [Wrong, Wrong], "the other one");
+        assert_eq!(chain("Ann loses 5-2=3", "Bob has 3*4=12"), [Ok, Ok]);
+        assert_eq!(chain("Bob loses 5-2=3", "Ann has 3*4=12"), [Wrong, Wrong], "the other");
+        assert_eq!(chain("Ann gets 5-2=3", "Bob gets 3*4=12"), [Wrong, Wrong], "another verb");
         assert_eq!(chain("5-2=3", "3*4=12"), [Wrong, Wrong], "nobody");
-        assert_eq!(verdicts(PROGRAM, &["#A add 67: Ann 58+67=125"]), [Wrong], "not a story");
+        assert_eq!(verdicts(PROGRAM, &["#A add 67: Ann gets 58+67=125"]), [Wrong], "not a story");
     }
 
     #[test]

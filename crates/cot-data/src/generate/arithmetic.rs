@@ -43,9 +43,9 @@ pub(crate) struct Arithmetic {
 struct Told {
     opening: String,
     events: Vec<String>,
-    /// Whose holding each event of a story leaves; a line of the chain names it before the
-    /// sums, so that who gains and who loses is read off the line itself.
-    owners: Vec<&'static str>,
+    /// Whose holding each event of a story leaves, and whether they get or lose; a line of
+    /// the chain says it before the sums, so that the sign of the sum is read off the line.
+    owners: Vec<(&'static str, &'static str)>,
     asked: String,
 }
 
@@ -224,7 +224,14 @@ impl Arithmetic {
                     told
                 }
             });
-            owners.push(owner);
+            owners.push((
+                owner,
+                match operator {
+                    Operator::Add => "gets",
+                    Operator::Subtract => "loses",
+                    Operator::Multiply => "has",
+                },
+            ));
         }
         let asked = match rng.below(3) {
             0 => format!("How many {item} does {owner} have now?"),
@@ -264,7 +271,7 @@ impl Problem for Arithmetic {
         };
         let events = labelled(events);
         let works = self.chain().enumerate().map(|(index, work)| match owners.get(index) {
-            Some(owner) => format!("{owner} {work}"),
+            Some((owner, verb)) => format!("{owner} {verb} {work}"),
             None => work,
         });
         let steps = restated(&events, works);
