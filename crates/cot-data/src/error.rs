@@ -126,6 +126,14 @@ pub enum Error {
         /// The code that was asked for.
         got: String,
     },
+    /// No such level of Bloom's taxonomy.
+    #[error("unknown level `{got}` of Bloom's taxonomy, expected one of {expected}")]
+    UnknownBloom {
+        /// The names that exist.
+        expected: String,
+        /// The name that was found.
+        got: String,
+    },
     /// No such difficulty level.
     #[error("level {got} does not exist, expected 1..={max}")]
     UnknownLevel {
@@ -148,6 +156,14 @@ pub enum Error {
         /// The first line or answer at fault.
         reason: String,
     },
+    /// A source of records is not the same when it is read again.
+    #[error("the source gave {second} records at the second reading, expected the same {first}")]
+    SourceChanged {
+        /// Records of the first reading.
+        first: u64,
+        /// Records of the second reading.
+        second: u64,
+    },
 }
 
 impl Error {
@@ -160,9 +176,13 @@ impl Error {
             | Self::UnknownFormat { .. }
             | Self::UnknownFamily { .. }
             | Self::UnknownLanguage { .. }
+            | Self::UnknownBloom { .. }
             | Self::UnknownLevel { .. }
             | Self::Shard { .. } => ErrorKind::Usage,
-            Self::Read { .. } | Self::Write { .. } | Self::Rejected { .. } => ErrorKind::Failed,
+            Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Rejected { .. }
+            | Self::SourceChanged { .. } => ErrorKind::Failed,
         }
     }
 
@@ -192,11 +212,15 @@ impl Error {
                  list them"
                     .to_owned(),
             ),
+            Self::SourceChanged { .. } => {
+                Some("was the file written to meanwhile? run again when it is whole".to_owned())
+            }
             Self::Config(_)
             | Self::Ending { .. }
             | Self::UnknownFormat { .. }
             | Self::UnknownFamily { .. }
             | Self::UnknownLanguage { .. }
+            | Self::UnknownBloom { .. }
             | Self::UnknownLevel { .. }
             | Self::Shard { .. } => None,
         }

@@ -1,8 +1,8 @@
 //! JSON Lines files of records.
 
 use std::fs;
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::io::{BufRead, BufReader, BufWriter, Split, Write};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -16,25 +16,60 @@ use crate::record::CotRecord;
 /// The first line that is no record, with its number, what was expected and what was
 /// found.
 pub fn read_jsonl(path: &Path) -> Result<Vec<CotRecord>> {
-    let read_error = |source| Error::Read { path: path.to_owned(), source };
-    let file = fs::File::open(path).map_err(read_error)?;
-    let mut records = Vec::new();
-    for (number, bytes) in BufReader::new(file).split(b'\n').enumerate() {
-        let bytes = bytes.map_err(read_error)?;
-        if bytes.trim_ascii().is_empty() {
-            continue;
-        }
-        let line = number + 1;
-        let map: Map<String, Value> = serde_json::from_slice(&bytes)
-            .map_err(|source| Error::Json { path: path.to_owned(), line, source })?;
-        let record = CotRecord::from_map(map).map_err(|problem| Error::Record {
-            path: path.to_owned(),
+    JsonlReader::open(path)?.collect()
+}
+
+/// The records of a file, one after the other; empty lines are passed over. It ends after
+/// the first error.
+#[derive(Debug)]
+pub struct JsonlReader {
+    path: PathBuf,
+    lines: Split<BufReader<fs::File>>,
+    line: usize,
+    failed: bool,
+}
+
+impl JsonlReader {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// What the system refused.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file =
+            fs::File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let lines = BufReader::new(file).split(b'\n');
+        Ok(Self { path: path.to_owned(), lines, line: 0, failed: false })
+    }
+
+    fn record(&self, bytes: &[u8]) -> Result<CotRecord> {
+        let (path, line) = (&self.path, self.line);
+        let map: Map<String, Value> = serde_json::from_slice(bytes)
+            .map_err(|source| Error::Json { path: path.clone(), line, source })?;
+        CotRecord::from_map(map).map_err(|problem| Error::Record {
+            path: path.clone(),
             line,
             problem,
-        })?;
-        records.push(record);
+        })
     }
-    Ok(records)
+}
+
+impl Iterator for JsonlReader {
+    type Item = Result<CotRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.failed {
+            let bytes = self.lines.next()?;
+            self.line += 1;
+            let record = match bytes {
+                Err(source) => Err(Error::Read { path: self.path.clone(), source }),
+                Ok(bytes) if bytes.trim_ascii().is_empty() => continue,
+                Ok(bytes) => self.record(&bytes),
+            };
+            self.failed = record.is_err();
+            return Some(record);
+        }
+        None
+    }
 }
 
 /// Writes records to a file, one a line: first to a sibling, then renamed, so that a

@@ -7,7 +7,8 @@
 //!
 //! [`import()`] reads the formats of public chain-of-thought data, [`export()`] writes
 //! them; what cannot be imported goes into a [`RejectLog`]. A [`Card`] describes the
-//! data set that comes out.
+//! data set that comes out. [`clean()`] removes what should not be trained on; [`stratify`] tells levels and makes
+//! orders and samples by them.
 
 pub mod error;
 mod field;
@@ -34,11 +35,15 @@ pub mod import;
 mod problem;
 pub mod split;
 
+pub mod clean;
+pub mod stratify;
+
 pub use card::{Card, CardCounts, Property};
 pub use check::{
     AnswerVerdict, ChainCheck, ReplyCheck, StepVerdict, answers_equal, check_chain, check_reply,
     solve,
 };
+pub use clean::{CleanConfig, CleanReport, JsonlSource, RecordSource, Removed, clean};
 pub use config::DataConfig;
 pub use dataset::{CellReport, SplitReport, Splits, build_splits};
 pub use error::{ConfigError, Error, ErrorKind, FieldError, Result};
