@@ -1,11 +1,18 @@
 //! The arguments, and nothing else.
 
+mod data;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use limbeck_core::{DType, DeviceSpec};
 use limbeck_run::{Diagnose, Exit};
+
+pub(crate) use data::{
+    CleanArguments, CurriculumName, DataCommand, ExportArguments, GenerateRecordsArguments,
+    ImportArguments, StratifyArguments,
+};
 
 /// Distil, tune, quantise, evaluate and run small reasoning models.
 #[derive(Debug, Parser)]
@@ -95,45 +102,6 @@ pub(crate) struct ModelOptions {
     /// float32, bfloat16 or float16
     #[arg(long, default_value = "float32")]
     pub(crate) dtype: DType,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DataCommand {
-    /// Generate records of one family
-    #[command(
-        after_help = "Example:\n  limbeck data generate --family logic --level 2 --count 1000 --seed 7 --output logic.jsonl"
-    )]
-    Generate {
-        /// arith, logic, spatial or all
-        #[arg(long)]
-        family: String,
-        /// 1 to 4 [default: all]
-        #[arg(long)]
-        level: Option<u8>,
-        /// Records in all shards together
-        #[arg(long)]
-        count: u64,
-        /// The seed
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-        /// Only records i, i + n, i + 2n, … (i from 0)
-        #[arg(long, value_name = "I/N")]
-        shard: Option<String>,
-        /// The JSONL file to write
-        #[arg(long, value_name = "FILE")]
-        output: PathBuf,
-    },
-    /// Build training, validation and test files without a problem in common
-    Build {
-        #[command(flatten)]
-        stage: StageOptions,
-    },
-    /// Check every chain of a file and count records by family and level
-    Stats {
-        /// The JSONL file to read
-        #[arg(long, value_name = "FILE")]
-        input: PathBuf,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,0 +1,187 @@
+//! The arguments of `limbeck data`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::StageOptions;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Generate records of one family, each verified from its text
+    Generate(GenerateRecordsArguments),
+    /// Build training, validation and test files without a problem in common
+    Build {
+        #[command(flatten)]
+        stage: StageOptions,
+    },
+    /// Turn public chain-of-thought data into records
+    Import(ImportArguments),
+    /// Write records in a format that other tools train on
+    Export(ExportArguments),
+    /// Tidy texts and remove repeats, benchmark items and broken chains
+    Clean(CleanArguments),
+    /// Fill in Bloom level and difficulty; order and sample by them
+    Stratify(StratifyArguments),
+    /// Check every chain of a file and count records by domain and level
+    Stats {
+        /// JSONL, JSONL.zst or Parquet of records
+        #[arg(long, value_name = "FILE")]
+        input: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck data generate --family logic --level 2 --count 1000 --seed 7 --output logic.jsonl"
+)]
+pub(crate) struct GenerateRecordsArguments {
+    /// A family, such as arith, logic or spatial, or all
+    #[arg(long)]
+    pub(crate) family: String,
+    /// 1 to 4 [default: all]
+    #[arg(long)]
+    pub(crate) level: Option<u8>,
+    /// en or zh [default: the family's first]
+    #[arg(long)]
+    pub(crate) lang: Option<String>,
+    /// Records in all shards together
+    #[arg(long)]
+    pub(crate) count: u64,
+    /// The seed
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Only records i, i + n, i + 2n, … (i from 0)
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<String>,
+    /// The file to write: .jsonl, .jsonl.zst or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck data import --format gsm8k train.jsonl --output gsm8k/train.parquet --card"
+)]
+pub(crate) struct ImportArguments {
+    /// gsm8k, openr1, messages, openthoughts, s1k, limo, sharegpt, alpaca, pubmedqa, prm800k,
+    /// finqa or records
+    #[arg(long)]
+    pub(crate) format: String,
+    /// The files to read: JSONL, JSON or Parquet, also compressed with zstd or gzip
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) input: Vec<PathBuf>,
+    /// The file to write: .jsonl, .jsonl.zst or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// What ids begin with [default: the format's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Name of the data set [default: the format's own]
+    #[arg(long)]
+    pub(crate) source_name: Option<String>,
+    /// SPDX expression of its licence [default: the format's own]
+    #[arg(long)]
+    pub(crate) license: Option<String>,
+    /// The model that wrote the chains [default: the format's own]
+    #[arg(long)]
+    pub(crate) teacher: Option<String>,
+    /// Field of knowledge [default: the format's own]
+    #[arg(long)]
+    pub(crate) domain: Option<String>,
+    /// Keep objects without a chain, as answer-only records
+    #[arg(long)]
+    pub(crate) allow_missing_chain: bool,
+    /// Keep chains that the data set calls wrong, labelled so
+    #[arg(long)]
+    pub(crate) keep_wrong: bool,
+    /// Keep GSM8K's `<<…>>` in the chains
+    #[arg(long)]
+    pub(crate) keep_annotations: bool,
+    /// Where to list what was left out [default: rejects.jsonl beside the output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejects: Option<PathBuf>,
+    /// Stop at the first object that is left out
+    #[arg(long, conflicts_with = "rejects")]
+    pub(crate) strict: bool,
+    /// Also write the data set's card, README.md, beside the output
+    #[arg(long)]
+    pub(crate) card: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck data export --format messages --input train.jsonl --output messages.jsonl"
+)]
+pub(crate) struct ExportArguments {
+    /// messages, sharegpt, alpaca, gsm8k or records
+    #[arg(long)]
+    pub(crate) format: String,
+    /// JSONL, JSONL.zst or Parquet of records
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// The file to write: .jsonl, .jsonl.zst or .json; for records also .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Write records whose chain is wrong, too
+    #[arg(long)]
+    pub(crate) include_wrong: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck data clean --input raw.jsonl --set 'languages=[\"eng\"]' --benchmark gsm8k/test.jsonl --output clean.jsonl"
+)]
+pub(crate) struct CleanArguments {
+    /// JSONL, JSONL.zst or Parquet of records
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// The `[clean]` table, as TOML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Override a key of the table, such as `max_steps=200`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// A benchmark whose items must not occur; JSONL, BBH's JSON, or a text a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) benchmark: Vec<PathBuf>,
+    /// The file to write: .jsonl, .jsonl.zst or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Where to list what was removed [default: removed.jsonl beside the output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) removed: Option<PathBuf>,
+}
+
+/// An order from easy to hard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CurriculumName {
+    /// By score, equal ones shuffled
+    Strict,
+    /// Four buckets, shuffled inside
+    Bucketed,
+    /// By score, but a fifth of the places hold records of any score
+    Mixed,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck data stratify --input clean.jsonl --sample 10000 --curriculum bucketed --output train.jsonl"
+)]
+pub(crate) struct StratifyArguments {
+    /// JSONL, JSONL.zst or Parquet of records; held in memory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// Take so many records, balanced over domain, level and Bloom level
+    #[arg(long, value_name = "N")]
+    pub(crate) sample: Option<usize>,
+    /// Put them in an order from easy to hard [default: as they are]
+    #[arg(long)]
+    pub(crate) curriculum: Option<CurriculumName>,
+    /// Seeds sampling and shuffling
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The file to write: .jsonl, .jsonl.zst or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}

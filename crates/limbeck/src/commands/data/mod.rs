@@ -1,0 +1,125 @@
+//! `limbeck data`: generate, build and inspect chain-of-thought records.
+
+mod clean;
+mod export;
+mod import;
+mod stratify;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use limbeck_cot_data::{
+    DataConfig, Family, InputOptions, Language, Recipe, RecordWriter, Shard, build_splits,
+    check_chain, generate_many, records_of,
+};
+use limbeck_run::config::{Invalid, Validate};
+use serde::{Deserialize, Serialize};
+
+use super::{announce, stage_config};
+use crate::cli::{DataCommand, GenerateRecordsArguments, StageOptions};
+use crate::stage::Stage;
+
+/// cot-data's configuration with the interface of the others.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct DataTable(pub(crate) DataConfig);
+
+impl Validate for DataTable {
+    fn validate(&self) -> std::result::Result<(), Invalid> {
+        self.0.validate().map_err(|error| Invalid::new(error.field, error.expected, error.got))
+    }
+}
+
+pub(crate) fn run(command: DataCommand, json: bool) -> Result<()> {
+    match command {
+        DataCommand::Generate(arguments) => generate(&arguments, json),
+        DataCommand::Build { stage } => build(&stage, json),
+        DataCommand::Import(arguments) => import::run(&arguments, json),
+        DataCommand::Export(arguments) => export::run(&arguments, json),
+        DataCommand::Clean(arguments) => clean::run(&arguments, json),
+        DataCommand::Stratify(arguments) => stratify::run(&arguments, json),
+        DataCommand::Stats { input } => stats(&input, json),
+    }
+}
+
+fn generate(arguments: &GenerateRecordsArguments, json: bool) -> Result<()> {
+    let shard: Shard = arguments.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?;
+    let families: Vec<Family> = if arguments.family == "all" {
+        Family::ALL.to_vec()
+    } else {
+        vec![arguments.family.parse()?]
+    };
+    let language: Option<Language> = arguments.lang.as_deref().map(str::parse).transpose()?;
+    let mut writer = RecordWriter::create(&arguments.output)?;
+    for family in families {
+        let recipe = Recipe { language: language.unwrap_or(family.languages()[0]), family };
+        let (level, count, seed) = (arguments.level, arguments.count, arguments.seed);
+        for record in generate_many(recipe, level, count, seed, shard)? {
+            writer.write(&record)?;
+        }
+    }
+    let num_records = writer.num_written();
+    writer.finish()?;
+    conclude(&serde_json::json!({ "num_records": num_records }), &arguments.output, json)
+}
+
+fn build(options: &StageOptions, json: bool) -> Result<()> {
+    let DataTable(mut config) = stage_config(options)?;
+    // The pipeline's seed counts unless the table names one of its own.
+    if config.seed == 0 {
+        config.seed = options.seed;
+    }
+    let mut stage = Stage::begin("data", options, serde_json::to_value(&config)?, &[])?;
+    let splits = build_splits(&config)?;
+    splits.write(stage.folder())?;
+    stage.metric("train", splits.train.len());
+    stage.metric("validation", splits.validation.len());
+    stage.metric("test", splits.test.len());
+    let manifest = stage.finish()?;
+    announce(&manifest, &options.output, json)
+}
+
+/// Says what a command did: as JSON on stdout, or in a line on stderr.
+fn conclude(report: &impl Serialize, output: &Path, json: bool) -> Result<()> {
+    let text = serde_json::to_string(report)?;
+    if json {
+        println!("{text}");
+    } else {
+        tracing::info!("{}: {text}", output.display());
+    }
+    Ok(())
+}
+
+/// What a file holds, per family and level.
+#[derive(Debug, Default, Serialize)]
+struct Cell {
+    records: usize,
+    verified: usize,
+    mean_steps: f64,
+}
+
+fn stats(input: &Path, json: bool) -> Result<()> {
+    let mut cells: BTreeMap<String, Cell> = BTreeMap::new();
+    for record in records_of(input, &InputOptions::default())? {
+        let record = record?;
+        let check = check_chain(&record.question, &record.thought_process, &record.answer);
+        let key = format!("{} {}", record.domain, record.difficulty);
+        let cell = cells.entry(key).or_default();
+        cell.records += 1;
+        cell.verified += usize::from(check.all_ok());
+        cell.mean_steps += record.thought_process.len() as f64;
+    }
+    for cell in cells.values_mut() {
+        cell.mean_steps /= cell.records as f64;
+    }
+    if json {
+        println!("{}", serde_json::to_string(&cells)?);
+        return Ok(());
+    }
+    println!("{:<16} {:>9} {:>9} {:>6}", "family level", "records", "verified", "steps");
+    for (key, cell) in &cells {
+        println!("{key:<16} {:>9} {:>9} {:>6.1}", cell.records, cell.verified, cell.mean_steps);
+    }
+    Ok(())
+}

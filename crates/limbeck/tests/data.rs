@@ -1,0 +1,97 @@
+//! `limbeck data` as a user runs it: from a public file to what a trainer takes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../cot-data/tests/samples").join(name)
+}
+
+/// Runs in a folder and asserts the exit code and what stderr must say.
+#[track_caller]
+fn check(folder: &Path, arguments: &[&str], exit: i32, said: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_limbeck"))
+        .current_dir(folder)
+        .arg("data")
+        .args(arguments)
+        .output()
+        .expect("the program starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(exit), "{arguments:?}: {stderr}");
+    for part in said {
+        assert!(stderr.contains(part), "{arguments:?} should say {part}: {stderr}");
+    }
+    output
+}
+
+/// The command's report.
+#[track_caller]
+fn report(folder: &Path, arguments: &[&str]) -> Value {
+    let output = check(folder, &[arguments, &["--json"]].concat(), 0, &[]);
+    serde_json::from_slice(&output.stdout).expect("stdout is JSON")
+}
+
+#[test]
+fn a_public_file_becomes_a_clean_data_set_and_conversations() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let source = sample("gsm8k.jsonl");
+    let num_rows = fs::read_to_string(&source).unwrap().lines().count();
+    fs::write(
+        folder.join("raw.jsonl"),
+        fs::read_to_string(&source).unwrap() + "{\"question\": \"cut off",
+    )
+    .unwrap();
+
+    let import = ["import", "--format", "gsm8k", "raw.jsonl", "--output", "train.parquet"];
+    let imported = report(folder, &[&import[..], &["--card"]].concat());
+    assert_eq!(imported["total"]["num_objects"], num_rows + 1, "{imported}");
+    let rejects = fs::read_to_string(folder.join("rejects.jsonl")).unwrap();
+    let reject: Value = serde_json::from_str(rejects.lines().last().unwrap()).unwrap();
+    assert_eq!(reject["line"], num_rows + 1, "{reject}");
+    let card = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(card.starts_with("---\n") && card.contains("train.parquet"), "{card}");
+    let strict = [&import[..], &["--strict"]].concat();
+    check(folder, &strict, 3, &["raw.jsonl", &(num_rows + 1).to_string(), "hint"]);
+
+    let num_records = imported["total"]["num_records"].as_u64().unwrap();
+    let clean = ["clean", "--input", "train.parquet", "--output", "clean.jsonl"];
+    let cleaned = report(folder, &clean);
+    assert_eq!(cleaned["num_read"], num_records, "{cleaned}");
+    let contaminated = [&clean[..], &["--benchmark", source.to_str().unwrap()]].concat();
+    let cleaned = report(folder, &contaminated);
+    assert_eq!(cleaned["num_kept"], 0, "every question is the benchmark's: {cleaned}");
+    let removed = fs::read_to_string(folder.join("removed.jsonl")).unwrap();
+    assert!(removed.lines().all(|line| line.contains("\"contaminated\"")), "{removed}");
+
+    let stratify = ["stratify", "--input", "train.parquet", "--curriculum", "strict"];
+    let stratified = report(folder, &[&stratify[..], &["--output", "levels.jsonl.zst"]].concat());
+    assert_eq!(stratified["num_records"], num_records, "{stratified}");
+    let export = ["export", "--format", "messages", "--input", "levels.jsonl.zst"];
+    let exported = report(folder, &[&export[..], &["--output", "messages.jsonl"]].concat());
+    assert_eq!(exported["num_written"], num_records, "{exported}");
+    let first = fs::read_to_string(folder.join("messages.jsonl")).unwrap();
+    let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
+    let reply = first["messages"][1]["content"].as_str().unwrap();
+    assert!(reply.starts_with("<think>\n") && reply.contains("\n</think>\n\n"), "{reply}");
+}
+
+#[test]
+fn wrong_usage_names_what_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let source = sample("gsm8k.jsonl");
+    let source = source.to_str().unwrap();
+    let import = ["import", "--format", "csv", source, "--output", "x.jsonl"];
+    check(folder, &import, 2, &["csv", "gsm8k"]);
+    let import = ["import", "--format", "gsm8k", source, "--output", "x.csv"];
+    check(folder, &import, 2, &["x.csv", ".parquet"]);
+    let generate = ["generate", "--family", "logic", "--count", "1", "--output", "x.jsonl"];
+    check(folder, &[&generate[..], &["--lang", "xx"]].concat(), 2, &["xx", "en"]);
+    let clean = ["clean", "--input", source, "--output", "x.jsonl", "--set", "max_stepz=3"];
+    check(folder, &clean, 2, &["max_stepz"]);
+    assert!(!folder.join("x.jsonl").exists());
+}
