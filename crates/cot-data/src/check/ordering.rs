@@ -55,7 +55,7 @@ struct Question {
     /// The one order that fits, from the top; nothing where there is not exactly one.
     order: Option<Vec<usize>>,
     /// What is asked for, in words, without the question mark.
-    question: String,
+    wording: String,
     /// Place asked for, from the top, counted from 0.
     asked: usize,
 }
@@ -100,7 +100,7 @@ impl Question {
         let last = people.len().checked_sub(1)?;
         let asked = if *word == *relation[2] { rank } else { last.checked_sub(rank)? };
         let order = unique_order(&people, &clues);
-        Some(Self { items: told, people, order, question: question.to_owned(), asked })
+        Some(Self { items: told, people, order, wording: question.to_owned(), asked })
     }
 
     /// Whether a line holds; nothing where its form is unknown.
@@ -117,7 +117,7 @@ impl Question {
             *conclusion = Some(name.to_owned());
             let place = progress.place(&found[1])?;
             return Some(
-                about.is_about(QUESTION, &self.question)
+                about.is_about(QUESTION, &self.wording)
                     && progress.placed
                     && place == self.asked
                     && progress.order.get(place).is_some_and(|there| there == name),
