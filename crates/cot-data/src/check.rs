@@ -5,6 +5,8 @@
 //! chain is judged against the item of the question whose label it bears and the lines
 //! before it. So the checks hold for a model's own output too.
 //!
+//! A chain about any other question is read as prose: its equations are computed again.
+//!
 //! A line is judged where it stands: what an earlier wrong line claims is taken as
 //! given, so that one slip counts once.
 
@@ -12,11 +14,17 @@ mod answer;
 mod arithmetic;
 mod expression;
 mod label;
+mod number;
 mod ordering;
+mod prose;
 mod route;
 
-pub use answer::answers_equal;
-pub(crate) use answer::number;
+pub use answer::{
+    AnswerMark, Equivalence, ExtractedAnswer, answers_equal, equivalence, extract_answer,
+};
+pub use number::Rational;
+pub(crate) use number::number;
+pub use prose::{StepFinding, find_equations};
 
 use crate::record::CotRecord;
 
@@ -49,7 +57,8 @@ pub struct ChainCheck {
     pub steps: Vec<StepVerdict>,
     /// The answer against the second solver's.
     pub answer: AnswerVerdict,
-    /// Whether the last step's conclusion equals the answer.
+    /// Whether the last step's conclusion equals the answer; in prose, the marked answer of
+    /// the last step or else the last result of an equation.
     pub consistent: bool,
 }
 
@@ -62,6 +71,13 @@ impl ChainCheck {
     /// Index of the first step that is wrong.
     pub fn first_wrong_step(&self) -> Option<usize> {
         self.steps.iter().position(|verdict| *verdict == StepVerdict::Wrong)
+    }
+
+    /// Index of the step at which the chain goes wrong: the first wrong step or, where
+    /// every step holds but the answer is wrong or does not follow, the last.
+    pub fn first_error(&self) -> Option<usize> {
+        let amiss = self.answer == AnswerVerdict::Wrong || !self.consistent;
+        self.first_wrong_step().or(if amiss { self.steps.len().checked_sub(1) } else { None })
     }
 
     /// The first thing that is not verified, in words.
@@ -97,6 +113,19 @@ struct LineChecks {
     verdicts: Vec<StepVerdict>,
     /// What the last line of a known form concludes.
     conclusion: Option<String>,
+    /// Whether the conclusion was taken from prose, and so may have another form than the
+    /// answer, such as a unit.
+    prose: bool,
+}
+
+impl LineChecks {
+    /// Whether the conclusion is an answer.
+    fn conclude(&self, answer: &str) -> bool {
+        self.conclusion.as_ref().is_some_and(|found| {
+            answers_equal(found, answer)
+                || (self.prose && equivalence(found, answer) == Equivalence::Equal)
+        })
+    }
 }
 
 /// A question that a reader understands.
@@ -136,7 +165,7 @@ pub fn check_chain(question: &str, steps: &[String], answer: &str) -> ChainCheck
         Some(found) if answers_equal(&found, answer) => AnswerVerdict::Ok,
         Some(_) => AnswerVerdict::Wrong,
     };
-    let consistent = checks.conclusion.is_some_and(|found| answers_equal(&found, answer));
+    let consistent = checks.conclude(answer);
     ChainCheck { steps: checks.verdicts, answer: verdict, consistent }
 }
 
@@ -147,8 +176,8 @@ pub fn check_reply(record: &CotRecord, reasoning: &str, answer: &str) -> ReplyCh
         reasoning.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let checks = read(&record.question).check(&lines);
     ReplyCheck {
-        steps: checks.verdicts,
         answer_correct: answers_equal(&record.answer, answer),
-        consistent: checks.conclusion.is_some_and(|found| answers_equal(&found, answer)),
+        consistent: checks.conclude(answer),
+        steps: checks.verdicts,
     }
 }

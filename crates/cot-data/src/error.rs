@@ -118,6 +118,14 @@ pub enum Error {
         /// The name that was asked for.
         got: String,
     },
+    /// No such kind of mistake.
+    #[error("unknown mistake `{got}`, expected one of {expected}")]
+    UnknownMistake {
+        /// The names that exist.
+        expected: String,
+        /// The name that was asked for.
+        got: String,
+    },
     /// No such language, or not for this family.
     #[error("language `{got}` is not known, expected {expected}")]
     UnknownLanguage {
@@ -175,6 +183,7 @@ impl Error {
             | Self::Ending { .. }
             | Self::UnknownFormat { .. }
             | Self::UnknownFamily { .. }
+            | Self::UnknownMistake { .. }
             | Self::UnknownLanguage { .. }
             | Self::UnknownBloom { .. }
             | Self::UnknownLevel { .. }
@@ -219,6 +228,7 @@ impl Error {
             | Self::Ending { .. }
             | Self::UnknownFormat { .. }
             | Self::UnknownFamily { .. }
+            | Self::UnknownMistake { .. }
             | Self::UnknownLanguage { .. }
             | Self::UnknownBloom { .. }
             | Self::UnknownLevel { .. }

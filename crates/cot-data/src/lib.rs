@@ -7,8 +7,9 @@
 //!
 //! [`import()`] reads the formats of public chain-of-thought data, [`export()`] writes
 //! them; what cannot be imported goes into a [`RejectLog`]. A [`Card`] describes the
-//! data set that comes out. [`clean()`] removes what should not be trained on; [`stratify`] tells levels and makes
-//! orders and samples by them.
+//! data set that comes out. [`clean()`] removes what should not be trained on;
+//! [`stratify`] tells levels and makes orders and samples by them; [`negatives`] makes
+//! wrong chains with one labelled mistake, and their corrections.
 
 pub mod error;
 mod field;
@@ -32,6 +33,7 @@ pub mod export;
 pub mod family;
 pub mod generate;
 pub mod import;
+pub mod negatives;
 mod problem;
 pub mod split;
 
@@ -40,8 +42,9 @@ pub mod stratify;
 
 pub use card::{Card, CardCounts, Property};
 pub use check::{
-    AnswerVerdict, ChainCheck, ReplyCheck, StepVerdict, answers_equal, check_chain, check_reply,
-    solve,
+    AnswerMark, AnswerVerdict, ChainCheck, Equivalence, ExtractedAnswer, Rational, ReplyCheck,
+    StepFinding, StepVerdict, answers_equal, check_chain, check_reply, equivalence, extract_answer,
+    find_equations, solve,
 };
 pub use clean::{CleanConfig, CleanReport, JsonlSource, RecordSource, Removed, clean};
 pub use config::DataConfig;
@@ -57,6 +60,7 @@ pub use input::{At, Container, Fault, InputOptions, Item, ObjectReader, Place};
 pub use jsonl::{read_jsonl, write_jsonl};
 pub use label::Label;
 pub use language::Language;
+pub use negatives::{Mistake, corrected_record, wrong_record};
 pub use output::{ObjectWriter, RecordWriter, write_records};
 pub use record::{Checks, CotRecord, Source};
 pub use rejects::{Reason, Reject, RejectLog};

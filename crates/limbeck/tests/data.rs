@@ -55,7 +55,7 @@ fn a_public_file_becomes_a_clean_data_set_and_conversations() {
     let card = fs::read_to_string(folder.join("README.md")).unwrap();
     assert!(card.starts_with("---\n") && card.contains("train.parquet"), "{card}");
     let strict = [&import[..], &["--strict"]].concat();
-    check(folder, &strict, 3, &["raw.jsonl", &(num_rows + 1).to_string(), "hint"]);
+    check(folder, &strict, 3, &["raw.jsonl:3", "missing_answer", "hint"]);
 
     let num_records = imported["total"]["num_records"].as_u64().unwrap();
     let clean = ["clean", "--input", "train.parquet", "--output", "clean.jsonl"];

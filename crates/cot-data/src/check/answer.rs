@@ -1,13 +1,21 @@
 //! Equality of answers: as numbers, as points, or else as words. There is no credit for
 //! an answer that merely contains the right one.
 
-use num_rational::Ratio;
+mod equivalence;
+mod extract;
+mod latex;
+mod value;
+
+pub use equivalence::{Equivalence, equivalence};
+pub use extract::{AnswerMark, ExtractedAnswer, extract_answer};
+
+use super::number::{Rational, number};
 
 /// An answer in normal form.
 #[derive(Debug, PartialEq, Eq)]
 enum Normal {
-    Number(Ratio<i128>),
-    Point(Vec<Ratio<i128>>),
+    Number(Rational),
+    Point(Vec<Rational>),
     Words(String),
 }
 
@@ -32,54 +40,6 @@ fn normal(text: &str) -> Normal {
         return Normal::Point(point);
     }
     Normal::Words(text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" "))
-}
-
-/// A number: a sign, digits with or without thousands commas, decimals, or a fraction of
-/// two such.
-pub(crate) fn number(text: &str) -> Option<Ratio<i128>> {
-    if let Some((top, bottom)) = text.split_once('/') {
-        let (top, bottom) = (decimal(top.trim())?, decimal(bottom.trim())?);
-        return (bottom != Ratio::from_integer(0)).then(|| top / bottom);
-    }
-    decimal(text)
-}
-
-fn decimal(text: &str) -> Option<Ratio<i128>> {
-    // 12 digits keep every product and quotient of two far inside 128 bits.
-    const MOST_DIGITS: usize = 12;
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, ""));
-    let whole = without_thousands(whole)?;
-    let has_point = digits.contains('.');
-    let all_digits = whole.bytes().chain(decimals.bytes()).all(|byte| byte.is_ascii_digit());
-    if whole.is_empty()
-        || (has_point && decimals.is_empty())
-        || !all_digits
-        || whole.len() + decimals.len() > MOST_DIGITS
-    {
-        return None;
-    }
-    let value: i128 = format!("{whole}{decimals}").parse().ok()?;
-    let value = if negative { -value } else { value };
-    Some(Ratio::new(value, 10_i128.pow(decimals.len() as u32)))
-}
-
-/// Takes commas out where they stand before every third digit; nothing where they are
-/// misplaced.
-fn without_thousands(whole: &str) -> Option<String> {
-    let mut groups = whole.split(',');
-    let first = groups.next().unwrap_or_default();
-    let mut digits = first.to_owned();
-    for group in groups {
-        if group.len() != 3 || first.is_empty() || first.len() > 3 {
-            return None;
-        }
-        digits.push_str(group);
-    }
-    Some(digits)
 }
 
 #[cfg(test)]

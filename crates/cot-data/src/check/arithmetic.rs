@@ -1,43 +1,14 @@
 //! Arithmetic: equality chains, where operands come from, and a second solver that keeps
 //! what each person holds.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::LazyLock;
+use std::collections::HashMap;
 
 use num_rational::Ratio;
-use num_traits::{CheckedAdd, CheckedMul};
-use regex::Regex;
 
-use super::answer::number;
 use super::expression::{self, Expression};
 use super::label::{self, ItemLine, Labelled};
-use super::{LineChecks, Reading, StepVerdict};
-
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("the pattern is a constant of this file")
-}
-
-static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\d+(?:,\d{3})*(?:\.\d+)?"));
-static PROGRAM_START: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^(?:Start with|Take) (\d{1,9})\.$"));
-static PROGRAM_STEP: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^(add|plus|subtract|minus|multiply by|times) (\d{1,9})$"));
-static OWNED: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^([A-Z][a-z]* (?:gets|loses|has)) (.+)$"));
-static TIMES_AS_MANY: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(\w+) has (\d+) times as many(?: \w+)? as (\w+)$"));
-static HOLDS: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\w+) (?:has|starts with) (\d+) \w+$"));
-static GIVES_THEM: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(\w+) gives (\w+) (\d+) (?:more|boxes with (\d+) in each)$"));
-static MOVES: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(concat!(
-        r"(\w+) (buys|finds|gets|sells|loses|gives) (\d+)",
-        r"(?: (?:bags of|boxes with) (\d+))?(?: in each)?(?: more| [a-z]+)??",
-        r"(?: (to|from) (\w+))?$",
-    ))
-});
-static ASKED: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"How many(?: \w+)? does (\w+) have(?: now| at the end)?$"));
+use super::number::{self, Rational};
+use super::{LineChecks, Reading, StepVerdict, prose};
 
 /// What an item of the question does to the running value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +21,7 @@ enum Effect {
 struct Event {
     label: char,
     text: String,
-    numbers: BTreeSet<Ratio<i128>>,
+    numbers: Vec<Rational>,
     effect: Effect,
     /// In a story, what its line says before the sums: whose holding it changes, and how.
     said: Option<String>,
@@ -82,27 +53,32 @@ struct Solved {
 
 /// A question about numbers.
 struct Question {
-    /// The numbers in the question.
-    given: BTreeSet<Ratio<i128>>,
+    /// Nothing where the second solver cannot read the question; its chain is then read as
+    /// prose.
     solved: Option<Solved>,
+    question: String,
 }
 
 /// The numbers in a text.
-fn numbers(text: &str) -> BTreeSet<Ratio<i128>> {
-    NUMBER.find_iter(text).filter_map(|found| number(found.as_str())).collect()
+fn numbers(text: &str) -> Vec<Rational> {
+    let part = |next: char| next.is_ascii_digit() || matches!(next, '.' | ',');
+    text.split(|next| !part(next))
+        .filter_map(|word| number::number(word.trim_matches(['.', ','])))
+        .collect()
 }
 
 /// An equality chain: the verdict on it, and what it comes to.
-fn equality(
-    text: &str,
-    known: &BTreeSet<Ratio<i128>>,
-    unsourced: StepVerdict,
-) -> (StepVerdict, Option<Ratio<i128>>) {
-    let sides: Option<Vec<Expression>> = text.split('=').map(expression::parse).collect();
-    let Some([first, .., last]) = sides.as_deref() else {
-        return (StepVerdict::Unchecked, None);
-    };
-    let equal = sides.iter().flatten().all(|side| side.value == first.value);
+fn equality(text: &str, known: &[Rational]) -> (StepVerdict, Option<Rational>) {
+    let mut sides = text.split('=').map(expression::parse);
+    let Some(Some(first)) = sides.next() else { return (StepVerdict::Unchecked, None) };
+    let mut last: Option<Expression> = None;
+    let mut equal = true;
+    for side in sides {
+        let Some(side) = side else { return (StepVerdict::Unchecked, None) };
+        equal &= side.value == first.value;
+        last = Some(side);
+    }
+    let Some(last) = last else { return (StepVerdict::Unchecked, None) };
     let sourced = first.numbers.iter().all(|operand| known.contains(operand));
     let verdict = if first.value.is_none() || !equal {
         StepVerdict::Wrong
@@ -111,9 +87,28 @@ fn equality(
     } else if sourced {
         StepVerdict::Ok
     } else {
-        unsourced
+        StepVerdict::Wrong
     };
     (verdict, last.value)
+}
+
+/// What a line of a story says before its sums, `Ann gets`, and the sums.
+fn said(work: &str) -> (Option<&str>, &str) {
+    let is_name = |word: &str| {
+        let mut letters = word.bytes();
+        letters.next().is_some_and(|first| first.is_ascii_uppercase())
+            && letters.all(|letter| letter.is_ascii_lowercase())
+    };
+    let taken_apart =
+        work.split_once(' ').filter(|(name, _)| is_name(name)).and_then(|(name, rest)| {
+            let (verb, sums) = rest.split_once(' ')?;
+            let is_verb = matches!(verb, "gets" | "loses" | "has");
+            is_verb.then(|| (&work[..name.len() + 1 + verb.len()], sums))
+        });
+    match taken_apart {
+        Some((said, sums)) => (Some(said), sums),
+        None => (None, work),
+    }
 }
 
 /// Reads a question.
@@ -126,24 +121,7 @@ impl Question {
         let solved = label::items(question)
             .filter(|items| !items.is_empty())
             .and_then(|items| program(question, &items).or_else(|| story(question, &items)));
-        Self { given: numbers(question), solved }
-    }
-
-    /// In a question that the second solver cannot read, every side of an equality chain
-    /// must have one value; where its first side's operands are neither in the question
-    /// nor an earlier line's result (a week's 7 days), it stays unchecked.
-    fn check_unread(&self, lines: &[&str]) -> LineChecks {
-        let mut known = self.given.clone();
-        let mut checks = LineChecks::default();
-        for line in lines {
-            let (verdict, result) = equality(line, &known, StepVerdict::Unchecked);
-            checks.verdicts.push(verdict);
-            if let Some(result) = result {
-                known.insert(result);
-                checks.conclusion = Some(result.to_string());
-            }
-        }
-        checks
+        Self { solved, question: question.to_owned() }
     }
 }
 
@@ -155,16 +133,16 @@ impl Reading for Question {
     fn check(&self, lines: &[&str]) -> LineChecks {
         match &self.solved {
             Some(solved) => solved.check(lines),
-            None => self.check_unread(lines),
+            None => prose::check(&self.question, lines),
         }
     }
 }
 
 impl Solved {
-    /// A line restates the next event, says in a story who gets or loses, and has one equality chain or more with a
-    /// comma between them. The operands of a chain's first side are the event's own
-    /// numbers, the value so far, or an earlier result of the line; the last result is
-    /// what the event makes of the value so far.
+    /// A line restates the next event, says in a story who gets or loses, and has one
+    /// equality chain or more with a comma between them. The operands of a chain's first
+    /// side are the event's own numbers, the value so far, or an earlier result of the
+    /// line; the last result is what the event makes of the value so far.
     fn check(&self, lines: &[&str]) -> LineChecks {
         let mut value = Ratio::from_integer(i128::from(self.start));
         let mut next = 0;
@@ -176,18 +154,12 @@ impl Solved {
             };
             let event = self.events.get(next);
             let mut known = event.map(|event| event.numbers.clone()).unwrap_or_default();
-            known.insert(value);
+            known.push(value);
             let mut verdicts = Vec::new();
             let mut reached = None;
-            let (said, sums) = match OWNED.captures(about.work) {
-                Some(found) => {
-                    let (_, [said, sums]) = found.extract();
-                    (Some(said), sums)
-                }
-                None => (None, about.work),
-            };
+            let (said, sums) = said(about.work);
             for part in sums.split(", ") {
-                let (verdict, result) = equality(part, &known, StepVerdict::Wrong);
+                let (verdict, result) = equality(part, &known);
                 verdicts.push(verdict);
                 known.extend(result);
                 reached = result;
@@ -218,26 +190,47 @@ impl Solved {
 }
 
 impl Effect {
-    fn on(self, value: Ratio<i128>) -> Option<Ratio<i128>> {
+    fn on(self, value: Rational) -> Option<Rational> {
         match self {
-            Self::Add(amount) => value.checked_add(&Ratio::from_integer(i128::from(amount))),
-            Self::Multiply(factor) => value.checked_mul(&Ratio::from_integer(i128::from(factor))),
+            Self::Add(amount) => number::add(value, Ratio::from_integer(i128::from(amount))),
+            Self::Multiply(factor) => {
+                number::multiply(value, Ratio::from_integer(i128::from(factor)))
+            }
         }
     }
 }
 
+/// The words of a text.
+fn words(text: &str) -> Vec<&str> {
+    text.split(' ').collect()
+}
+
+/// A count, of at most nine digits in a program.
+fn count(word: &str) -> Option<i64> {
+    word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok()).flatten()
+}
+
+/// Whether a word has only letters, digits and underscores.
+fn is_plain(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|next| next.is_alphanumeric() || next == '_')
+}
+
 /// Runs a question of the form "start with a number", then its items.
 fn program(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
-    let start: i64 = PROGRAM_START.captures(question.lines().next()?)?[1].parse().ok()?;
+    let small = |word: &str| count(word).filter(|_| word.len() <= 9);
+    let opening = question.lines().next()?.strip_suffix('.')?;
+    let start = opening.strip_prefix("Start with ").or_else(|| opening.strip_prefix("Take "))?;
+    let start = small(start)?;
     let mut answer = start;
     let mut events = Vec::with_capacity(items.len());
     for item in items {
-        let step = PROGRAM_STEP.captures(item.text)?;
-        let number: i64 = step[2].parse().ok()?;
-        let effect = match &step[1] {
+        let (verb, number) = item.text.rsplit_once(' ')?;
+        let number = small(number)?;
+        let effect = match verb {
             "add" | "plus" => Effect::Add(number),
             "subtract" | "minus" => Effect::Add(-number),
-            _ => Effect::Multiply(number),
+            "multiply by" | "times" => Effect::Multiply(number),
+            _ => return None,
         };
         answer = match effect {
             Effect::Add(amount) => answer.checked_add(amount)?,
@@ -252,52 +245,126 @@ fn program(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
 fn story(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
     let mut lines = label::other_lines(question);
     let (opening, asked) = (lines.next()?, lines.next_back()?);
-    let opening = HOLDS.captures(opening.trim_end_matches('.'))?;
-    let mut owner = opening.get(1)?.as_str();
-    let start: i64 = opening[2].parse().ok()?;
+    let (mut owner, start) = holding(opening.trim_end_matches('.'))?;
     let mut held: HashMap<&str, i64> = HashMap::from([(owner, start)]);
     let mut events = Vec::with_capacity(items.len());
     for item in items {
         let before = *held.get(owner)?;
-        let effect = if let Some(found) = TIMES_AS_MANY.captures(item.text) {
-            let factor: i64 = found[2].parse().ok()?;
-            let counted = *held.get(found.get(3)?.as_str())?;
-            let total = counted.checked_mul(factor)?;
-            owner = found.get(1)?.as_str();
-            held.insert(owner, total);
+        let words = words(item.text);
+        let effect = if let Some((who, factor, whom)) = times_as_many(&words) {
+            let counted = *held.get(whom)?;
+            owner = who;
+            held.insert(owner, counted.checked_mul(factor)?);
             Effect::Multiply(factor)
         } else {
-            play(&mut held, item.text)?;
+            play(&mut held, &words)?;
             Effect::Add(held.get(owner)?.checked_sub(before)?)
         };
         events.push(Event::of(item, effect, Some(owner)));
     }
-    let person = ASKED.captures(asked.trim_end_matches('?'))?.get(1)?.as_str();
-    let answer = *held.get(person)?;
+    let answer = *held.get(asked_person(asked.trim_end_matches('?'))?)?;
     Some(Solved { start, events, answer })
 }
 
-/// Plays an event in which something changes hands.
-fn play<'text>(held: &mut HashMap<&'text str, i64>, event: &'text str) -> Option<()> {
-    let amount = |count: regex::Match<'_>, size: Option<regex::Match<'_>>| {
-        let each: i64 = size.map_or(Some(1), |size| size.as_str().parse().ok())?;
-        each.checked_mul(count.as_str().parse().ok()?)
-    };
-    if let Some(found) = GIVES_THEM.captures(event) {
-        let amount = amount(found.get(3)?, found.get(4))?;
-        shift(held, found.get(1)?.as_str(), -amount);
-        shift(held, found.get(2)?.as_str(), amount);
-    } else {
-        let found = MOVES.captures(event)?;
-        let amount = amount(found.get(3)?, found.get(4))?;
-        let gain = matches!(&found[2], "buys" | "finds" | "gets");
-        let signed = if gain { amount } else { -amount };
-        shift(held, found.get(1)?.as_str(), signed);
-        if let Some(other) = found.get(6) {
-            shift(held, other.as_str(), -signed);
+/// Who has how many at first: `Ann has 5 eggs`, `Ann starts with 5 eggs`.
+fn holding(opening: &str) -> Option<(&str, i64)> {
+    match words(opening)[..] {
+        [.., who, "has", number, item] | [.., who, "starts", "with", number, item]
+            if is_plain(who) && is_plain(item) =>
+        {
+            Some((who, count(number)?))
         }
+        _ => None,
+    }
+}
+
+/// `Bob has 4 times as many as Ann`, `Bob has 4 times as many eggs as Ann`.
+fn times_as_many<'text>(words: &[&'text str]) -> Option<(&'text str, i64, &'text str)> {
+    match *words {
+        [.., who, "has", factor, "times", "as", "many", "as", whom]
+        | [.., who, "has", factor, "times", "as", "many", _, "as", whom] => {
+            Some((who, count(factor)?, whom))
+        }
+        _ => None,
+    }
+}
+
+/// `How many eggs does Ann have now`, with or without the item and the time.
+fn asked_person(asked: &str) -> Option<&str> {
+    let words = words(asked);
+    let words = match &words[..] {
+        [rest @ .., "now"] | [rest @ .., "at", "the", "end"] => rest,
+        all => all,
+    };
+    match words {
+        [.., "How", "many", "does", person, "have"]
+        | [.., "How", "many", _, "does", person, "have"] => Some(person),
+        _ => None,
+    }
+}
+
+/// Plays an event in which something changes hands.
+fn play<'text>(held: &mut HashMap<&'text str, i64>, words: &[&'text str]) -> Option<()> {
+    let them = match *words {
+        [.., who, "gives", whom, number, "more"] => Some((who, whom, number, "1")),
+        [.., who, "gives", whom, number, "boxes", "with", size, "in", "each"] => {
+            Some((who, whom, number, size))
+        }
+        _ => None,
+    };
+    if let Some((who, whom, number, size)) = them
+        && let Some(amount) = count(number).zip(count(size)).and_then(|(a, b)| a.checked_mul(b))
+    {
+        shift(held, who, -amount);
+        shift(held, whom, amount);
+        return Some(());
+    }
+    let Move { who, gain, amount, other } = Move::of(words)?;
+    let signed = if gain { amount } else { -amount };
+    shift(held, who, signed);
+    if let Some(other) = other {
+        shift(held, other, -signed);
     }
     Some(())
+}
+
+/// An event in which one person gains or loses, to or from another or no one.
+struct Move<'text> {
+    who: &'text str,
+    gain: bool,
+    amount: i64,
+    other: Option<&'text str>,
+}
+
+impl<'text> Move<'text> {
+    /// `Ann finds 2 bags of 3 eggs`, `Ann gets 4 from Bob`, `Ann sells 2 boxes with 3 in each`.
+    fn of(words: &[&'text str]) -> Option<Self> {
+        let verb =
+            |word: &str| matches!(word, "buys" | "finds" | "gets" | "sells" | "loses" | "gives");
+        let at = (1..words.len()).find(|&at| {
+            verb(words[at]) && words.get(at + 1).is_some_and(|word| count(word).is_some())
+        })?;
+        let mut amount = count(words[at + 1])?;
+        let mut rest = &words[at + 2..];
+        if let ["bags", "of", size, behind @ ..] | ["boxes", "with", size, behind @ ..] = rest {
+            amount = amount.checked_mul(count(size)?)?;
+            rest = behind;
+        }
+        if let ["in", "each", behind @ ..] = rest {
+            rest = behind;
+        }
+        let is_item =
+            |word: &str| !word.is_empty() && word.bytes().all(|letter| letter.is_ascii_lowercase());
+        let other = match *rest {
+            [] => None,
+            ["to" | "from", other] => Some(other),
+            [item] if is_item(item) => None,
+            [item, "to" | "from", other] if is_item(item) => Some(other),
+            _ => return None,
+        };
+        let gain = matches!(words[at], "buys" | "finds" | "gets");
+        Some(Self { who: words[at - 1], gain, amount, other })
+    }
 }
 
 /// Changes what a person holds; of a person whose holding was never told, nothing is
@@ -399,9 +466,10 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_in_an_unread_question_leaves_the_line_open() {
+    fn a_question_that_is_not_read_leaves_its_chain_to_prose() {
         let question = "Ann works 3 hours on 5 days a week. How many hours is that in a year?";
-        assert_eq!(verdicts(question, &["3*5=15", "15*52=780"]), [Ok, Unchecked]);
+        assert_eq!(verdicts(question, &["3*5=15", "15*52=780"]), [Ok, Ok]);
         assert_eq!(verdicts(question, &["15*52=781"]), [Wrong]);
+        assert_eq!(verdicts(question, &["17*52=884"]), [Unchecked], "17 from nowhere");
     }
 }

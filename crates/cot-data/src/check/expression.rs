@@ -1,9 +1,9 @@
 //! Arithmetic expressions over exact rationals: `+ - * / ( )` and decimal numbers.
 
 use num_rational::Ratio;
-use num_traits::{CheckedAdd, CheckedDiv, CheckedMul, CheckedSub, Zero};
+use num_traits::{CheckedDiv, Zero};
 
-use super::answer::number;
+use super::number::{add, multiply, number, subtract};
 
 /// An expression's value and parts.
 #[derive(Debug, PartialEq)]
@@ -55,7 +55,7 @@ impl Parser<'_> {
             let next = self.product()?;
             total = total
                 .zip(next)
-                .and_then(|(a, b)| if sign == '+' { a.checked_add(&b) } else { a.checked_sub(&b) });
+                .and_then(|(a, b)| if sign == '+' { add(a, b) } else { subtract(a, b) });
         }
         Some(total)
     }
@@ -67,7 +67,7 @@ impl Parser<'_> {
             let next = self.atom()?;
             total = total.zip(next).and_then(|(a, b)| {
                 if matches!(sign, '*' | '×') {
-                    a.checked_mul(&b)
+                    multiply(a, b)
                 } else if b.is_zero() {
                     None
                 } else {

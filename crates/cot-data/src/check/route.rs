@@ -95,11 +95,18 @@ pub(super) fn read(question: &str) -> Option<Box<dyn Reading>> {
 
 impl Question {
     fn of(question: &str) -> Option<Self> {
-        let point = match START.captures(question) {
+        // No point and no direction is the common case, and costs no regex.
+        let start = question.contains('(').then(|| START.captures(question)).flatten();
+        let point = match start {
             Some(found) => Some((found[1].parse().ok()?, found[2].parse().ok()?)),
             None => None,
         };
-        let facing = FACING.captures(question).and_then(|found| direction(&found[1]));
+        let names_it = question.as_bytes().windows(3).any(|word| word.eq_ignore_ascii_case(b"fac"));
+        let facing = names_it.then(|| FACING.captures(question)).flatten();
+        let facing = facing.and_then(|found| direction(&found[1]));
+        if point.is_none() && facing.is_none() {
+            return None;
+        }
         let mut legs = Vec::new();
         for Labelled { label, text } in items(question)? {
             let mut leg =

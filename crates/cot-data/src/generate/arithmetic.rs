@@ -4,6 +4,8 @@
 //! labelled), another writes the chain, a line for each event that restates it and works it
 //! out place by place, so that no side of a line asks for more than one carry.
 
+use std::fmt::Write;
+
 use super::words::{ITEMS, NAMES, labelled, restated};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -15,6 +17,17 @@ pub(crate) enum Operator {
     Add,
     Subtract,
     Multiply,
+}
+
+impl Operator {
+    /// What it makes of two numbers.
+    pub(crate) fn on(self, a: i64, b: i64) -> i64 {
+        match self {
+            Self::Add => a + b,
+            Self::Subtract => a - b,
+            Self::Multiply => a * b,
+        }
+    }
 }
 
 /// A node of the graph; operands are indices of earlier nodes.
@@ -64,12 +77,7 @@ fn push(nodes: &mut Vec<Node>, operator: Operator, left: usize, number: i64) -> 
 }
 
 fn apply(nodes: &mut Vec<Node>, operator: Operator, left: usize, right: usize) -> usize {
-    let (a, b) = (nodes[left].value(), nodes[right].value());
-    let value = match operator {
-        Operator::Add => a + b,
-        Operator::Subtract => a - b,
-        Operator::Multiply => a * b,
-    };
+    let value = operator.on(nodes[left].value(), nodes[right].value());
     nodes.push(Node::Apply { operator, left, right, value });
     nodes.len() - 1
 }
@@ -224,14 +232,7 @@ impl Arithmetic {
                     told
                 }
             });
-            owners.push((
-                owner,
-                match operator {
-                    Operator::Add => "gets",
-                    Operator::Subtract => "loses",
-                    Operator::Multiply => "has",
-                },
-            ));
+            owners.push((owner, verb(operator)));
         }
         let asked = match rng.below(3) {
             0 => format!("How many {item} does {owner} have now?"),
@@ -283,9 +284,21 @@ impl Problem for Arithmetic {
 
 /// A number in `low..=high` that is not yet given; nothing where all are.
 fn fresh(nodes: &[Node], low: i64, high: i64, rng: &mut CounterRng) -> Option<i64> {
-    let given = |number: i64| nodes.iter().any(|n| matches!(n, Node::Given(v) if *v == number));
-    let free: Vec<i64> = (low..=high).filter(|&number| !given(number)).collect();
-    (!free.is_empty()).then(|| free[rng.below(free.len())])
+    let mut given: Vec<i64> = nodes
+        .iter()
+        .filter_map(|node| match *node {
+            Node::Given(value) if (low..=high).contains(&value) => Some(value),
+            _ => None,
+        })
+        .collect();
+    given.sort_unstable();
+    let num_free = usize::try_from(high - low + 1).ok()?.saturating_sub(given.len());
+    if num_free == 0 {
+        return None;
+    }
+    // The free number of that rank: one higher for each given number on the way.
+    let drawn = low + rng.below(num_free) as i64;
+    Some(given.into_iter().fold(drawn, |number, taken| number + i64::from(taken <= number)))
 }
 
 /// Adds or takes away some bags of equal size, a product that is worked out on the side;
@@ -307,7 +320,7 @@ fn bags(nodes: &mut Vec<Node>, current: usize, cap: i64, rng: &mut CounterRng) -
     Some(apply(nodes, operator, current, product))
 }
 
-fn symbol(operator: Operator) -> char {
+pub(crate) fn symbol(operator: Operator) -> char {
     match operator {
         Operator::Add => '+',
         Operator::Subtract => '-',
@@ -315,40 +328,58 @@ fn symbol(operator: Operator) -> char {
     }
 }
 
-/// The non-zero places of a number, highest first: 67 gives 60 and 7.
-fn places(number: i64) -> Vec<i64> {
-    [100, 10, 1].into_iter().map(|unit| number / unit % 10 * unit).filter(|&p| p != 0).collect()
+/// What a story's line says that an operation does to its owner's holding.
+pub(crate) fn verb(operator: Operator) -> &'static str {
+    match operator {
+        Operator::Add => "gets",
+        Operator::Subtract => "loses",
+        Operator::Multiply => "has",
+    }
 }
 
-fn join(values: &[i64], between: char) -> String {
-    let texts: Vec<String> = values.iter().map(i64::to_string).collect();
-    texts.join(&between.to_string())
+/// The non-zero places of a number, highest first: 67 gives 60 and 7.
+pub(crate) fn places(number: i64) -> Vec<i64> {
+    let units = std::iter::successors(Some(1_i64), |unit| unit.checked_mul(10));
+    let mut places: Vec<i64> = units
+        .take_while(|&unit| unit <= number)
+        .map(|unit| number / unit % 10 * unit)
+        .filter(|&place| place != 0)
+        .collect();
+    places.reverse();
+    places
 }
 
 /// One line of the chain, such as `58+67=58+60+7=118+7=125`. No spaces:
 /// a tokenizer that splits digits would give each its own token.
-fn step(operator: Operator, a: i64, b: i64, value: i64) -> String {
+pub(crate) fn step(operator: Operator, a: i64, b: i64, value: i64) -> String {
     let sign = symbol(operator);
-    let mut sides = vec![format!("{a}{sign}{b}")];
+    let mut line = format!("{a}{sign}{b}");
     match operator {
         Operator::Add | Operator::Subtract => {
             let parts = places(b);
             let mut reached = a;
             if parts.len() > 1 {
                 for taken in 0..parts.len() {
-                    sides.push(format!("{reached}{sign}{}", join(&parts[taken..], sign)));
-                    reached += if operator == Operator::Add { parts[taken] } else { -parts[taken] };
+                    let _ = write!(line, "={reached}");
+                    for part in &parts[taken..] {
+                        let _ = write!(line, "{sign}{part}");
+                    }
+                    reached = operator.on(reached, parts[taken]);
                 }
             }
         }
         Operator::Multiply => {
             let (small, large) = (a.min(b), a.max(b));
-            let products: Vec<i64> = places(large).iter().map(|part| part * small).collect();
-            if products.len() > 1 {
-                sides.push(join(&products, '+'));
+            let parts = places(large);
+            if parts.len() > 1 {
+                let mut between = '=';
+                for part in parts {
+                    let _ = write!(line, "{between}{}", part * small);
+                    between = '+';
+                }
             }
         }
     }
-    sides.push(value.to_string());
-    sides.join("=")
+    let _ = write!(line, "={value}");
+    line
 }

@@ -1,0 +1,138 @@
+//! Mistakes in the arithmetic of the generators.
+
+use super::slip::{Sum, transposed};
+use super::{Mistake, WrongChain, places, rearranged};
+use crate::generate::arithmetic::{Operator, step, symbol, verb};
+use crate::record::CotRecord;
+use crate::rng::CounterRng;
+
+/// A line of the chain, without the value that it starts from.
+struct Event {
+    /// Label and item.
+    head: String,
+    /// In a story, whose holding it changes.
+    owner: Option<String>,
+    /// The product on the side, as it is written.
+    bags: Option<String>,
+    operator: Operator,
+    number: i64,
+}
+
+struct Chain {
+    start: i64,
+    events: Vec<Event>,
+}
+
+/// The record's chain with a mistake.
+pub(super) fn wrong(
+    record: &CotRecord,
+    mistake: Mistake,
+    rng: &mut CounterRng,
+) -> Option<WrongChain> {
+    let chain = Chain::of(&record.thought_process)?;
+    let all: Vec<usize> = (0..chain.events.len()).collect();
+    match mistake {
+        Mistake::EarlyStop => {
+            let kept = 1 + rng.below(all.len().checked_sub(1).filter(|&rest| rest > 0)?);
+            let (steps, answer) = chain.told(&all[..kept], None);
+            Some(WrongChain { steps, answer: answer.to_string(), first: kept - 1 })
+        }
+        Mistake::WrongCopy => {
+            let (steps, answer) = chain.told(&all, None);
+            let copied = transposed(answer, rng).unwrap_or(answer + 1);
+            Some(WrongChain { first: steps.len() - 1, steps, answer: copied.to_string() })
+        }
+        Mistake::DroppedStep | Mistake::DuplicatedStep | Mistake::ReorderedSteps => {
+            let (order, first) = rearranged(all.len(), mistake, rng)?;
+            let (steps, answer) = chain.told(&order, None);
+            Some(WrongChain { steps, answer: answer.to_string(), first })
+        }
+        _ => places(all.len(), rng).into_iter().find_map(|at| {
+            let sum = chain.slip(at, mistake, rng)?;
+            let (steps, answer) = chain.told(&all, Some((at, sum)));
+            Some(WrongChain { steps, answer: answer.to_string(), first: at })
+        }),
+    }
+}
+
+impl Chain {
+    fn of(steps: &[String]) -> Option<Self> {
+        let mut start = None;
+        let mut events = Vec::with_capacity(steps.len());
+        for step in steps {
+            let (item, work) = step.split_once(": ")?;
+            let (owner, sums) = match work.split_once(' ') {
+                Some((owner, rest)) if owner.starts_with(|c: char| c.is_ascii_uppercase()) => {
+                    (Some(owner.to_owned()), rest.split_once(' ')?.1)
+                }
+                _ => (None, work),
+            };
+            let (bags, main) = match sums.split_once(", ") {
+                Some((bags, main)) => (Some(bags.to_owned()), main),
+                None => (None, sums),
+            };
+            let first = main.split('=').next()?;
+            let at = first.find(['+', '-', '*'])?;
+            let operator = [Operator::Add, Operator::Subtract, Operator::Multiply]
+                .into_iter()
+                .find(|operator| first[at..].starts_with(symbol(*operator)))?;
+            let number = first[at + 1..].parse().ok()?;
+            start = start.or(first[..at].parse().ok());
+            events.push(Event { head: item.to_owned(), owner, bags, operator, number });
+        }
+        Some(Self { start: start?, events })
+    }
+
+    /// The value before each event, and the last.
+    fn values(&self) -> Vec<i64> {
+        let mut values = vec![self.start];
+        let mut value = self.start;
+        for event in &self.events {
+            value = event.operator.on(value, event.number);
+            values.push(value);
+        }
+        values
+    }
+
+    /// The sum of an event with a mistake.
+    fn slip(&self, at: usize, mistake: Mistake, rng: &mut CounterRng) -> Option<Sum> {
+        let event = &self.events[at];
+        let values = self.values();
+        let right = Sum::right(event.operator, values[at], event.number);
+        if mistake == Mistake::StaleVariable {
+            let stale = values[at.checked_sub(1)?];
+            return (stale != values[at]).then(|| Sum::right(event.operator, stale, event.number));
+        }
+        right.slip(mistake, rng)
+    }
+
+    /// The lines of events in an order, one of them with its own sum, and what they come to.
+    /// What a story's line says of its owner goes with its sum, right or wrong.
+    fn told(&self, order: &[usize], slip: Option<(usize, Sum)>) -> (Vec<String>, i64) {
+        let mut value = self.start;
+        let mut steps = Vec::with_capacity(order.len());
+        for (place, &index) in order.iter().enumerate() {
+            let event = &self.events[index];
+            let sum = slip
+                .filter(|(at, _)| *at == place)
+                .map_or_else(|| Sum::right(event.operator, value, event.number), |(_, sum)| sum);
+            let said = event
+                .owner
+                .as_ref()
+                .map_or(String::new(), |owner| format!("{owner} {} ", verb(sum.operator)));
+            let bags = event.bags.as_ref().map_or(String::new(), |bags| format!("{bags}, "));
+            steps.push(format!("{}: {said}{bags}{}", event.head, written(sum)));
+            value = sum.value;
+        }
+        (steps, value)
+    }
+}
+
+/// A sum as the generators write it; with a number below 0 there are no places to go by.
+fn written(sum: Sum) -> String {
+    let Sum { operator, a, b, value } = sum;
+    if a < 0 || b < 0 || operator.on(a, b) < 0 {
+        return format!("{a}{}{b}={value}", symbol(operator));
+    }
+    step(operator, a, b, value)
+}
