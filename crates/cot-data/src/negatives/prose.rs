@@ -39,7 +39,10 @@ pub(super) fn wrong(
         }
         _ => places(findings.len(), rng).into_iter().find_map(|at| {
             let finding = &findings[at];
+            // An annotation's operator cannot be exchanged without the sentence's before it.
+            let apart = mistake == Mistake::OperatorSwap && finding.annotation;
             let held = finding.verdict == StepVerdict::Ok && finding.expected == finding.found;
+            let held = held && !apart;
             let mut edit = held.then(|| Edit::of(record, finding)).flatten()?;
             edit.slip(finding, mistake, rng)?;
             edit.carry_on(&record.question)?;
