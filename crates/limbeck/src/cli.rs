@@ -11,7 +11,7 @@ use limbeck_run::{Diagnose, Exit};
 
 pub(crate) use data::{
     CleanArguments, CurriculumName, DataCommand, ExportArguments, GenerateRecordsArguments,
-    ImportArguments, StratifyArguments,
+    ImportArguments, NegativesArguments, StratifyArguments,
 };
 
 /// Distil, tune, quantise, evaluate and run small reasoning models.

@@ -80,6 +80,29 @@ fn a_public_file_becomes_a_clean_data_set_and_conversations() {
 }
 
 #[test]
+fn every_record_gets_one_labelled_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let generate = ["generate", "--family", "all", "--count", "40", "--output", "right.jsonl"];
+    let generated = report(folder, &generate)["num_records"].as_u64().unwrap();
+    let negatives = ["negatives", "--input", "right.jsonl", "--output", "wrong.jsonl"];
+    let made = report(folder, &[&negatives[..], &["--seed", "3"]].concat());
+    assert_eq!(made["num_read"], generated, "{made}");
+    let wrong = fs::read_to_string(folder.join("wrong.jsonl")).unwrap();
+    for line in wrong.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(record["label"]["kind"], "wrong", "{record}");
+    }
+    assert_eq!(wrong.lines().count() as u64 + made["num_without"].as_u64().unwrap(), generated);
+    assert!(made["num_written"].as_object().unwrap().len() > 5, "{made}");
+    let corrected = [&negatives[..], &["--corrected", "--mistake", "off_by_one"]].concat();
+    let made = report(folder, &corrected);
+    assert!(made["num_written"]["off_by_one"].as_u64().unwrap() > 20, "{made}");
+    let unknown = [&negatives[..], &["--mistake", "typo"]].concat();
+    check(folder, &unknown, 2, &["typo", "off_by_one"]);
+}
+
+#[test]
 fn wrong_usage_names_what_there_is() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

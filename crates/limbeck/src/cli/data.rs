@@ -23,6 +23,8 @@ pub(crate) enum DataCommand {
     Clean(CleanArguments),
     /// Fill in Bloom level and difficulty; order and sample by them
     Stratify(StratifyArguments),
+    /// Make wrong chains with one labelled mistake each, or their corrections
+    Negatives(NegativesArguments),
     /// Check every chain of a file and count records by domain and level
     Stats {
         /// JSONL, JSONL.zst or Parquet of records
@@ -179,6 +181,28 @@ pub(crate) struct StratifyArguments {
     #[arg(long)]
     pub(crate) curriculum: Option<CurriculumName>,
     /// Seeds sampling and shuffling
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The file to write: .jsonl, .jsonl.zst or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck data negatives --input train.jsonl --mistake off_by_one sign --output wrong.jsonl"
+)]
+pub(crate) struct NegativesArguments {
+    /// JSONL, JSONL.zst or Parquet of records whose chains are right
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// The mistakes to make, in turn [default: all]
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) mistake: Vec<String>,
+    /// Write records whose own chain is right and that keep the wrong one with its correction
+    #[arg(long)]
+    pub(crate) corrected: bool,
+    /// Seeds which place goes wrong
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// The file to write: .jsonl, .jsonl.zst or .parquet

@@ -3,6 +3,7 @@
 mod clean;
 mod export;
 mod import;
+mod negatives;
 mod stratify;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub(crate) fn run(command: DataCommand, json: bool) -> Result<()> {
         DataCommand::Export(arguments) => export::run(&arguments, json),
         DataCommand::Clean(arguments) => clean::run(&arguments, json),
         DataCommand::Stratify(arguments) => stratify::run(&arguments, json),
+        DataCommand::Negatives(arguments) => negatives::run(&arguments, json),
         DataCommand::Stats { input } => stats(&input, json),
     }
 }
