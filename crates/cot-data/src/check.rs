@@ -1,7 +1,8 @@
 //! Checks of chains and answers from their text alone.
 //!
 //! Nothing here is shared with the generators: a question is parsed again, solved by a
-//! second method (holdings by person, permutations, complex numbers), and each line of a
+//! second method (holdings by person, permutations, complex numbers, days counted one by
+//! one, published criteria written down a second time), and each line of a
 //! chain is judged against the item of the question whose label it bears and the lines
 //! before it. So the checks hold for a model's own output too.
 //!
@@ -12,12 +13,21 @@
 
 mod answer;
 mod arithmetic;
+mod calendar;
+mod chinese;
+mod dose;
 mod expression;
+mod interest;
 mod label;
+mod legal;
 mod number;
 mod ordering;
 mod prose;
+mod ratio;
+mod risk;
 mod route;
+mod score;
+mod sheet;
 
 pub use answer::{
     AnswerMark, Equivalence, ExtractedAnswer, answers_equal, equivalence, extract_answer,
@@ -141,7 +151,17 @@ trait Reading {
 type Reader = fn(&str) -> Option<Box<dyn Reading>>;
 
 /// The readers, asked in order.
-const READERS: [Reader; 2] = [ordering::read, route::read];
+const READERS: &[Reader] = &[
+    ordering::read,
+    route::read,
+    risk::read,
+    interest::read,
+    ratio::read,
+    dose::read,
+    score::read,
+    legal::read,
+    chinese::read,
+];
 
 /// A question as the first reader that understands it does; where none does, it is about
 /// numbers.

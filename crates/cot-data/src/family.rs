@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::generate::arithmetic::{self, Arithmetic};
+use crate::generate::interest::{self, Interest};
+use crate::generate::legal::{self, Legal};
+use crate::generate::medical::{self, Medical};
 use crate::generate::ordering::Ordering;
+use crate::generate::ratio::Accounts;
+use crate::generate::risk::Risk;
 use crate::generate::route::{self, Route};
 use crate::language::Language;
 use crate::problem::{Draw, Problem};
@@ -22,6 +27,12 @@ pub enum Family {
     Logic,
     /// Walks and turns.
     Spatial,
+    /// Clinical scores and doses; exercises, not advice.
+    Medical,
+    /// A small statute applied to a case.
+    Legal,
+    /// Payments that rules judge, interest, present values and ratios.
+    Finance,
 }
 
 /// What a family is.
@@ -38,7 +49,8 @@ struct Entry {
 
 impl Family {
     /// All families, in the order in which splits are balanced.
-    pub const ALL: [Self; 3] = [Self::Arith, Self::Logic, Self::Spatial];
+    pub const ALL: [Self; 6] =
+        [Self::Arith, Self::Logic, Self::Spatial, Self::Medical, Self::Legal, Self::Finance];
 
     /// The families that the fixture teacher knows.
     pub const CORE: [Self; 3] = [Self::Arith, Self::Logic, Self::Spatial];
@@ -49,7 +61,7 @@ impl Family {
                 name: "arith",
                 domain: "arithmetic",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[
                     ([1, 1, 1, 1], |level, rng| {
                         Box::new(Arithmetic::draw(level, arithmetic::Kind::Program, rng))
@@ -63,14 +75,14 @@ impl Family {
                 name: "logic",
                 domain: "logic",
                 bloom: "analyze",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Ordering::draw(level, rng)))],
             },
             Self::Spatial => &Entry {
                 name: "spatial",
                 domain: "spatial",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[
                     ([9, 5, 5, 4], |level, rng| {
                         Box::new(Route::draw(level, route::Kind::Grid, rng))
@@ -81,6 +93,71 @@ impl Family {
                     ([0, 4, 5, 4], |level, rng| {
                         Box::new(Route::draw(level, route::Kind::Walk, rng))
                     }),
+                ],
+            },
+            Self::Medical => &Entry {
+                name: "medical",
+                domain: "medical",
+                bloom: "apply",
+                languages: &[Language::En, Language::Zh],
+                kinds: &[
+                    ([3, 1, 0, 0], |level, rng| {
+                        Box::new(Medical::draw(level, medical::Kind::Dose, rng))
+                    }),
+                    ([2, 0, 0, 0], |level, rng| {
+                        Box::new(Medical::draw(level, medical::Kind::Qsofa, rng))
+                    }),
+                    ([0, 2, 0, 0], |level, rng| {
+                        Box::new(Medical::draw(level, medical::Kind::Curb65, rng))
+                    }),
+                    ([0, 2, 0, 0], |level, rng| {
+                        Box::new(Medical::draw(level, medical::Kind::Clearance, rng))
+                    }),
+                    ([0, 0, 1, 1], |level, rng| {
+                        Box::new(Medical::draw(level, medical::Kind::Cha2ds2Vasc, rng))
+                    }),
+                    ([0, 0, 1, 1], |level, rng| {
+                        Box::new(Medical::draw(level, medical::Kind::WellsPe, rng))
+                    }),
+                    ([0, 0, 1, 2], |level, rng| {
+                        Box::new(Medical::draw(level, medical::Kind::News2, rng))
+                    }),
+                ],
+            },
+            Self::Legal => &Entry {
+                name: "legal",
+                domain: "legal",
+                bloom: "apply",
+                languages: &[Language::En, Language::Zh],
+                kinds: &[
+                    ([2, 2, 2, 2], |level, rng| {
+                        Box::new(Legal::draw(level, legal::Kind::LastDay, rng))
+                    }),
+                    ([2, 2, 2, 2], |level, rng| {
+                        Box::new(Legal::draw(level, legal::Kind::InTime, rng))
+                    }),
+                    ([0, 0, 1, 1], |level, rng| {
+                        Box::new(Legal::draw(level, legal::Kind::Surcharge, rng))
+                    }),
+                ],
+            },
+            Self::Finance => &Entry {
+                name: "finance",
+                domain: "finance",
+                bloom: "apply",
+                languages: &[Language::En, Language::Zh],
+                kinds: &[
+                    ([2, 2, 2, 2], |level, rng| Box::new(Risk::draw(level, rng))),
+                    ([1, 1, 0, 0], |level, rng| {
+                        Box::new(Interest::draw(level, interest::Kind::Simple, rng))
+                    }),
+                    ([0, 1, 1, 1], |level, rng| {
+                        Box::new(Interest::draw(level, interest::Kind::Compound, rng))
+                    }),
+                    ([0, 1, 1, 1], |level, rng| {
+                        Box::new(Interest::draw(level, interest::Kind::PresentValue, rng))
+                    }),
+                    ([1, 1, 2, 2], |level, rng| Box::new(Accounts::draw(level, rng))),
                 ],
             },
         }

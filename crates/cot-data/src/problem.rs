@@ -21,6 +21,11 @@ pub(crate) trait Problem {
 
     /// Question, chain and answer, in one of the family's languages.
     fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered;
+
+    /// What else a record's `source` says of it, such as where a definition is published.
+    fn source_extra(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
 }
 
 /// Draws a kind of problem of a level, from 1 to 4.

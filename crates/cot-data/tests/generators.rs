@@ -8,7 +8,10 @@ use limbeck_cot_data::{
     generate, generate_many, signature, solve,
 };
 
+/// Records of a family; fewer of the domain families, whose records are longer and have
+/// tests of their own.
 fn records(family: Family, count: u64) -> Vec<CotRecord> {
+    let count = if Family::CORE.contains(&family) { count } else { count / 5 };
     generate_many(family, None, count, 11, Shard::WHOLE).expect("generated records are verified")
 }
 
@@ -65,7 +68,9 @@ fn every_item_of_a_question_has_a_line_that_restates_it() {
             // The clues of a puzzle are worked through before its question, wherever that stands.
             let (asked, told): (Vec<&str>, Vec<&str>) =
                 items.into_iter().partition(|item| item.starts_with("#Q "));
-            assert_eq!(asked.len(), usize::from(family == Family::Logic), "{record:?}");
+            // Sums and routes ask without a label.
+            let has_label = !matches!(family, Family::Arith | Family::Spatial);
+            assert_eq!(asked.len(), usize::from(has_label), "{record:?}");
             for ((item, line), label) in told.iter().zip(&lines).zip('A'..) {
                 assert!(item.starts_with(&format!("#{label} ")), "{record:?}");
                 assert!(line.starts_with(&format!("{item}: ")), "{record:?}");
@@ -236,6 +241,8 @@ fn dropped_and_swapped_lines_do_not_pass() {
                 Family::Logic => changed.retain(|line| !line.starts_with('1')),
                 Family::Arith | Family::Spatial if steps.len() > 1 => changed.swap(0, 1),
                 Family::Arith | Family::Spatial => continue,
+                // Every domain family asks with a label, so that its chains have two lines.
+                _ => changed.swap(0, 1),
             }
             let check = check_chain(&record.question, &changed, &record.answer);
             assert!(check.first_wrong_step().is_some(), "{changed:?} {record:?}");

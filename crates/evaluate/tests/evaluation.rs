@@ -11,7 +11,7 @@ use serde_json::json;
 use tch::{Device, Kind};
 
 fn records() -> Vec<CotRecord> {
-    Family::ALL
+    Family::CORE
         .into_iter()
         .flat_map(|family| (0..4).map(move |index| (family, index)))
         .map(|(family, index)| generate(family, 1 + (index % 2) as u8, 3, index).unwrap())

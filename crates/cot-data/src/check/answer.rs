@@ -29,7 +29,7 @@ pub fn answers_equal(left: &str, right: &str) -> bool {
 
 fn normal(text: &str) -> Normal {
     let text = text.trim();
-    let text = text.strip_suffix('.').unwrap_or(text).trim_end();
+    let text = text.strip_suffix(['.', '。']).unwrap_or(text).trim_end();
     if let Some(number) = number(text) {
         return Normal::Number(number);
     }

@@ -39,7 +39,7 @@ impl<'text> ItemLine<'text> {
     /// Takes a line apart; nothing where it is not of this form.
     pub(super) fn of(line: &'text str) -> Option<Self> {
         let Labelled { label, text } = labelled(line)?;
-        let (item, work) = text.split_once(": ")?;
+        let (item, work) = text.split_once(": ").or_else(|| text.split_once('：'))?;
         Some(Self { label, item: item.trim(), work: work.trim() })
     }
 

@@ -4,6 +4,8 @@
 //! labelled), another writes the chain, a line for each event that restates it and works it
 //! out place by place, so that no side of a line asks for more than one carry.
 
+mod chinese;
+
 use std::fmt::Write;
 
 use super::words::{ITEMS, NAMES, labelled, restated};
@@ -265,7 +267,10 @@ impl Problem for Arithmetic {
         }
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        if language == Language::Zh {
+            return chinese::render(self, rng);
+        }
         let Told { opening, events, owners, asked } = match self.kind {
             Kind::Program => self.program(rng),
             Kind::Story => self.story(rng),

@@ -1,6 +1,8 @@
 //! Ordering puzzles: clues that determine the order of a few people, and a question
 //! about one place in it.
 
+mod chinese;
+
 use super::words::{self, NAMES, labelled, restated};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -159,7 +161,10 @@ impl Problem for Ordering {
         "ordering"
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        if language == Language::Zh {
+            return chinese::render(self, rng);
+        }
         let answer = self.people[self.asked_place()].to_owned();
         let clues = labelled(self.clues.iter().map(|clue| self.tell(*clue)));
         let told = clues.join("\n");

@@ -1,5 +1,7 @@
 //! Walks on a grid, turns of the compass, and walks that turn.
 
+mod chinese;
+
 use super::words::{NAMES, labelled, restated};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -219,7 +221,10 @@ impl Problem for Route {
         }
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        if language == Language::Zh {
+            return chinese::render(self, rng);
+        }
         let template = rng.below(3);
         let legs = self.told(template);
         let (works, answer) = self.chain();

@@ -19,7 +19,7 @@ pub(crate) const MODELS: [(&str, f64, f64, i64, f64); 5] = [
 /// `each` records of every family and level.
 pub(crate) fn records(each: u64) -> Vec<CotRecord> {
     let mut records = Vec::new();
-    for family in Family::ALL {
+    for family in Family::CORE {
         for index in 0..4 * each {
             records.push(generate(family, 1 + (index % 4) as u8, 11, index).unwrap());
         }

@@ -1,0 +1,112 @@
+//! Programs and stories in Chinese.
+
+use super::{Arithmetic, Kind, Operator};
+use crate::generate::chinese::{item, laid_out, name};
+use crate::generate::words::{ITEMS, NAMES};
+use crate::problem::Rendered;
+use crate::rng::CounterRng;
+
+/// Question, chain and answer.
+pub(super) fn render(problem: &Arithmetic, rng: &mut CounterRng) -> Rendered {
+    let answer = problem.nodes.last().map_or(0, |node| node.value()).to_string();
+    // The chain's sums are the English ones.
+    let sums = problem.chain().map(|work| work.replace(", ", "，"));
+    match problem.kind {
+        Kind::Program => {
+            let (opening, items, asked) = program(problem, rng);
+            laid_out(&opening, items, sums, asked, answer)
+        }
+        Kind::Story => {
+            let (opening, items, said, asked) = story(problem, rng);
+            let works = sums.zip(said).map(|(sums, said)| format!("{said} {sums}"));
+            laid_out(&opening, items, works, &asked, answer)
+        }
+    }
+}
+
+fn program(problem: &Arithmetic, rng: &mut CounterRng) -> (String, Vec<String>, &'static str) {
+    let template = rng.below(3);
+    let start = problem.nodes[0].value();
+    let items = (problem.events())
+        .map(|(operator, _, right, _)| {
+            let number = problem.nodes[right].value();
+            let verb = match (template, operator) {
+                (0 | 1, Operator::Add) => "加上",
+                (0 | 1, Operator::Subtract) => "减去",
+                (0 | 1, Operator::Multiply) => "乘以",
+                (_, Operator::Add) => "加",
+                (_, Operator::Subtract) => "减",
+                (_, Operator::Multiply) => "乘",
+            };
+            format!("{verb}{number}")
+        })
+        .collect();
+    let (opening, asked) = match template {
+        0 => (format!("从{start}开始。"), "结果是多少？"),
+        1 => (format!("取一个数{start}。"), "这个数现在是多少？"),
+        _ => (format!("从{start}开始。"), "现在是多少？"),
+    };
+    (opening, items, asked)
+}
+
+/// What a story's line says that an operation does to its owner's holding.
+fn verb(operator: Operator) -> &'static str {
+    match operator {
+        Operator::Add => "得到",
+        Operator::Subtract => "失去",
+        Operator::Multiply => "有",
+    }
+}
+
+/// Opening, events, what the line of each says before its sums, and question.
+fn story(problem: &Arithmetic, rng: &mut CounterRng) -> (String, Vec<String>, Vec<String>, String) {
+    let mut names = NAMES;
+    rng.shuffle(&mut names);
+    let [mut owner, other, friend, ..] = names.map(name);
+    let (unit, noun) = item(rng.pick(&ITEMS));
+    let start = problem.nodes[0].value();
+    let opening = match rng.below(3) {
+        0 => format!("{owner}有{start}{unit}{noun}。"),
+        1 => format!("起初，{owner}有{start}{unit}{noun}。"),
+        _ => format!("{owner}一开始有{start}{unit}{noun}。"),
+    };
+    let (mut events, mut said) = (Vec::new(), Vec::new());
+    for (operator, _, right, _) in problem.events() {
+        let amount = problem.nodes[right].value();
+        events.push(match (operator, problem.bags(right)) {
+            (Operator::Add, Some((count, size))) => match rng.below(3) {
+                0 => format!("{owner}买了{count}包，每包{size}{unit}"),
+                1 => format!("{owner}找到{count}包，每包{size}{unit}"),
+                _ => format!("{owner}得到{count}盒，每盒{size}{unit}"),
+            },
+            (_, Some((count, size))) => match rng.below(2) {
+                0 => format!("{owner}卖掉{count}包，每包{size}{unit}"),
+                _ => format!("{owner}给了{other}{count}盒，每盒{size}{unit}"),
+            },
+            (Operator::Add, None) => match rng.below(4) {
+                0 => format!("{owner}又买了{amount}{unit}"),
+                1 => format!("{owner}找到{amount}{unit}{noun}"),
+                2 => format!("{owner}从{other}那里得到{amount}{unit}"),
+                _ => format!("{other}又给了{owner}{amount}{unit}"),
+            },
+            (Operator::Subtract, None) => match rng.below(4) {
+                0 => format!("{owner}卖掉{amount}{unit}"),
+                1 => format!("{owner}弄丢了{amount}{unit}{noun}"),
+                2 => format!("{owner}给了{other}{amount}{unit}"),
+                _ => format!("{other}从{owner}那里拿走{amount}{unit}"),
+            },
+            (Operator::Multiply, None) => {
+                let told = format!("{friend}的{noun}是{owner}的{amount}倍");
+                owner = friend;
+                told
+            }
+        });
+        said.push(format!("{owner}{}", verb(operator)));
+    }
+    let asked = match rng.below(3) {
+        0 => format!("{owner}现在有多少{unit}{noun}？"),
+        1 => format!("{owner}最后有多少{unit}{noun}？"),
+        _ => format!("{owner}现在有多少{unit}？"),
+    };
+    (opening, events, said, asked)
+}
