@@ -15,19 +15,33 @@ mod answer;
 mod arithmetic;
 mod calendar;
 mod chinese;
+mod cube;
+mod divisors;
 mod dose;
 mod expression;
+mod fractions;
 mod interest;
+mod knights;
 mod label;
 mod legal;
+mod linear;
 mod number;
 mod ordering;
+mod paths;
+mod percent;
+mod propositional;
 mod prose;
 mod ratio;
 mod risk;
 mod route;
 mod score;
+mod seating;
 mod sheet;
+mod stacking;
+mod syllogism;
+mod weekday;
+mod worked;
+mod zebra;
 
 pub use answer::{
     AnswerMark, Equivalence, ExtractedAnswer, answers_equal, equivalence, extract_answer,
@@ -47,6 +61,17 @@ pub enum StepVerdict {
     Wrong,
     /// The line has no form that can be checked.
     Unchecked,
+}
+
+impl StepVerdict {
+    /// The verdict on a line that holds or not; nothing where its form is unknown.
+    fn of(holds: Option<bool>) -> Self {
+        match holds {
+            None => Self::Unchecked,
+            Some(true) => Self::Ok,
+            Some(false) => Self::Wrong,
+        }
+    }
 }
 
 /// Verdict on an answer.
@@ -161,6 +186,19 @@ const READERS: &[Reader] = &[
     score::read,
     legal::read,
     chinese::read,
+    knights::read,
+    zebra::read,
+    percent::read,
+    fractions::read,
+    linear::read,
+    divisors::read,
+    weekday::read,
+    paths::read,
+    propositional::read,
+    syllogism::read,
+    seating::read,
+    cube::read,
+    stacking::read,
 ];
 
 /// A question as the first reader that understands it does; where none does, it is about

@@ -6,13 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::generate::arithmetic::{self, Arithmetic};
+use crate::generate::cube::Cube;
+use crate::generate::divisors::{self, Numbers};
+use crate::generate::fractions::{self, Fractions};
 use crate::generate::interest::{self, Interest};
+use crate::generate::knights::Knights;
 use crate::generate::legal::{self, Legal};
+use crate::generate::linear::Linear;
 use crate::generate::medical::{self, Medical};
 use crate::generate::ordering::Ordering;
+use crate::generate::paths::Paths;
+use crate::generate::percent::{self, Percent};
+use crate::generate::propositional::{self, Propositional};
 use crate::generate::ratio::Accounts;
 use crate::generate::risk::Risk;
 use crate::generate::route::{self, Route};
+use crate::generate::seating::{self, Seating};
+use crate::generate::stacking::Stacking;
+use crate::generate::syllogism::Syllogism;
+use crate::generate::weekday::{self, Calendar};
+use crate::generate::zebra::Zebra;
 use crate::language::Language;
 use crate::problem::{Draw, Problem};
 use crate::rng::CounterRng;
@@ -33,6 +46,32 @@ pub enum Family {
     Legal,
     /// Payments that rules judge, interest, present values and ratios.
     Finance,
+    /// Knights, who tell the truth, and knaves, who lie.
+    Knights,
+    /// Who lives in which house with what.
+    Zebra,
+    /// Percentages, rates and units.
+    Percent,
+    /// Sums of fractions, and parts of a whole.
+    Fractions,
+    /// Equations with one or two unknowns.
+    Linear,
+    /// Divisors, multiples, remainders and primes.
+    Number,
+    /// Dates and weekdays.
+    Calendar,
+    /// Shortest ways on a map.
+    Paths,
+    /// Truth and consequence of formulas.
+    Propositional,
+    /// What follows from statements about all and some.
+    Syllogism,
+    /// Who sits where, in a row or at a round table.
+    Seating,
+    /// A cube that rolls and turns.
+    Cube,
+    /// Blocks that move from stack to stack.
+    Stacking,
 }
 
 /// What a family is.
@@ -49,8 +88,27 @@ struct Entry {
 
 impl Family {
     /// All families, in the order in which splits are balanced.
-    pub const ALL: [Self; 6] =
-        [Self::Arith, Self::Logic, Self::Spatial, Self::Medical, Self::Legal, Self::Finance];
+    pub const ALL: [Self; 19] = [
+        Self::Arith,
+        Self::Logic,
+        Self::Spatial,
+        Self::Medical,
+        Self::Legal,
+        Self::Finance,
+        Self::Knights,
+        Self::Zebra,
+        Self::Percent,
+        Self::Fractions,
+        Self::Linear,
+        Self::Number,
+        Self::Calendar,
+        Self::Paths,
+        Self::Propositional,
+        Self::Syllogism,
+        Self::Seating,
+        Self::Cube,
+        Self::Stacking,
+    ];
 
     /// The families that the fixture teacher knows.
     pub const CORE: [Self; 3] = [Self::Arith, Self::Logic, Self::Spatial];
@@ -159,6 +217,151 @@ impl Family {
                     }),
                     ([1, 1, 2, 2], |level, rng| Box::new(Accounts::draw(level, rng))),
                 ],
+            },
+            Self::Knights => &Entry {
+                name: "knights",
+                domain: "logic",
+                bloom: "analyze",
+                languages: &[Language::En],
+                kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Knights::draw(level, rng)))],
+            },
+            Self::Zebra => &Entry {
+                name: "zebra",
+                domain: "logic",
+                bloom: "analyze",
+                languages: &[Language::En],
+                kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Zebra::draw(level, rng)))],
+            },
+            Self::Percent => &Entry {
+                name: "percent",
+                domain: "arithmetic",
+                bloom: "apply",
+                languages: &[Language::En],
+                kinds: &[
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Percent::draw(level, percent::Kind::Price, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Percent::draw(level, percent::Kind::Trip, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Percent::draw(level, percent::Kind::Units, rng))
+                    }),
+                ],
+            },
+            Self::Fractions => &Entry {
+                name: "fractions",
+                domain: "arithmetic",
+                bloom: "apply",
+                languages: &[Language::En],
+                kinds: &[
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Fractions::draw(level, fractions::Kind::Program, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Fractions::draw(level, fractions::Kind::Parts, rng))
+                    }),
+                ],
+            },
+            Self::Linear => &Entry {
+                name: "linear",
+                domain: "algebra",
+                bloom: "apply",
+                languages: &[Language::En],
+                kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Linear::draw(level, rng)))],
+            },
+            Self::Number => &Entry {
+                name: "number",
+                domain: "arithmetic",
+                bloom: "apply",
+                languages: &[Language::En],
+                kinds: &[
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Numbers::draw(level, divisors::Kind::Divisor, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Numbers::draw(level, divisors::Kind::Multiple, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Numbers::draw(level, divisors::Kind::Remainder, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Numbers::draw(level, divisors::Kind::Primes, rng))
+                    }),
+                ],
+            },
+            Self::Calendar => &Entry {
+                name: "calendar",
+                domain: "calendar",
+                bloom: "apply",
+                languages: &[Language::En],
+                kinds: &[
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Calendar::draw(level, weekday::Kind::Weekday, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Calendar::draw(level, weekday::Kind::Date, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Calendar::draw(level, weekday::Kind::Between, rng))
+                    }),
+                ],
+            },
+            Self::Paths => &Entry {
+                name: "paths",
+                domain: "spatial",
+                bloom: "apply",
+                languages: &[Language::En],
+                kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Paths::draw(level, rng)))],
+            },
+            Self::Propositional => &Entry {
+                name: "propositional",
+                domain: "logic",
+                bloom: "analyze",
+                languages: &[Language::En],
+                kinds: &[
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Propositional::draw(level, propositional::Kind::Truth, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Propositional::draw(level, propositional::Kind::Follows, rng))
+                    }),
+                ],
+            },
+            Self::Syllogism => &Entry {
+                name: "syllogism",
+                domain: "logic",
+                bloom: "analyze",
+                languages: &[Language::En],
+                kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Syllogism::draw(level, rng)))],
+            },
+            Self::Seating => &Entry {
+                name: "seating",
+                domain: "spatial",
+                bloom: "analyze",
+                languages: &[Language::En],
+                kinds: &[
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Seating::draw(level, seating::Kind::Row, rng))
+                    }),
+                    ([1, 1, 1, 1], |level, rng| {
+                        Box::new(Seating::draw(level, seating::Kind::Round, rng))
+                    }),
+                ],
+            },
+            Self::Cube => &Entry {
+                name: "cube",
+                domain: "spatial",
+                bloom: "apply",
+                languages: &[Language::En],
+                kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Cube::draw(level, rng)))],
+            },
+            Self::Stacking => &Entry {
+                name: "stacking",
+                domain: "spatial",
+                bloom: "apply",
+                languages: &[Language::En],
+                kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Stacking::draw(level, rng)))],
             },
         }
     }

@@ -5,17 +5,30 @@
 pub(crate) mod arithmetic;
 mod calendar;
 mod chinese;
+pub(crate) mod cube;
+pub(crate) mod divisors;
 mod dose;
+pub(crate) mod fractions;
 pub(crate) mod interest;
+pub(crate) mod knights;
 mod layout;
 pub(crate) mod legal;
+pub(crate) mod linear;
 pub(crate) mod medical;
 pub(crate) mod ordering;
+pub(crate) mod paths;
+pub(crate) mod percent;
+pub(crate) mod propositional;
 pub(crate) mod ratio;
 pub(crate) mod risk;
 pub(crate) mod route;
 mod score;
+pub(crate) mod seating;
+pub(crate) mod stacking;
+pub(crate) mod syllogism;
+pub(crate) mod weekday;
 mod words;
+pub(crate) mod zebra;
 
 use std::str::FromStr;
 
