@@ -187,8 +187,10 @@ fn judge(mut record: CotRecord, config: &CleanConfig, index: &Decontaminator) ->
     if let Some(detail) = language::unwanted_language(&texts, config) {
         return Judgement::Refused(Reason::Language, detail);
     }
-    if let Some((reason, detail)) =
-        repetition::repetition_complaint(&record.thought_process, config)
+    // A generated chain was verified line by line; that a deduction repeats itself is no flaw.
+    if record.source.generator.is_none()
+        && let Some((reason, detail)) =
+            repetition::repetition_complaint(&record.thought_process, config)
     {
         return Judgement::Refused(reason, detail);
     }
