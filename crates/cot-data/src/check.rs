@@ -154,6 +154,20 @@ struct LineChecks {
 }
 
 impl LineChecks {
+    /// Judges line by line: `judge` says whether a line holds, or nothing where its form is
+    /// unknown, and notes what it concludes.
+    fn of(
+        lines: &[&str],
+        mut judge: impl FnMut(&str, &mut Option<String>) -> Option<bool>,
+    ) -> Self {
+        let mut checks = Self::default();
+        for line in lines {
+            let holds = judge(line, &mut checks.conclusion);
+            checks.verdicts.push(StepVerdict::of(holds));
+        }
+        checks
+    }
+
     /// Whether the conclusion is an answer.
     fn conclude(&self, answer: &str) -> bool {
         self.conclusion.as_ref().is_some_and(|found| {

@@ -6,7 +6,7 @@ use num_traits::{CheckedAdd, CheckedDiv, CheckedMul, CheckedSub, Zero};
 
 use super::label::{ItemLine, Labelled, items};
 use super::number::number;
-use super::{LineChecks, Reading, StepVerdict};
+use super::{LineChecks, Reading};
 
 type Number = Ratio<i128>;
 
@@ -327,20 +327,15 @@ impl Reading for Question {
     }
 
     fn check(&self, lines: &[&str]) -> LineChecks {
-        let mut checks = LineChecks::default();
         let mut state = State::default();
-        for line in lines {
-            let holds = self.line(line, &mut state, &mut checks.conclusion);
-            checks.verdicts.push(StepVerdict::of(holds));
-        }
-        checks
+        LineChecks::of(lines, |line, conclusion| self.line(line, &mut state, conclusion))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use StepVerdict::{Ok, Unchecked, Wrong};
+    use crate::check::StepVerdict::{self, Ok, Unchecked, Wrong};
 
     fn verdicts(question: &str, lines: &[&str]) -> Vec<StepVerdict> {
         read(question).map(|read| read.check(lines).verdicts).unwrap_or_default()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::label::{ItemLine, Labelled, items};
 use super::worked::result;
-use super::{LineChecks, Reading, StepVerdict};
+use super::{LineChecks, Reading};
 
 const OPENING: &str = "Roads between towns, with their lengths:";
 const ASKED: [&str; 2] = ["How long is the shortest way from ", "How far is it at least from "];
@@ -154,25 +154,20 @@ impl Reading for Question {
     }
 
     fn check(&self, lines: &[&str]) -> LineChecks {
-        let mut checks = LineChecks::default();
         let mut state = State {
             open: BTreeMap::from([(self.from.clone(), 0)]),
             taken: BTreeMap::new(),
             current: None,
             looked_at: Vec::new(),
         };
-        for line in lines {
-            let holds = self.line(line, &mut state, &mut checks.conclusion);
-            checks.verdicts.push(StepVerdict::of(holds));
-        }
-        checks
+        LineChecks::of(lines, |line, conclusion| self.line(line, &mut state, conclusion))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use StepVerdict::{Ok, Unchecked, Wrong};
+    use crate::check::StepVerdict::{Ok, Unchecked, Wrong};
 
     const MAP: &str = "Roads between towns, with their lengths:\n#A Ayr-Bex 5\n#B Cork-Ayr 2\n\
                        #C Bex-Cork 1\n#D Bex-Dax 4\n#Q How long is the shortest way from Ayr to Dax?";

@@ -3,7 +3,7 @@
 
 use super::label::{ItemLine, Labelled, items, other_lines};
 use super::worked::result;
-use super::{LineChecks, Reading, StepVerdict};
+use super::{LineChecks, Reading};
 
 /// Above this many people, trying every seating takes too long.
 const MOST_PEOPLE: usize = 8;
@@ -211,20 +211,15 @@ impl Reading for Question {
     }
 
     fn check(&self, lines: &[&str]) -> LineChecks {
-        let mut checks = LineChecks::default();
         let mut seats = vec![None; self.people.len()];
-        for line in lines {
-            let holds = self.line(line, &mut seats, &mut checks.conclusion);
-            checks.verdicts.push(StepVerdict::of(holds));
-        }
-        checks
+        LineChecks::of(lines, |line, conclusion| self.line(line, &mut seats, conclusion))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use StepVerdict::{Ok, Unchecked, Wrong};
+    use crate::check::StepVerdict::{Ok, Unchecked, Wrong};
 
     const ROW: &str = "Seats 1 to 3 stand in a row from left to right.\n#A Bob sits 1 seat left of \
                        Ann\n#B Ann has seat 2\n#C Eve sits 2 seats right of Bob\n#Q Who has seat 3?";

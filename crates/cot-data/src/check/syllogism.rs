@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::label::{ItemLine, Labelled, items};
-use super::{LineChecks, Reading, StepVerdict};
+use super::{LineChecks, Reading};
 
 const ASKED: [&str; 2] = ["Is it certain that ", "Must it be that "];
 
@@ -276,20 +276,15 @@ impl Reading for Question {
     }
 
     fn check(&self, lines: &[&str]) -> LineChecks {
-        let mut checks = LineChecks::default();
         let mut state = State::default();
-        for line in lines {
-            let holds = self.line(line, &mut state, &mut checks.conclusion);
-            checks.verdicts.push(StepVerdict::of(holds));
-        }
-        checks
+        LineChecks::of(lines, |line, conclusion| self.line(line, &mut state, conclusion))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use StepVerdict::{Ok, Unchecked, Wrong};
+    use crate::check::StepVerdict::{Ok, Unchecked, Wrong};
 
     fn asked(premises: [&str; 2], conclusion: &str) -> String {
         format!("#A {}\n#B {}\n#Q Must it be that {conclusion}?", premises[0], premises[1])

@@ -2,7 +2,7 @@
 //! allows, and a solver arranges one category after another to prove the answer unique.
 
 use super::label::{ItemLine, Labelled, items, other_lines};
-use super::{LineChecks, Reading, StepVerdict};
+use super::{LineChecks, Reading};
 
 /// Above these, trying every arrangement takes too long.
 const MOST_HOUSES: usize = 5;
@@ -298,20 +298,15 @@ impl Reading for Question {
     }
 
     fn check(&self, lines: &[&str]) -> LineChecks {
-        let mut checks = LineChecks::default();
         let mut state = vec![(0..self.num_houses).collect::<Vec<usize>>(); self.names.len()];
-        for line in lines {
-            let holds = self.line(line, &mut state, &mut checks.conclusion);
-            checks.verdicts.push(StepVerdict::of(holds));
-        }
-        checks
+        LineChecks::of(lines, |line, conclusion| self.line(line, &mut state, conclusion))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use StepVerdict::{Ok, Unchecked, Wrong};
+    use crate::check::StepVerdict::{Ok, Unchecked, Wrong};
 
     const OPENING: &str = "Houses 1 to 3 stand in a row from left to right. Each has one of every \
                            kind, no two the same.\npeople: Ann, Bob, Eve\npets: cat, dog, fish";
