@@ -54,16 +54,18 @@ fn a_line_of_a_story_says_what_its_sum_does_right_or_wrong() {
             let Some(wrong) = wrong_record(&record, mistake, 3) else { continue };
             for line in &wrong.thought_process {
                 let (_, work) = line.split_once(": ").unwrap();
-                let [_, verb, sums] = work.splitn(3, ' ').collect::<Vec<_>>()[..] else { continue };
-                let (_, main) = sums.rsplit_once(", ").unwrap_or(("", sums));
-                let first = main.split('=').next().unwrap();
+                if !work.contains(|letter: char| letter.is_ascii_uppercase()) {
+                    continue;
+                }
+                let (said, main) = work.rsplit_once(", ").unwrap_or(("", work));
+                let sum = main.rsplit(' ').next().unwrap();
+                let first = sum.split('=').next().unwrap();
                 let sign = first.trim_start_matches('-').chars().find(|next| "+-*".contains(*next));
                 let told = match sign.unwrap() {
-                    '+' => "gets",
-                    '-' => "loses",
-                    _ => "has",
+                    '*' => main.contains(" has "),
+                    sign => said.rsplit_once(' ').unwrap().1.starts_with(sign),
                 };
-                assert_eq!(verb, told, "{mistake}: {line}");
+                assert!(told, "{mistake}: {line}");
                 num_lines += 1;
             }
         }

@@ -2,12 +2,15 @@
 //! what each person holds.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use num_rational::Ratio;
+use regex::Regex;
 
 use super::expression::{self, Expression};
 use super::label::{self, ItemLine, Labelled};
 use super::number::{self, Rational};
+use super::sheet::pattern;
 use super::{LineChecks, Reading, StepVerdict, prose};
 
 /// What an item of the question does to the running value.
@@ -23,25 +26,27 @@ struct Event {
     text: String,
     numbers: Vec<Rational>,
     effect: Effect,
-    /// In a story, what its line says before the sums: whose holding it changes, and how.
-    said: Option<String>,
+    /// What its line says before the sum, in a story: who gains and who loses.
+    said: String,
 }
 
 impl Event {
-    fn of(item: &Labelled<'_>, effect: Effect, owner: Option<&str>) -> Self {
-        let verb = match effect {
-            Effect::Add(amount) if amount < 0 => "loses",
-            Effect::Add(_) => "gets",
-            Effect::Multiply(_) => "has",
-        };
-        Self {
-            label: item.label,
-            text: item.text.to_owned(),
-            numbers: numbers(item.text),
-            effect,
-            said: owner.map(|owner| format!("{owner} {verb}")),
-        }
+    fn of(item: &Labelled<'_>, effect: Effect, said: String) -> Self {
+        let (label, text) = (item.label, item.text.to_owned());
+        Self { label, text, numbers: numbers(item.text), effect, said }
     }
+}
+
+/// What a line of a story says: each change in the order of its sentence, and of two the
+/// owner's again. Nothing where nothing changes for the owner.
+fn told(owner: &str, changes: &[(&str, i64)]) -> Option<String> {
+    let own = changes.iter().find(|(person, _)| *person == owner)?;
+    let signed = |(person, amount): &(&str, i64)| format!("{person} {amount:+}");
+    if changes.len() == 1 {
+        return Some(format!("{}, ", signed(own)));
+    }
+    let all: Vec<String> = changes.iter().map(signed).collect();
+    Some(format!("{}; {}, ", all.join(", "), signed(own)))
 }
 
 /// A question that the second solver understands.
@@ -92,24 +97,13 @@ fn equality(text: &str, known: &[Rational]) -> (StepVerdict, Option<Rational>) {
     (verdict, last.value)
 }
 
-/// What a line of a story says before its sums, `Ann gets`, and the sums.
-fn said(work: &str) -> (Option<&str>, &str) {
-    let is_name = |word: &str| {
-        let mut letters = word.bytes();
-        letters.next().is_some_and(|first| first.is_ascii_uppercase())
-            && letters.all(|letter| letter.is_ascii_lowercase())
-    };
-    let taken_apart =
-        work.split_once(' ').filter(|(name, _)| is_name(name)).and_then(|(name, rest)| {
-            let (verb, sums) = rest.split_once(' ')?;
-            let is_verb = matches!(verb, "gets" | "loses" | "has");
-            is_verb.then(|| (&work[..name.len() + 1 + verb.len()], sums))
-        });
-    match taken_apart {
-        Some((said, sums)) => (Some(said), sums),
-        None => (None, work),
-    }
-}
+/// The work of a line: sums on the side, what a story's line says of who gains and who
+/// loses, such as `Ann +2, Bob -2; Ann +2, `, and the sum.
+static WORK: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(?:([^A-Za-z;]*), )?((?:[A-Z][a-z]* [+-]\d+[,;] )+|[A-Z][a-z]* has )?([^A-Za-z,;]*)$",
+    )
+});
 
 /// Reads a question.
 pub(super) fn read(question: &str) -> Box<dyn Reading> {
@@ -139,27 +133,33 @@ impl Reading for Question {
 }
 
 impl Solved {
-    /// A line restates the next event, says in a story who gets or loses, and has one
-    /// equality chain or more with a comma between them. The operands of a chain's first
-    /// side are the event's own numbers, the value so far, or an earlier result of the
-    /// line; the last result is what the event makes of the value so far.
+    /// A line restates the next event and has one equality chain or more with a comma
+    /// between them; before the last, that of a story says who gains and who loses. The
+    /// operands of a chain's first side are the event's own numbers, the value so far, or
+    /// an earlier result of the line; the last result is what the event makes of the value
+    /// so far.
     fn check(&self, lines: &[&str]) -> LineChecks {
         let mut value = Ratio::from_integer(i128::from(self.start));
         let mut next = 0;
         let mut checks = LineChecks::default();
         for line in lines {
-            let Some(about) = ItemLine::of(line) else {
+            let parsed = ItemLine::of(line).and_then(|about| {
+                let parts = WORK.captures(about.work)?;
+                Some((about, parts))
+            });
+            let Some((about, parts)) = parsed else {
                 checks.verdicts.push(StepVerdict::Unchecked);
                 continue;
             };
+            let part = |index| parts.get(index).map_or("", |part| part.as_str());
             let event = self.events.get(next);
             let mut known = event.map(|event| event.numbers.clone()).unwrap_or_default();
             known.push(value);
             let mut verdicts = Vec::new();
             let mut reached = None;
-            let (said, sums) = said(about.work);
-            for part in sums.split(", ") {
-                let (verdict, result) = equality(part, &known);
+            let aside = part(1).split(", ").filter(|sum| !sum.is_empty());
+            for sum in aside.chain([part(3)]) {
+                let (verdict, result) = equality(sum, &known);
                 verdicts.push(verdict);
                 known.extend(result);
                 reached = result;
@@ -170,7 +170,7 @@ impl Solved {
             }
             let held = event.is_some_and(|event| {
                 about.is_about(event.label, &event.text)
-                    && said == event.said.as_deref()
+                    && part(2) == event.said
                     && reached.is_some()
                     && reached == event.effect.on(value)
             });
@@ -236,7 +236,7 @@ fn program(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
             Effect::Add(amount) => answer.checked_add(amount)?,
             Effect::Multiply(factor) => answer.checked_mul(factor)?,
         };
-        events.push(Event::of(item, effect, None));
+        events.push(Event::of(item, effect, String::new()));
     }
     Some(Solved { start, events, answer })
 }
@@ -251,16 +251,21 @@ fn story(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
     for item in items {
         let before = *held.get(owner)?;
         let words = words(item.text);
-        let effect = if let Some((who, factor, whom)) = times_as_many(&words) {
+        let (effect, said) = if let Some((who, factor, whom)) = times_as_many(&words) {
             let counted = *held.get(whom)?;
             owner = who;
             held.insert(owner, counted.checked_mul(factor)?);
-            Effect::Multiply(factor)
+            (Effect::Multiply(factor), format!("{owner} has "))
         } else {
-            play(&mut held, &words)?;
-            Effect::Add(held.get(owner)?.checked_sub(before)?)
+            let changes = changes(&words)?;
+            for &(person, amount) in &changes {
+                shift(&mut held, person, amount);
+            }
+            let effect = Effect::Add(held.get(owner)?.checked_sub(before)?);
+            // An event among others is of no use to a chain about the owner.
+            (effect, told(owner, &changes).unwrap_or_default())
         };
-        events.push(Event::of(item, effect, Some(owner)));
+        events.push(Event::of(item, effect, said));
     }
     let answer = *held.get(asked_person(asked.trim_end_matches('?'))?)?;
     Some(Solved { start, events, answer })
@@ -303,8 +308,9 @@ fn asked_person(asked: &str) -> Option<&str> {
     }
 }
 
-/// Plays an event in which something changes hands.
-fn play<'text>(held: &mut HashMap<&'text str, i64>, words: &[&'text str]) -> Option<()> {
+/// Who gains and who loses by an event in which something changes hands, in the order of
+/// its sentence.
+fn changes<'text>(words: &[&'text str]) -> Option<Vec<(&'text str, i64)>> {
     let them = match *words {
         [.., who, "gives", whom, number, "more"] => Some((who, whom, number, "1")),
         [.., who, "gives", whom, number, "boxes", "with", size, "in", "each"] => {
@@ -315,17 +321,11 @@ fn play<'text>(held: &mut HashMap<&'text str, i64>, words: &[&'text str]) -> Opt
     if let Some((who, whom, number, size)) = them
         && let Some(amount) = count(number).zip(count(size)).and_then(|(a, b)| a.checked_mul(b))
     {
-        shift(held, who, -amount);
-        shift(held, whom, amount);
-        return Some(());
+        return Some(vec![(who, -amount), (whom, amount)]);
     }
     let Move { who, gain, amount, other } = Move::of(words)?;
     let signed = if gain { amount } else { -amount };
-    shift(held, who, signed);
-    if let Some(other) = other {
-        shift(held, other, -signed);
-    }
-    Some(())
+    Some([(who, signed)].into_iter().chain(other.map(|other| (other, -signed))).collect())
 }
 
 /// An event in which one person gains or loses, to or from another or no one.
@@ -436,27 +436,46 @@ mod tests {
     fn bags_are_worked_out_in_their_own_line() {
         let question =
             "Mia has 35 coins.\n#A Mia finds 5 bags of 14 coins\nHow many does Mia have now?";
-        let bags = |work: &str| format!("#A Mia finds 5 bags of 14 coins: Mia gets {work}");
-        assert_eq!(verdicts(question, &[&bags("5*14=50+20=70, 35+70=105")]), [Ok]);
-        assert_eq!(verdicts(question, &[&bags("5*14=50+30=80, 35+80=115")]), [Wrong]);
-        assert_eq!(verdicts(question, &[&bags("35+70=105")]), [Wrong], "70 from nowhere");
-        assert_eq!(verdicts(question, &[&bags("5*14=70")]), [Wrong], "not done");
+        let bags = |work: &str| format!("#A Mia finds 5 bags of 14 coins: {work}");
+        assert_eq!(verdicts(question, &[&bags("5*14=50+20=70, Mia +70, 35+70=105")]), [Ok]);
+        for (work, why) in [
+            ("5*14=50+30=80, Mia +80, 35+80=115", "a wrong product"),
+            ("Mia +70, 35+70=105", "70 from nowhere"),
+            ("5*14=70", "not done"),
+            ("5*14=70, 35+70=105", "nobody gains"),
+            ("5*14=70, Mia +14, 35+70=105", "another amount"),
+        ] {
+            assert_eq!(verdicts(question, &[&bags(work)]), [Wrong], "{why}");
+        }
         assert_eq!(verdicts(question, &[&bags("5*14=70, so 105")]), [Unchecked]);
     }
 
     #[test]
-    fn a_line_of_a_story_says_who_gets_or_loses() {
+    fn a_line_of_a_story_says_who_gains_and_who_loses() {
         let question = "Ann has 5 eggs.\n#A Bob gets 2 from Ann\n#B Bob has 4 times as many as \
                         Ann\nHow many does Bob have now?";
         let (gets, times) = ("#A Bob gets 2 from Ann: ", "#B Bob has 4 times as many as Ann: ");
         let chain = |first: &str, second: &str| {
             verdicts(question, &[&format!("{gets}{first}"), &format!("{times}{second}")])
         };
-        assert_eq!(chain("Ann loses 5-2=3", "Bob has 3*4=12"), [Ok, Ok]);
-        assert_eq!(chain("Bob loses 5-2=3", "Ann has 3*4=12"), [Wrong, Wrong], "the other");
-        assert_eq!(chain("Ann gets 5-2=3", "Bob gets 3*4=12"), [Wrong, Wrong], "another verb");
-        assert_eq!(chain("5-2=3", "3*4=12"), [Wrong, Wrong], "nobody");
-        assert_eq!(verdicts(PROGRAM, &["#A add 67: Ann gets 58+67=125"]), [Wrong], "not a story");
+        let second = "Bob has 3*4=12";
+        assert_eq!(chain("Bob +2, Ann -2; Ann -2, 5-2=3", second), [Ok, Ok]);
+        for (first, why) in [
+            ("Bob +2, Ann -2; Bob +2, 5-2=3", "of the other"),
+            ("Bob -2, Ann +2; Ann +2, 5-2=3", "the wrong way"),
+            ("Ann -2, Bob +2; Ann -2, 5-2=3", "not as it is told"),
+            ("Ann -2, 5-2=3", "of one"),
+            ("Bob +2, Ann -2, Ann -2, 5-2=3", "another mark"),
+            ("Bob +2, Ann -3; Ann -3, 5-2=3", "another amount"),
+            ("5-2=3", "nobody"),
+        ] {
+            assert_eq!(chain(first, second), [Wrong, Ok], "{why}");
+        }
+        for last in ["Ann has 3*4=12", "Bob +4, 3*4=12", "3*4=12"] {
+            assert_eq!(chain("Bob +2, Ann -2; Ann -2, 5-2=3", last), [Ok, Wrong], "{last}");
+        }
+        assert_eq!(chain("Bob gets 2, 5-2=3", "Bob 3*4=12"), [Unchecked; 2]);
+        assert_eq!(verdicts(PROGRAM, &["#A add 67: Ann +67, 58+67=125"]), [Wrong], "no story");
     }
 
     #[test]

@@ -83,6 +83,16 @@ const RANKS: [(&str, &str); 7] = [
     ("第六", "sixth "),
 ];
 
+/// What puzzles compare, and the ends of an order.
+const MEASURES: [(&str, &str); 6] = [
+    ("身高", "height"),
+    ("年龄", "age"),
+    ("速度", "speed"),
+    ("体重", "weight"),
+    ("顶", "top"),
+    ("底", "end"),
+];
+
 const WORDS: [(&str, &str); 7] = [
     ("北", "north"),
     ("东", "east"),
@@ -109,8 +119,8 @@ static FORMS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
 });
 static ASKED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^(所有人中)?谁(跑得)?(最|第[一二三四五六])(\p{Han}+)$"));
-/// What a line of a story says before its sums.
-static SAID: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(小\p{Han})(得到|失去|有) "));
+/// What a line of a story says where someone has some times as many.
+static TIMES: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(小\p{Han})有 "));
 static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"小\p{Han}"));
 static NAMED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^N([a-p]+)$"));
 static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"第(\d+) "));
@@ -251,17 +261,13 @@ fn work(text: &str) -> Option<String> {
     if text.contains(is_word) || text.contains(", ") {
         return None;
     }
-    let text = text.replace('，', ", ").replace("最后 ", "last ");
+    let text = text.replace('，', ", ").replace('；', "; ").replace("最后 ", "last ");
     let text = PLACE.replace_all(&text, "$1 ");
-    let text = SAID.replace(&text, |found: &Captures<'_>| {
-        let verb = match &found[2] {
-            "得到" => "gets",
-            "失去" => "loses",
-            _ => "has",
-        };
-        format!("{} {verb} ", latin(&found[1]))
-    });
-    let text = NAME.replace_all(&text, |found: &Captures<'_>| latin(&found[0]));
+    let text = TIMES.replace(&text, "$1 has ");
+    let mut text = NAME.replace_all(&text, |found: &Captures<'_>| latin(&found[0])).into_owned();
+    for (chinese, english) in MEASURES {
+        text = text.replace(chinese, english);
+    }
     let words: Vec<String> = (text.split(' '))
         .map(|part| match WORDS.iter().find(|(chinese, _)| *chinese == part) {
             Some((_, english)) => (*english).to_owned(),
@@ -323,8 +329,8 @@ mod tests {
     fn lines_are_judged_word_for_word() {
         let question = read("已知：\n#A 小安比小波高\n#B 小丹比小波矮\n#Q 谁第二高？").unwrap();
         let chain = [
-            "#A 小安比小波高：小安 > 小波，小安 > 小波",
-            "#B 小丹比小波矮：小波 > 小丹，小安 > 小波 > 小丹",
+            "#A 小安比小波高：身高/身高，小安 > 小波，小安 顶 > 小波 底",
+            "#B 小丹比小波矮：身高/身高，小波 底，小波 > 小丹，小安 顶 > 小波 > 小丹 底",
             "第1 小安，第2 小波，最后 小丹",
             "#Q 谁第二高：第2 小波",
         ];
@@ -332,8 +338,10 @@ mod tests {
         assert_eq!(checks.verdicts, [Ok; 4]);
         assert_eq!(checks.conclusion.as_deref(), Some("小波"));
         for (index, line) in [
-            (0, "#A 小波比小安矮：小安 > 小波，小安 > 小波"),
-            (1, "#B 小丹比小波矮：小丹 > 小波，小安 > 小波 > 小丹"),
+            (0, "#A 小波比小安矮：身高/身高，小安 > 小波，小安 顶 > 小波 底"),
+            (0, "#A 小安比小波高：身高/年龄，小安 > 小波，小安 顶 > 小波 底"),
+            (1, "#B 小丹比小波矮：身高/身高，小波 底，小丹 > 小波，小安 顶 > 小波 > 小丹 底"),
+            (1, "#B 小丹比小波矮：身高/身高，小波 顶，小波 > 小丹，小安 顶 > 小波 > 小丹 底"),
             (2, "第1 小波，第2 小安，最后 小丹"),
             (3, "#Q 谁第二高：第1 小安"),
         ] {
@@ -345,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_a_story_says_who_gets_or_loses() {
+    fn a_line_of_a_story_says_who_gains_and_who_loses() {
         let question = read(
             "小安有5个苹果。\n#A 小波从小安那里拿走2个\n#B 小安买了2包，每包3个\n#C 小波的苹果是小安的4倍\n\
              小波现在有多少个？",
@@ -359,17 +367,24 @@ mod tests {
             let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
             question.check(&lines)
         };
-        let right = chain(["小安失去 5-2=3", "小安得到 2*3=6，3+6=9", "小波有 9*4=36"]);
+        let right =
+            chain(["小波 +2，小安 -2；小安 -2，5-2=3", "2*3=6，小安 +6，3+6=9", "小波有 9*4=36"]);
         assert_eq!(right.verdicts, [Ok; 3]);
         assert_eq!(right.conclusion.as_deref(), Some("36"));
         for (works, why) in [
-            (["小波失去 5-2=3", "小波得到 2*3=6，3+6=9", "小安有 9*4=36"], "the other"),
-            (["小安得到 5-2=3", "小安有 2*3=6，3+6=9", "小波得到 9*4=36"], "another verb"),
+            (
+                ["小波 +2，小安 -2；小波 +2，5-2=3", "2*3=6，小波 +6，3+6=9", "小安有 9*4=36"],
+                "the other",
+            ),
+            (
+                ["小波 -2，小安 +2；小安 +2，5-2=3", "2*3=6，小安 -6，3+6=9", "小波 +4，9*4=36"],
+                "another way",
+            ),
             (["5-2=3", "2*3=6，3+6=9", "9*4=36"], "nobody"),
         ] {
             assert_eq!(chain(works).verdicts, [Wrong; 3], "{why}");
         }
-        let open = chain(["小安 5-2=3", "小安 得到 2*3=6，3+6=9", "小波has 9*4=36"]);
+        let open = chain(["小安 5-2=3", "小安得到 2*3=6，3+6=9", "小波has 9*4=36"]);
         assert_eq!(open.verdicts, [Unchecked; 3]);
     }
 }

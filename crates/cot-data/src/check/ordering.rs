@@ -7,12 +7,12 @@ use regex::Regex;
 use super::label::{ItemLine, Labelled, items};
 use super::{LineChecks, Reading, StepVerdict};
 
-/// Words of a relation: more, less, most, least.
-const RELATIONS: [[&str; 4]; 4] = [
-    ["taller", "shorter", "tallest", "shortest"],
-    ["older", "younger", "oldest", "youngest"],
-    ["faster", "slower", "fastest", "slowest"],
-    ["heavier", "lighter", "heaviest", "lightest"],
+/// Words of a relation: more, less, most, least, and what it compares.
+const RELATIONS: [[&str; 5]; 4] = [
+    ["taller", "shorter", "tallest", "shortest", "height"],
+    ["older", "younger", "oldest", "youngest", "age"],
+    ["faster", "slower", "fastest", "slowest", "speed"],
+    ["heavier", "lighter", "heaviest", "lightest", "weight"],
 ];
 
 const ORDINALS: [&str; 6] = ["first", "second", "third", "fourth", "fifth", "sixth"];
@@ -27,8 +27,9 @@ fn pattern(text: &str) -> Regex {
 static CLUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) is (\w+) than (\w+)$"));
 static ASKED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^Who is the (?:(first|second|third|fourth|fifth|sixth) )?(\w+)"));
-static WORK: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"^(?:(\w+) > (\w+)|-), (\w+(?: > \w+)*)$"));
+static WORK: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"^(\w+/\w+), (?:(?:(\w+ (?:top|end)), )?(\w+) > (\w+)|-), (\w+) top((?: > \w+)+) end$")
+});
 static PLACED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:\d+ \w+, )*last \w+$"));
 static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\d+|last) (\w+)$"));
 
@@ -42,6 +43,8 @@ type Pair = (String, String);
 struct Clue {
     label: char,
     text: String,
+    /// What is asked about and what it is about: `height/age`.
+    measures: String,
     /// Nothing where it is about another relation than the asked one.
     pair: Option<Pair>,
 }
@@ -72,7 +75,7 @@ impl Question {
         let question = asked.first()?.text.strip_suffix('?')?;
         let asked = ASKED.captures(question)?;
         let word = &asked[2];
-        let relation = RELATIONS.iter().find(|words| words[2..].contains(&word))?;
+        let relation = RELATIONS.iter().find(|words| words[2..4].contains(&word))?;
         let mut told = Vec::new();
         for Labelled { label, text } in items {
             let clue = CLUE.captures(text)?;
@@ -82,7 +85,10 @@ impl Question {
             } else {
                 (clue[2] == *relation[1]).then_some((right, left))
             };
-            told.push(Clue { label, text: text.to_owned(), pair });
+            // About nothing that can be asked for; no chain has a word for it.
+            let other = RELATIONS.iter().find(|words| words[..2].contains(&&clue[2]));
+            let measures = format!("{}/{}", relation[4], other.map_or("", |words| words[4]));
+            told.push(Clue { label, text: text.to_owned(), measures, pair });
         }
         let clues: Vec<Pair> = told.iter().filter_map(|clue| clue.pair.clone()).collect();
         let mut people: Vec<String> = Vec::new();
@@ -125,12 +131,18 @@ impl Question {
         }
         if let Some(about) = about {
             let found = WORK.captures(about.work)?;
-            let pair: Option<Pair> =
-                found.get(1).zip(found.get(2)).map(|(a, b)| (a.as_str().into(), b.as_str().into()));
-            let order: Vec<String> = found[3].split(" > ").map(str::to_owned).collect();
+            let part = |index| found.get(index).map(|part| part.as_str());
+            let pair: Option<Pair> = part(3).zip(part(4)).map(|(a, b)| (a.into(), b.into()));
+            let order: Vec<String> = found[5]
+                .split(" > ")
+                .chain(found[6].split(" > ").skip(1))
+                .map(str::to_owned)
+                .collect();
             let held = self.items.get(progress.restated).is_some_and(|clue| {
                 about.is_about(clue.label, &clue.text)
+                    && clue.measures == found[1]
                     && clue.pair == pair
+                    && shared(&progress.order, pair.as_ref()).as_deref() == part(2)
                     && extended(&progress.order, pair.as_ref()).as_ref() == Some(&order)
             });
             progress.restated += 1;
@@ -191,6 +203,16 @@ impl Progress {
             return self.order.len().checked_sub(1);
         }
         name.parse::<usize>().ok()?.checked_sub(1)
+    }
+}
+
+/// Which of a pair is at which end of the order so far: `Ann top`; nothing where neither.
+fn shared(order: &[String], pair: Option<&Pair>) -> Option<String> {
+    let (upper, lower) = pair?;
+    if order.first()? == lower {
+        Some(format!("{lower} top"))
+    } else {
+        (order.last()? == upper).then(|| format!("{upper} end"))
     }
 }
 
@@ -301,22 +323,38 @@ mod tests {
         let verdicts = |lines: &[&str]| reading.check(lines).verdicts;
         let work = |item: &str, work: &str| format!("{item}: {work}");
         let asked = |answer: &str| format!("#Q Who is the second tallest: {answer}");
-        let pair = &*work(first, "Eve > Bob, Eve > Bob");
-        let none = &*work(second, "-, Eve > Bob");
-        let last = &*work(third, "Ann > Eve, Ann > Eve > Bob");
+        let pair = &*work(first, "height/height, Eve > Bob, Eve top > Bob end");
+        let none = &*work(second, "height/age, -, Eve top > Bob end");
+        let last = &*work(third, "height/height, Eve top, Ann > Eve, Ann top > Eve > Bob end");
         let chain = [pair, none, last, PLACES, &asked("2 Eve")];
         assert_eq!(verdicts(&chain), [Ok; 5]);
         for (line, why) in [
-            ("Ann > Eve, Eve > Bob > Ann", "at the wrong end"),
-            ("Ann > Eve, Ann > Eve", "someone is lost"),
-            ("Ann > Eve, Eve > Bob", "not joined"),
-            ("Eve > Ann, Ann > Eve > Bob", "the pair is turned"),
-            ("-, Eve > Bob", "the clue is about the order"),
+            ("Eve top, Ann > Eve, Eve top > Bob > Ann end", "at the wrong end"),
+            ("Eve top, Ann > Eve, Ann top > Eve end", "someone is lost"),
+            ("Eve top, Ann > Eve, Eve top > Bob end", "not joined"),
+            ("Eve top, Eve > Ann, Ann top > Eve > Bob end", "the pair is turned"),
+            ("Eve end, Ann > Eve, Ann top > Eve > Bob end", "not her end"),
+            ("Bob end, Ann > Eve, Ann top > Eve > Bob end", "not the one they share"),
+            ("Ann > Eve, Ann top > Eve > Bob end", "no one is shared"),
+            ("-, Eve top > Bob end", "the clue is about the order"),
         ] {
-            assert_eq!(verdicts(&[pair, none, &work(third, line)]), [Ok, Ok, Wrong], "{why}");
+            let line = work(third, &format!("height/height, {line}"));
+            assert_eq!(verdicts(&[pair, none, &line]), [Ok, Ok, Wrong], "{why}");
         }
-        assert_eq!(verdicts(&[pair, &work(second, "-, Bob > Eve")]), [Ok, Wrong]);
-        assert_eq!(verdicts(&[pair, "#B Eve is older than Ann: -, Eve > Bob"]), [Ok, Wrong]);
+        for measures in ["height/age", "age/height", "age/age"] {
+            let line = last.replace("height/height", measures);
+            assert_eq!(verdicts(&[pair, none, &line]), [Ok, Ok, Wrong], "{measures}");
+        }
+        assert_eq!(
+            verdicts(&[pair, &work(second, "height/height, -, Eve top > Bob end")]),
+            [Ok, Wrong]
+        );
+        let turned = "height/age, -, Bob top > Eve end";
+        assert_eq!(verdicts(&[pair, &work(second, turned)]), [Ok, Wrong]);
+        let other = "#B Eve is older than Ann: height/age, -, Eve top > Bob end";
+        assert_eq!(verdicts(&[pair, other]), [Ok, Wrong]);
+        let unmarked = "height/height, Eve top, Ann > Eve, Ann > Eve > Bob";
+        assert_eq!(verdicts(&[pair, none, &work(third, unmarked)]), [Ok, Ok, Unchecked]);
         assert_eq!(verdicts(&[none]), [Wrong], "not the next clue");
         assert_eq!(verdicts(&[pair, "1 Eve, last Bob"]), [Ok, Wrong], "a clue is missing");
         let closed = |lines: &[&str]| {
@@ -331,13 +369,15 @@ mod tests {
         let another = "#Q Who is the second shortest: 2 Eve";
         assert_eq!(closed(&[chain[3], another]), [Ok, Wrong], "another question");
         assert_eq!(
-            verdicts(&[&chain[..3], &["#D Ann is old: -, Ann > Eve > Bob"]].concat())[3],
+            verdicts(
+                &[&chain[..3], &["#D Ann is old: height/age, -, Ann top > Eve > Bob end"]].concat()
+            )[3],
             Wrong
         );
         assert_eq!(verdicts(&["#A -", "#A x: nothing", "Well.", "#Q Who: Eve"]), [Unchecked; 4]);
         // One slip counts once.
-        let slip = &*work(first, "Eve > Bob, Bob > Eve");
-        assert_eq!(verdicts(&[slip, &work(second, "-, Bob > Eve")]), [Wrong, Ok]);
+        let slip = &*work(first, "height/height, Eve > Bob, Bob top > Eve end");
+        assert_eq!(verdicts(&[slip, &work(second, turned)]), [Wrong, Ok]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! One walk over the graph writes the question (a program or a short story, its events
 //! labelled), another writes the chain, a line for each event that restates it and works it
-//! out place by place, so that no side of a line asks for more than one carry.
+//! out place by place, so that no side of a line asks for more than one carry. A line of a
+//! story says before its sum who gains and who loses.
 
 mod chinese;
 
@@ -58,10 +59,58 @@ pub(crate) struct Arithmetic {
 struct Told {
     opening: String,
     events: Vec<String>,
-    /// Whose holding each event of a story leaves, and whether they get or lose; a line of
-    /// the chain says it before the sums, so that the sign of the sum is read off the line.
-    owners: Vec<(&'static str, &'static str)>,
+    /// What each event of a story changes.
+    changes: Vec<Change>,
     asked: String,
+}
+
+/// What an event of a story changes.
+///
+/// A line of the chain says it between the product of an event with bags and the sum: each
+/// person with what they gain or lose, in the order of the sentence, and where there are
+/// two of them the owner's change again. So the sign of each person follows from the verb
+/// alone, and the sign of the sum from what followed the owner's name just before.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// Whose holding is the running value after the event.
+    pub(crate) owner: String,
+    /// Who gains or loses, in the order of the sentence, and whether they gain; no one
+    /// where the owner has some times as many as the one before.
+    pub(crate) hands: Vec<(String, bool)>,
+}
+
+impl Change {
+    /// The owner gains or loses, and no one else.
+    pub(crate) fn own(owner: &str, gains: bool) -> Self {
+        Self { owner: owner.to_owned(), hands: vec![(owner.to_owned(), gains)] }
+    }
+
+    /// Something goes from one hand to another; `first` is named first.
+    pub(crate) fn between(owner: &str, first: &str, gains: bool, second: &str) -> Self {
+        let hands = vec![(first.to_owned(), gains), (second.to_owned(), !gains)];
+        Self { owner: owner.to_owned(), hands }
+    }
+
+    /// The owner has some times as many as the one before.
+    pub(crate) fn times(owner: &str) -> Self {
+        Self { owner: owner.to_owned(), hands: Vec::new() }
+    }
+
+    /// What the line says before its sum.
+    pub(crate) fn said(&self, amount: i64) -> String {
+        let signed = |(person, gains): &(String, bool)| {
+            format!("{person} {}{amount}", if *gains { '+' } else { '-' })
+        };
+        match &self.hands[..] {
+            [] => format!("{} has ", self.owner),
+            [alone] => format!("{}, ", signed(alone)),
+            hands => {
+                let told: Vec<String> = hands.iter().map(signed).collect();
+                let own = hands.iter().find(|(person, _)| *person == self.owner).map(signed);
+                format!("{}; {}, ", told.join(", "), own.unwrap_or_default())
+            }
+        }
+    }
 }
 
 impl Node {
@@ -145,17 +194,15 @@ impl Arithmetic {
             .filter(|&(_, left, ..)| left == 0 || matches!(self.nodes[left], Node::Apply { .. }))
     }
 
-    /// The work on each event.
-    fn chain(&self) -> impl Iterator<Item = String> {
-        self.events().map(|(operator, left, right, value)| {
+    /// The work on each event, given what each of a story's changes.
+    fn chain(&self, changes: &[Change]) -> impl Iterator<Item = String> {
+        self.events().enumerate().map(|(index, (operator, left, right, value))| {
             let (a, b) = (self.nodes[left].value(), self.nodes[right].value());
-            let main = step(operator, a, b, value);
-            match self.bags(right) {
-                Some((count, size)) => {
-                    format!("{}, {main}", step(Operator::Multiply, count, size, b))
-                }
-                None => main,
-            }
+            let product = self.bags(right).map_or(String::new(), |(count, size)| {
+                format!("{}, ", step(Operator::Multiply, count, size, b))
+            });
+            let said = changes.get(index).map_or(String::new(), |change| change.said(b));
+            format!("{product}{said}{}", step(operator, a, b, value))
         })
     }
 
@@ -183,7 +230,7 @@ impl Arithmetic {
         Told {
             opening: format!("{opening} {start}."),
             events: self.events().map(step).collect(),
-            owners: Vec::new(),
+            changes: Vec::new(),
             asked: asked.to_owned(),
         }
     }
@@ -200,30 +247,44 @@ impl Arithmetic {
             1 => format!("At first {owner} has {start} {item}."),
             _ => format!("{owner} starts with {start} {item}."),
         };
-        let (mut events, mut owners) = (Vec::new(), Vec::new());
+        let (mut events, mut changes) = (Vec::new(), Vec::new());
         for (operator, _, right, _) in self.events() {
             let amount = self.nodes[right].value();
-            events.push(match (operator, self.bags(right)) {
+            let own = Change::own(owner, operator == Operator::Add);
+            let between = |first, gains, second| Change::between(owner, first, gains, second);
+            let (event, change) = match (operator, self.bags(right)) {
                 (Operator::Add, Some((count, size))) => match rng.below(3) {
-                    0 => format!("{owner} buys {count} bags of {size}"),
-                    1 => format!("{owner} finds {count} bags of {size} {item}"),
-                    _ => format!("{owner} gets {count} boxes with {size} in each"),
+                    0 => (format!("{owner} buys {count} bags of {size}"), own),
+                    1 => (format!("{owner} finds {count} bags of {size} {item}"), own),
+                    _ => (format!("{owner} gets {count} boxes with {size} in each"), own),
                 },
                 (_, Some((count, size))) => match rng.below(2) {
-                    0 => format!("{owner} sells {count} bags of {size}"),
-                    _ => format!("{owner} gives {other} {count} boxes with {size} in each"),
+                    0 => (format!("{owner} sells {count} bags of {size}"), own),
+                    _ => (
+                        format!("{owner} gives {other} {count} boxes with {size} in each"),
+                        between(owner, false, other),
+                    ),
                 },
                 (Operator::Add, None) => match rng.below(4) {
-                    0 => format!("{owner} buys {amount} more"),
-                    1 => format!("{owner} finds {amount} {item}"),
-                    2 => format!("{owner} gets {amount} from {other}"),
-                    _ => format!("{other} gives {owner} {amount} more"),
+                    0 => (format!("{owner} buys {amount} more"), own),
+                    1 => (format!("{owner} finds {amount} {item}"), own),
+                    2 => {
+                        (format!("{owner} gets {amount} from {other}"), between(owner, true, other))
+                    }
+                    _ => (
+                        format!("{other} gives {owner} {amount} more"),
+                        between(other, false, owner),
+                    ),
                 },
                 (Operator::Subtract, None) => match rng.below(4) {
-                    0 => format!("{owner} sells {amount}"),
-                    1 => format!("{owner} loses {amount} {item}"),
-                    2 => format!("{owner} gives {amount} to {other}"),
-                    _ => format!("{other} gets {amount} from {owner}"),
+                    0 => (format!("{owner} sells {amount}"), own),
+                    1 => (format!("{owner} loses {amount} {item}"), own),
+                    2 => {
+                        (format!("{owner} gives {amount} to {other}"), between(owner, false, other))
+                    }
+                    _ => {
+                        (format!("{other} gets {amount} from {owner}"), between(other, true, owner))
+                    }
                 },
                 (Operator::Multiply, None) => {
                     let told = match rng.below(2) {
@@ -231,17 +292,18 @@ impl Arithmetic {
                         _ => format!("{friend} has {amount} times as many {item} as {owner}"),
                     };
                     owner = friend;
-                    told
+                    (told, Change::times(friend))
                 }
-            });
-            owners.push((owner, verb(operator)));
+            };
+            events.push(event);
+            changes.push(change);
         }
         let asked = match rng.below(3) {
             0 => format!("How many {item} does {owner} have now?"),
             1 => format!("How many {item} does {owner} have at the end?"),
             _ => format!("How many does {owner} have now?"),
         };
-        Told { opening, events, owners, asked }
+        Told { opening, events, changes, asked }
     }
 }
 
@@ -271,16 +333,12 @@ impl Problem for Arithmetic {
         if language == Language::Zh {
             return chinese::render(self, rng);
         }
-        let Told { opening, events, owners, asked } = match self.kind {
+        let Told { opening, events, changes, asked } = match self.kind {
             Kind::Program => self.program(rng),
             Kind::Story => self.story(rng),
         };
         let events = labelled(events);
-        let works = self.chain().enumerate().map(|(index, work)| match owners.get(index) {
-            Some((owner, verb)) => format!("{owner} {verb} {work}"),
-            None => work,
-        });
-        let steps = restated(&events, works);
+        let steps = restated(&events, self.chain(&changes));
         let question = format!("{opening}\n{}\n{asked}", events.join("\n"));
         let answer = self.nodes.last().map_or(0, |node| node.value()).to_string();
         Rendered { question, steps, answer }
@@ -330,15 +388,6 @@ pub(crate) fn symbol(operator: Operator) -> char {
         Operator::Add => '+',
         Operator::Subtract => '-',
         Operator::Multiply => '*',
-    }
-}
-
-/// What a story's line says that an operation does to its owner's holding.
-pub(crate) fn verb(operator: Operator) -> &'static str {
-    match operator {
-        Operator::Add => "gets",
-        Operator::Subtract => "loses",
-        Operator::Multiply => "has",
     }
 }
 

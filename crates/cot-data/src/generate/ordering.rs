@@ -8,8 +8,9 @@ use crate::language::Language;
 use crate::problem::{Problem, Rendered};
 use crate::rng::CounterRng;
 
-/// The words of a relation: what has more of it, and what has less.
+/// The words of a relation: what it compares, what has more of it, and what has less.
 struct Relation {
+    measure: &'static str,
     more: &'static str,
     less: &'static str,
     most: &'static str,
@@ -17,10 +18,28 @@ struct Relation {
 }
 
 const RELATIONS: [Relation; 4] = [
-    Relation { more: "taller", less: "shorter", most: "tallest", least: "shortest" },
-    Relation { more: "older", less: "younger", most: "oldest", least: "youngest" },
-    Relation { more: "faster", less: "slower", most: "fastest", least: "slowest" },
-    Relation { more: "heavier", less: "lighter", most: "heaviest", least: "lightest" },
+    Relation {
+        measure: "height",
+        more: "taller",
+        less: "shorter",
+        most: "tallest",
+        least: "shortest",
+    },
+    Relation { measure: "age", more: "older", less: "younger", most: "oldest", least: "youngest" },
+    Relation {
+        measure: "speed",
+        more: "faster",
+        less: "slower",
+        most: "fastest",
+        least: "slowest",
+    },
+    Relation {
+        measure: "weight",
+        more: "heavier",
+        less: "lighter",
+        most: "heaviest",
+        least: "lightest",
+    },
 ];
 
 const ORDINALS: [&str; 6] = ["first", "second", "third", "fourth", "fifth", "sixth"];
@@ -119,24 +138,39 @@ impl Ordering {
         }
     }
 
-    /// Restates the clues and puts the upper person first, and after each the order so
-    /// far, which it extends by one person at the top or the bottom; numbers the last
-    /// order, restates the question, and takes the place asked for.
-    fn chain(&self, clues: &[String], question: &str) -> Vec<String> {
+    /// The work on each clue: what is asked about and what the clue is about,
+    /// `height/age`; where that
+    /// is the same, which of the two is at which end of the order so far, and the pair with
+    /// the upper person first; and the order, with its ends marked. Every part can be read
+    /// off what stands before it, so that none asks for a decision and a copy at once.
+    fn works(&self) -> Vec<String> {
         let people = &self.people;
         let mut known = self.clues[0].upper..self.clues[0].upper;
-        let works: Vec<String> = (self.clues.iter())
-            .map(|clue| {
-                let pair = if clue.distractor {
+        (self.clues.iter().enumerate())
+            .map(|(index, clue)| {
+                let told = if clue.distractor { self.other_relation } else { self.relation };
+                let (asked, told) = (RELATIONS[self.relation].measure, RELATIONS[told].measure);
+                let joined = if clue.distractor {
                     "-".to_owned()
                 } else {
+                    let shared = match (index, clue.upper < known.start) {
+                        (0, _) => String::new(),
+                        (_, true) => format!("{} top, ", people[clue.lower]),
+                        (_, false) => format!("{} end, ", people[clue.upper]),
+                    };
                     known = known.start.min(clue.upper)..known.end.max(clue.lower);
-                    format!("{} > {}", people[clue.upper], people[clue.lower])
+                    format!("{shared}{} > {}", people[clue.upper], people[clue.lower])
                 };
-                format!("{pair}, {}", people[known.start..=known.end].join(" > "))
+                format!("{asked}/{told}, {joined}, {}", marked(&people[known.start..=known.end]))
             })
-            .collect();
-        let mut steps = restated(clues, works);
+            .collect()
+    }
+
+    /// Restates and works on the clues, numbers the last order, restates the question, and
+    /// takes the place asked for.
+    fn chain(&self, clues: &[String], question: &str) -> Vec<String> {
+        let people = &self.people;
+        let mut steps = restated(clues, self.works());
         let placed: Vec<String> = (people.iter().enumerate())
             .map(|(place, name)| {
                 if place + 1 == people.len() {
@@ -184,6 +218,21 @@ impl Problem for Ordering {
             }
         };
         Rendered { question, steps: self.chain(&clues, &asked), answer }
+    }
+}
+
+/// An order with its ends marked: `Ann top > Bob > Eve end`.
+pub(crate) fn marked(people: &[&str]) -> String {
+    match people {
+        [] => String::new(),
+        [first, rest @ ..] => {
+            let mut told = format!("{first} top");
+            for name in rest {
+                told.push_str(" > ");
+                told.push_str(name);
+            }
+            told + " end"
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::slip::{Sum, transposed};
 use super::{Mistake, WrongChain, places, rearranged};
-use crate::generate::arithmetic::{Operator, step, symbol, verb};
+use crate::generate::arithmetic::{Change, Operator, step, symbol};
 use crate::record::CotRecord;
 use crate::rng::CounterRng;
 
@@ -10,8 +10,8 @@ use crate::rng::CounterRng;
 struct Event {
     /// Label and item.
     head: String,
-    /// In a story, whose holding it changes.
-    owner: Option<String>,
+    /// In a story, what it changes.
+    change: Option<Change>,
     /// The product on the side, as it is written.
     bags: Option<String>,
     operator: Operator,
@@ -55,22 +55,53 @@ pub(super) fn wrong(
     }
 }
 
+/// What a story's line says before its sum, nothing in a program, and the sum.
+fn change_of(work: &str) -> Option<(Option<Change>, &str)> {
+    if let Some((owner, main)) = work.split_once(" has ") {
+        return Some((Some(Change::times(owner)), main));
+    }
+    let Some((said, main)) = work.rsplit_once(", ") else { return Some((None, work)) };
+    let hand = |told: &str| {
+        let (person, amount) = told.split_once(' ')?;
+        Some((person.to_owned(), amount.starts_with('+')))
+    };
+    let (hands, own) = said.split_once("; ").unwrap_or((said, said));
+    let hands = hands.split(", ").map(hand).collect::<Option<Vec<_>>>()?;
+    Some((Some(Change { owner: hand(own)?.0, hands }), main))
+}
+
+impl Event {
+    /// What its line says before a sum, which goes with the sum, right or wrong.
+    fn said(&self, operator: Operator) -> String {
+        let Some(change) = &self.change else { return String::new() };
+        let gains = operator == Operator::Add;
+        let told = match (operator, self.operator) {
+            (right, operator) if right == operator => change.clone(),
+            (Operator::Multiply, _) => Change::times(&change.owner),
+            (_, Operator::Multiply) => Change::own(&change.owner, gains),
+            _ => {
+                let turned = |(person, gains): &(String, bool)| (person.clone(), !gains);
+                let hands = change.hands.iter().map(turned).collect();
+                Change { owner: change.owner.clone(), hands }
+            }
+        };
+        told.said(self.number)
+    }
+}
+
 impl Chain {
     fn of(steps: &[String]) -> Option<Self> {
         let mut start = None;
         let mut events = Vec::with_capacity(steps.len());
         for step in steps {
             let (item, work) = step.split_once(": ")?;
-            let (owner, sums) = match work.split_once(' ') {
-                Some((owner, rest)) if owner.starts_with(|c: char| c.is_ascii_uppercase()) => {
-                    (Some(owner.to_owned()), rest.split_once(' ')?.1)
+            let (bags, rest) = match work.split_once(", ") {
+                Some((bags, rest)) if bags.starts_with(|c: char| c.is_ascii_digit()) => {
+                    (Some(bags.to_owned()), rest)
                 }
                 _ => (None, work),
             };
-            let (bags, main) = match sums.split_once(", ") {
-                Some((bags, main)) => (Some(bags.to_owned()), main),
-                None => (None, sums),
-            };
+            let (change, main) = change_of(rest)?;
             let first = main.split('=').next()?;
             let at = first.find(['+', '-', '*'])?;
             let operator = [Operator::Add, Operator::Subtract, Operator::Multiply]
@@ -78,7 +109,7 @@ impl Chain {
                 .find(|operator| first[at..].starts_with(symbol(*operator)))?;
             let number = first[at + 1..].parse().ok()?;
             start = start.or(first[..at].parse().ok());
-            events.push(Event { head: item.to_owned(), owner, bags, operator, number });
+            events.push(Event { head: item.to_owned(), change, bags, operator, number });
         }
         Some(Self { start: start?, events })
     }
@@ -107,7 +138,6 @@ impl Chain {
     }
 
     /// The lines of events in an order, one of them with its own sum, and what they come to.
-    /// What a story's line says of its owner goes with its sum, right or wrong.
     fn told(&self, order: &[usize], slip: Option<(usize, Sum)>) -> (Vec<String>, i64) {
         let mut value = self.start;
         let mut steps = Vec::with_capacity(order.len());
@@ -116,12 +146,9 @@ impl Chain {
             let sum = slip
                 .filter(|(at, _)| *at == place)
                 .map_or_else(|| Sum::right(event.operator, value, event.number), |(_, sum)| sum);
-            let said = event
-                .owner
-                .as_ref()
-                .map_or(String::new(), |owner| format!("{owner} {} ", verb(sum.operator)));
+            let said = event.said(sum.operator);
             let bags = event.bags.as_ref().map_or(String::new(), |bags| format!("{bags}, "));
-            steps.push(format!("{}: {said}{bags}{}", event.head, written(sum)));
+            steps.push(format!("{}: {bags}{said}{}", event.head, written(sum)));
             value = sum.value;
         }
         (steps, value)

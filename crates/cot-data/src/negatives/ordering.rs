@@ -1,6 +1,7 @@
 //! Mistakes in the ordering puzzles of the generators.
 
 use super::{Mistake, WrongChain, places, rearranged};
+use crate::generate::ordering::marked;
 use crate::record::CotRecord;
 use crate::rng::CounterRng;
 
@@ -8,6 +9,8 @@ use crate::rng::CounterRng;
 struct Clue<'text> {
     /// Label and item.
     head: &'text str,
+    /// What is asked about and what it is about.
+    measures: &'text str,
     /// Who is above whom; nothing where it is about another relation.
     pair: Option<(&'text str, &'text str)>,
 }
@@ -72,10 +75,11 @@ impl<'text> Chain<'text> {
         let mut num_people = 0;
         for line in told {
             let (head, work) = line.split_once(": ")?;
-            let (pair, order) = work.split_once(", ")?;
+            let parts: Vec<&str> = work.split(", ").collect();
+            let [measures, .., pair, order] = parts[..] else { return None };
             num_people = order.split(" > ").count();
             let pair = if pair == "-" { None } else { Some(pair.split_once(" > ")?) };
-            clues.push(Clue { head, pair });
+            clues.push(Clue { head, measures, pair });
         }
         let (asked, answer) = asked.split_once(": ")?;
         let place = match answer.split_once(' ')? {
@@ -98,14 +102,15 @@ impl<'text> Chain<'text> {
             };
             let shown = match pair {
                 Some((upper, lower)) => {
+                    let shared = shared(&people, upper, lower, slip == Some(Slip::WrongEnd));
                     if slip != Some(Slip::Lost) {
                         join(&mut people, upper, lower, slip == Some(Slip::WrongEnd));
                     }
-                    format!("{upper} > {lower}")
+                    format!("{shared}{upper} > {lower}")
                 }
                 None => "-".to_owned(),
             };
-            steps.push(format!("{}: {shown}, {}", clue.head, people.join(" > ")));
+            steps.push(format!("{}: {}, {shown}, {}", clue.head, clue.measures, marked(&people)));
         }
         steps.push(numbered(&people).join(", "));
         (steps, people)
@@ -133,6 +138,17 @@ impl<'text> Chain<'text> {
         steps.push(format!("{}: {}", self.asked, numbered(&people)[taken]));
         Some(WrongChain { first: steps.len() - 1, steps, answer: people[taken].to_owned() })
     }
+}
+
+/// Which of a pair is said to be at which end of an order, or at the other; nothing where
+/// neither is.
+fn shared(people: &[&str], upper: &str, lower: &str, other: bool) -> String {
+    let (name, top) = match (people.first(), people.last()) {
+        (Some(&first), _) if first == lower || first == upper => (first, true),
+        (_, Some(&last)) if last == lower || last == upper => (last, false),
+        _ => return String::new(),
+    };
+    format!("{name} {}, ", if top == other { "end" } else { "top" })
 }
 
 /// Puts a pair into an order, or at its other end. A pair that does not join at an end

@@ -1,6 +1,6 @@
 //! Programs and stories in Chinese.
 
-use super::{Arithmetic, Kind, Operator};
+use super::{Arithmetic, Change, Kind, Operator, Told};
 use crate::generate::chinese::{item, laid_out, name};
 use crate::generate::words::{ITEMS, NAMES};
 use crate::problem::Rendered;
@@ -9,25 +9,20 @@ use crate::rng::CounterRng;
 /// Question, chain and answer.
 pub(super) fn render(problem: &Arithmetic, rng: &mut CounterRng) -> Rendered {
     let answer = problem.nodes.last().map_or(0, |node| node.value()).to_string();
-    // The chain's sums are the English ones.
-    let sums = problem.chain().map(|work| work.replace(", ", "，"));
-    match problem.kind {
-        Kind::Program => {
-            let (opening, items, asked) = program(problem, rng);
-            laid_out(&opening, items, sums, asked, answer)
-        }
-        Kind::Story => {
-            let (opening, items, said, asked) = story(problem, rng);
-            let works = sums.zip(said).map(|(sums, said)| format!("{said} {sums}"));
-            laid_out(&opening, items, works, &asked, answer)
-        }
-    }
+    let Told { opening, events, changes, asked } = match problem.kind {
+        Kind::Program => program(problem, rng),
+        Kind::Story => story(problem, rng),
+    };
+    // Names apart, the chain is the English one.
+    let works = (problem.chain(&changes))
+        .map(|work| work.replace(", ", "，").replace("; ", "；").replace(" has ", "有 "));
+    laid_out(&opening, events, works, &asked, answer)
 }
 
-fn program(problem: &Arithmetic, rng: &mut CounterRng) -> (String, Vec<String>, &'static str) {
+fn program(problem: &Arithmetic, rng: &mut CounterRng) -> Told {
     let template = rng.below(3);
     let start = problem.nodes[0].value();
-    let items = (problem.events())
+    let events = (problem.events())
         .map(|(operator, _, right, _)| {
             let number = problem.nodes[right].value();
             let verb = match (template, operator) {
@@ -46,20 +41,10 @@ fn program(problem: &Arithmetic, rng: &mut CounterRng) -> (String, Vec<String>, 
         1 => (format!("取一个数{start}。"), "这个数现在是多少？"),
         _ => (format!("从{start}开始。"), "现在是多少？"),
     };
-    (opening, items, asked)
+    Told { opening, events, changes: Vec::new(), asked: asked.to_owned() }
 }
 
-/// What a story's line says that an operation does to its owner's holding.
-fn verb(operator: Operator) -> &'static str {
-    match operator {
-        Operator::Add => "得到",
-        Operator::Subtract => "失去",
-        Operator::Multiply => "有",
-    }
-}
-
-/// Opening, events, what the line of each says before its sums, and question.
-fn story(problem: &Arithmetic, rng: &mut CounterRng) -> (String, Vec<String>, Vec<String>, String) {
+fn story(problem: &Arithmetic, rng: &mut CounterRng) -> Told {
     let mut names = NAMES;
     rng.shuffle(&mut names);
     let [mut owner, other, friend, ..] = names.map(name);
@@ -70,43 +55,53 @@ fn story(problem: &Arithmetic, rng: &mut CounterRng) -> (String, Vec<String>, Ve
         1 => format!("起初，{owner}有{start}{unit}{noun}。"),
         _ => format!("{owner}一开始有{start}{unit}{noun}。"),
     };
-    let (mut events, mut said) = (Vec::new(), Vec::new());
+    let (mut events, mut changes) = (Vec::new(), Vec::new());
     for (operator, _, right, _) in problem.events() {
         let amount = problem.nodes[right].value();
-        events.push(match (operator, problem.bags(right)) {
+        let own = Change::own(owner, operator == Operator::Add);
+        let between = |first, gains, second| Change::between(owner, first, gains, second);
+        let (event, change) = match (operator, problem.bags(right)) {
             (Operator::Add, Some((count, size))) => match rng.below(3) {
-                0 => format!("{owner}买了{count}包，每包{size}{unit}"),
-                1 => format!("{owner}找到{count}包，每包{size}{unit}"),
-                _ => format!("{owner}得到{count}盒，每盒{size}{unit}"),
+                0 => (format!("{owner}买了{count}包，每包{size}{unit}"), own),
+                1 => (format!("{owner}找到{count}包，每包{size}{unit}"), own),
+                _ => (format!("{owner}得到{count}盒，每盒{size}{unit}"), own),
             },
             (_, Some((count, size))) => match rng.below(2) {
-                0 => format!("{owner}卖掉{count}包，每包{size}{unit}"),
-                _ => format!("{owner}给了{other}{count}盒，每盒{size}{unit}"),
+                0 => (format!("{owner}卖掉{count}包，每包{size}{unit}"), own),
+                _ => (
+                    format!("{owner}给了{other}{count}盒，每盒{size}{unit}"),
+                    between(owner, false, other),
+                ),
             },
             (Operator::Add, None) => match rng.below(4) {
-                0 => format!("{owner}又买了{amount}{unit}"),
-                1 => format!("{owner}找到{amount}{unit}{noun}"),
-                2 => format!("{owner}从{other}那里得到{amount}{unit}"),
-                _ => format!("{other}又给了{owner}{amount}{unit}"),
+                0 => (format!("{owner}又买了{amount}{unit}"), own),
+                1 => (format!("{owner}找到{amount}{unit}{noun}"), own),
+                2 => {
+                    (format!("{owner}从{other}那里得到{amount}{unit}"), between(owner, true, other))
+                }
+                _ => (format!("{other}又给了{owner}{amount}{unit}"), between(other, false, owner)),
             },
             (Operator::Subtract, None) => match rng.below(4) {
-                0 => format!("{owner}卖掉{amount}{unit}"),
-                1 => format!("{owner}弄丢了{amount}{unit}{noun}"),
-                2 => format!("{owner}给了{other}{amount}{unit}"),
-                _ => format!("{other}从{owner}那里拿走{amount}{unit}"),
+                0 => (format!("{owner}卖掉{amount}{unit}"), own),
+                1 => (format!("{owner}弄丢了{amount}{unit}{noun}"), own),
+                2 => (format!("{owner}给了{other}{amount}{unit}"), between(owner, false, other)),
+                _ => {
+                    (format!("{other}从{owner}那里拿走{amount}{unit}"), between(other, true, owner))
+                }
             },
             (Operator::Multiply, None) => {
                 let told = format!("{friend}的{noun}是{owner}的{amount}倍");
                 owner = friend;
-                told
+                (told, Change::times(friend))
             }
-        });
-        said.push(format!("{owner}{}", verb(operator)));
+        };
+        events.push(event);
+        changes.push(change);
     }
     let asked = match rng.below(3) {
         0 => format!("{owner}现在有多少{unit}{noun}？"),
         1 => format!("{owner}最后有多少{unit}{noun}？"),
         _ => format!("{owner}现在有多少{unit}？"),
     };
-    (opening, events, said, asked)
+    Told { opening, events, changes, asked }
 }

@@ -2,6 +2,7 @@
 
 use super::{Asked, Clue, Ordering};
 use crate::generate::chinese::{laid_out, name};
+use crate::generate::words::NAMES;
 use crate::problem::Rendered;
 use crate::rng::CounterRng;
 
@@ -22,6 +23,29 @@ fn tell(problem: &Ordering, clue: Clue) -> String {
     }
 }
 
+/// The English words of a chain that are no names.
+const WORDS: [(&str, &str); 6] = [
+    ("height", "身高"),
+    ("age", "年龄"),
+    ("speed", "速度"),
+    ("weight", "体重"),
+    ("top", "顶"),
+    ("end", "底"),
+];
+
+/// The work on a clue, word by word.
+fn in_chinese(work: &str) -> String {
+    let mut told = String::with_capacity(2 * work.len());
+    for part in work.split_inclusive([' ', ',', '/']) {
+        let word = part.trim_end_matches([' ', ',', '/']);
+        let chinese = (WORDS.iter().find(|(english, _)| *english == word).map(|(_, word)| *word))
+            .or_else(|| NAMES.contains(&word).then(|| name(word)));
+        told.push_str(chinese.unwrap_or(word));
+        told.push_str(&part[word.len()..]);
+    }
+    told.replace(", ", "，")
+}
+
 /// Question, chain and answer.
 pub(super) fn render(problem: &Ordering, rng: &mut CounterRng) -> Rendered {
     let people: Vec<&str> = problem.people.iter().map(|person| name(person)).collect();
@@ -33,17 +57,7 @@ pub(super) fn render(problem: &Ordering, rng: &mut CounterRng) -> Rendered {
     };
     let template = rng.below(3);
     let asked = if template == 1 { format!("所有人中{place}") } else { place };
-    let mut known = problem.clues[0].upper..problem.clues[0].upper;
-    let mut works = Vec::new();
-    for clue in &problem.clues {
-        let pair = if clue.distractor {
-            "-".to_owned()
-        } else {
-            known = known.start.min(clue.upper)..known.end.max(clue.lower);
-            format!("{} > {}", people[clue.upper], people[clue.lower])
-        };
-        works.push(format!("{pair}，{}", people[known.start..=known.end].join(" > ")));
-    }
+    let works: Vec<String> = problem.works().iter().map(|work| in_chinese(work)).collect();
     let placed: Vec<String> = (people.iter().enumerate())
         .map(|(place, name)| {
             if place + 1 == people.len() {
