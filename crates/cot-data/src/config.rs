@@ -1,9 +1,11 @@
 //! The `[data]` table of a pipeline file: how many records of what kind.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clean::CleanConfig;
 use crate::error::ConfigError;
 use crate::family::Family;
 use crate::generate::MAX_LEVEL;
@@ -36,6 +38,15 @@ pub struct DataConfig {
     pub seed: u64,
     /// Share of all problems that belongs to each split, whatever is drawn from it.
     pub fractions: SplitFractions,
+    /// Files of records (JSONL, JSONL.zst or Parquet) to train on beside the generated ones,
+    /// from the working directory. Default: none.
+    pub sources: Vec<PathBuf>,
+    /// How the training split is cleaned; without the table it is not. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clean: Option<CleanConfig>,
+    /// Wrong chains with one labelled mistake and corrected ones, half and half, to make from
+    /// the training split. Default: 0.
+    pub num_negatives: usize,
 }
 
 impl Default for DataConfig {
@@ -50,6 +61,9 @@ impl Default for DataConfig {
             num_calibration: 240,
             seed: 0,
             fractions: SplitFractions::default(),
+            sources: Vec::new(),
+            clean: None,
+            num_negatives: 0,
         }
     }
 }
@@ -97,6 +111,13 @@ impl DataConfig {
             }
         }
         self.fractions.validate()?;
+        if let Some(clean) = &self.clean {
+            clean.validate()?;
+        }
+        if self.num_negatives > MOST_RECORDS {
+            let expected = format!("at most {MOST_RECORDS}");
+            return refuse("num_negatives", &expected, self.num_negatives.to_string());
+        }
         for split in Split::ALL {
             let field = format!("num_{}", split.name());
             let wanted = self.num_records(split);
@@ -153,6 +174,17 @@ mod tests {
                 },
             ),
             ("num_test", DataConfig { num_test: usize::MAX, ..base() }),
+            ("num_negatives", DataConfig { num_negatives: usize::MAX, ..base() }),
+            (
+                "clean.near_duplicate_threshold",
+                DataConfig {
+                    clean: Some(CleanConfig {
+                        near_duplicate_threshold: 2.0,
+                        ..CleanConfig::default()
+                    }),
+                    ..base()
+                },
+            ),
             (
                 "num_train",
                 DataConfig {

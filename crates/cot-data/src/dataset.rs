@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::family::Family;
 use crate::generate::{GENERATED_LICENSE, GENERATOR_VERSION, MAX_LEVEL, generate, signature};
 use crate::jsonl::write_jsonl;
+use crate::prepare::{PrepareReport, Prepared, prepare};
 use crate::record::CotRecord;
 use crate::split::{Split, split_of};
 
@@ -59,8 +60,13 @@ pub struct Splits {
     pub test: Vec<CotRecord>,
     /// To calibrate a quantiser with.
     pub calibration: Vec<CotRecord>,
+    /// Wrong chains with one labelled mistake each, and corrected ones, made from the
+    /// training split.
+    pub negatives: Vec<CotRecord>,
     /// How it came about.
     pub report: SplitReport,
+    /// How the training split was prepared.
+    pub prepared: PrepareReport,
     /// What it was made from.
     pub config: DataConfig,
 }
@@ -133,12 +139,20 @@ pub fn build_splits(config: &DataConfig) -> Result<Splits> {
         ranked.sort_by(|(first, _), (second, _)| first.total_cmp(second));
         ranked.into_iter().map(|(_, record)| record).collect()
     };
+    let generated: Vec<CotRecord> = take(Split::Train);
+    let (validation, test, calibration): (Vec<_>, Vec<_>, Vec<_>) =
+        (take(Split::Validation), take(Split::Test), take(Split::Calibration));
+    let held_out = [&validation, &test, &calibration].into_iter().flatten().map(signature);
+    let Prepared { train, negatives, report: prepared } =
+        prepare(config, generated, &held_out.collect())?;
     Ok(Splits {
-        train: take(Split::Train),
-        validation: take(Split::Validation),
-        test: take(Split::Test),
-        calibration: take(Split::Calibration),
+        train,
+        validation,
+        test,
+        calibration,
+        negatives,
         report,
+        prepared,
         config: config.clone(),
     })
 }
@@ -199,8 +213,8 @@ fn draw_cell(
 }
 
 impl Splits {
-    /// Writes `train.jsonl`, `validation.jsonl`, `test.jsonl` and `calibration.jsonl`
-    /// (those that have records) and the card `README.md` into a folder, which is made
+    /// Writes `train.jsonl`, `validation.jsonl`, `test.jsonl`, `calibration.jsonl` and
+    /// `negatives.jsonl` (those that have records), the report `prepared.json` and the card `README.md` into a folder, which is made
     /// if need be.
     ///
     /// # Errors
@@ -213,6 +227,14 @@ impl Splits {
                 write_jsonl(&folder.join(format!("{}.jsonl", split.name())), self.of(split))?;
             }
         }
+        if !self.negatives.is_empty() {
+            write_jsonl(&folder.join("negatives.jsonl"), &self.negatives)?;
+        }
+        let path = folder.join("prepared.json");
+        let write = |source| Error::Write { path: path.clone(), source };
+        let text =
+            serde_json::to_string_pretty(&self.prepared).map_err(|error| write(error.into()))?;
+        fs::write(&path, text + "\n").map_err(write)?;
         self.described().write(folder)
     }
 
@@ -244,6 +266,9 @@ impl Splits {
             ("Problems".to_owned(), self.problems_table()),
             ("Split rule".to_owned(), self.split_rule()),
         ];
+        if let Some(text) = self.prepared_text() {
+            card.sections.push(("Preparation".to_owned(), text));
+        }
         let notes = &self.report.notes;
         if !notes.is_empty() {
             card.sections.push(("Notes".to_owned(), format!("{}.", notes.join(".\n\n"))));
@@ -273,6 +298,41 @@ impl Splits {
             );
         }
         text
+    }
+
+    /// What became of the training split; nothing where it is as it was generated.
+    fn prepared_text(&self) -> Option<String> {
+        let mut lines = Vec::new();
+        let report = &self.prepared;
+        if report.num_from_sources > 0 {
+            lines.push(format!(
+                "{} records are from files; {} of them were left out, as their problem is in \
+                 another split.",
+                report.num_from_sources, report.num_held_out
+            ));
+        }
+        if let Some(cleaned) = &report.clean {
+            let removed: Vec<String> = (cleaned.num_removed.iter())
+                .map(|(reason, count)| format!("{count} as {reason:?}"))
+                .collect();
+            let removed = if removed.is_empty() { "none".to_owned() } else { removed.join(", ") };
+            lines.push(format!(
+                "Cleaning read {} training records, changed {} and removed {removed}.",
+                cleaned.num_read, cleaned.num_changed
+            ));
+        }
+        if !self.negatives.is_empty() {
+            let kinds: Vec<String> = (report.negatives.iter())
+                .map(|(mistake, count)| format!("{mistake} {count}"))
+                .collect();
+            lines.push(format!(
+                "`negatives.jsonl` holds {} chains with one labelled mistake each, every second \
+                 one with its correction: {}.",
+                self.negatives.len(),
+                kinds.join(", ")
+            ));
+        }
+        (!lines.is_empty()).then(|| lines.join("\n\n"))
     }
 
     fn split_rule(&self) -> String {

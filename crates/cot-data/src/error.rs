@@ -164,6 +164,20 @@ pub enum Error {
         /// The first line or answer at fault.
         reason: String,
     },
+    /// An endpoint that answers no request.
+    #[error("{url} does not answer: {detail}")]
+    Endpoint {
+        /// The endpoint.
+        url: String,
+        /// What it said last, or what went wrong.
+        detail: String,
+    },
+    /// A journal that another process writes to.
+    #[error("{}: another process writes to this journal", path.display())]
+    JournalInUse {
+        /// The journal.
+        path: PathBuf,
+    },
     /// A source of records is not the same when it is read again.
     #[error("the source gave {second} records at the second reading, expected the same {first}")]
     SourceChanged {
@@ -191,6 +205,8 @@ impl Error {
             Self::Read { .. }
             | Self::Write { .. }
             | Self::Rejected { .. }
+            | Self::Endpoint { .. }
+            | Self::JournalInUse { .. }
             | Self::SourceChanged { .. } => ErrorKind::Failed,
         }
     }
@@ -213,6 +229,14 @@ impl Error {
                  in another format",
                 problem.field
             )),
+            Self::Endpoint { .. } => Some(
+                "check the URL, the model's name and the key; what was answered is in the \
+                 journal, and the same command asks for the rest"
+                    .to_owned(),
+            ),
+            Self::JournalInUse { .. } => {
+                Some("wait for it to end, or name another journal".to_owned())
+            }
             Self::Rejected { .. } => {
                 Some("this is a defect of the generator: report it".to_owned())
             }

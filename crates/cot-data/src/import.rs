@@ -19,7 +19,7 @@
 //! and `source.format` is the format's name.
 
 mod alpaca;
-mod chain;
+pub(crate) mod chain;
 mod conversation;
 mod converted;
 mod finqa;
@@ -59,6 +59,7 @@ pub(crate) use converted::{
     SYSTEM_FIELD, TURNS_FIELD,
 };
 pub use format::Format;
+pub(crate) use records::as_written;
 pub use records::{read_records, records_of};
 
 use converted::{Converted, Refusal};

@@ -9,7 +9,8 @@
 //! them; what cannot be imported goes into a [`RejectLog`]. A [`Card`] describes the
 //! data set that comes out. [`clean()`] removes what should not be trained on;
 //! [`stratify`] tells levels and makes orders and samples by them; [`negatives`] makes
-//! wrong chains with one labelled mistake, and their corrections.
+//! wrong chains with one labelled mistake, and their corrections; [`augment`] has a model
+//! behind an endpoint write chains, and keeps those that hold.
 
 pub mod error;
 mod field;
@@ -34,12 +35,17 @@ pub mod family;
 pub mod generate;
 pub mod import;
 pub mod negatives;
+pub mod prepare;
 mod problem;
 pub mod split;
 
+#[cfg(feature = "augment")]
+pub mod augment;
 pub mod clean;
 pub mod stratify;
 
+#[cfg(feature = "augment")]
+pub use augment::{AugmentConfig, Augmentation};
 pub use card::{Card, CardCounts, Property};
 pub use check::{
     AnswerMark, AnswerVerdict, ChainCheck, Equivalence, ExtractedAnswer, Rational, ReplyCheck,
@@ -60,8 +66,11 @@ pub use input::{At, Container, Fault, InputOptions, Item, ObjectReader, Place};
 pub use jsonl::{read_jsonl, write_jsonl};
 pub use label::Label;
 pub use language::Language;
-pub use negatives::{Mistake, corrected_record, wrong_record};
+pub use negatives::{
+    Mistake, corrected_record, harvested_correction, harvested_record, wrong_record,
+};
 pub use output::{ObjectWriter, RecordWriter, write_records};
+pub use prepare::PrepareReport;
 pub use record::{Checks, CotRecord, Source};
 pub use rejects::{Reason, Reject, RejectLog};
 pub use split::{Split, SplitFractions, split_of};

@@ -6,8 +6,11 @@
 //!
 //! Records of the generators are taken apart from their text; any other record is read as
 //! prose, and one of its equations is changed.
+//!
+//! [`harvested_record`] takes a model's own wrong chain instead.
 
 mod arithmetic;
+mod harvest;
 mod ordering;
 mod prose;
 mod route;
@@ -15,6 +18,8 @@ mod slip;
 
 use std::fmt;
 use std::str::FromStr;
+
+pub use harvest::{harvested_correction, harvested_record};
 
 use crate::check::{answers_equal, check_chain, solve};
 use crate::label::Label;

@@ -135,3 +135,61 @@ fn files_hold_what_was_built() {
     }
     assert!(!card.contains("calibration.jsonl"), "{card}");
 }
+
+#[test]
+fn sources_join_the_training_split_which_is_cleaned_and_gives_wrong_chains() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = build_splits(&small()).unwrap();
+    // One text of its own twice, one with a stray space, and one of the test split.
+    let own = |id: &str, question: &str| CotRecord {
+        id: id.to_owned(),
+        question: question.to_owned(),
+        thought_process: vec!["3*4=12".to_owned()],
+        answer: "12".to_owned(),
+        domain: "general".to_owned(),
+        source: limbeck_cot_data::Source {
+            name: "own".to_owned(),
+            ..limbeck_cot_data::Source::default()
+        },
+        ..CotRecord::default()
+    };
+    let sources = [
+        own("a", "How many eggs are in 3 boxes of 4?"),
+        own("b", "How many eggs are in 3 boxes of 4?"),
+        own("c", "How many legs do 3  cats have?"),
+        plain.test[0].clone(),
+    ];
+    let path = folder.path().join("own.jsonl");
+    limbeck_cot_data::write_records(&path, &sources).unwrap();
+    let config = DataConfig {
+        sources: vec![path],
+        clean: Some(limbeck_cot_data::CleanConfig {
+            near_duplicates: false,
+            ..limbeck_cot_data::CleanConfig::default()
+        }),
+        num_negatives: 30,
+        ..small()
+    };
+    let splits = build_splits(&config).unwrap();
+    assert_eq!(splits.test, plain.test, "nothing else changes");
+    assert_eq!(splits.train.len(), plain.train.len() + 2);
+    let report = &splits.prepared;
+    assert_eq!((report.num_from_sources, report.num_held_out), (4, 1));
+    let cleaned = report.clean.as_ref().unwrap();
+    assert_eq!(cleaned.num_read - cleaned.num_kept, 1);
+    let joined = splits.train.iter().find(|record| record.id == "c").unwrap();
+    assert_eq!(joined.question, "How many legs do 3 cats have?");
+    assert!(!joined.bloom.is_empty() && joined.difficulty > 0, "{joined:?}");
+    assert_eq!(report.difficulty.values().sum::<u64>(), splits.train.len() as u64);
+
+    assert_eq!(splits.negatives.len(), 30);
+    let corrected =
+        |record: &&CotRecord| matches!(record.label, limbeck_cot_data::Label::Corrected { .. });
+    assert_eq!(splits.negatives.iter().filter(corrected).count(), 15);
+    assert!(report.negatives.len() > 5, "{:?}", report.negatives);
+    splits.write(&folder.path().join("data")).unwrap();
+    let card = std::fs::read_to_string(folder.path().join("data/README.md")).unwrap();
+    assert!(card.contains("## Preparation") && card.contains("1 as ExactDuplicate"), "{card}");
+    let negatives = read_jsonl(&folder.path().join("data/negatives.jsonl")).unwrap();
+    assert_eq!(negatives, splits.negatives);
+}

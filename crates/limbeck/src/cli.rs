@@ -10,8 +10,8 @@ use limbeck_core::{DType, DeviceSpec};
 use limbeck_run::{Diagnose, Exit};
 
 pub(crate) use data::{
-    CleanArguments, CurriculumName, DataCommand, ExportArguments, GenerateRecordsArguments,
-    ImportArguments, NegativesArguments, StratifyArguments,
+    AugmentArguments, CleanArguments, CurriculumName, DataCommand, ExportArguments,
+    GenerateRecordsArguments, ImportArguments, NegativesArguments, StratifyArguments,
 };
 
 /// Distil, tune, quantise, evaluate and run small reasoning models.

@@ -103,6 +103,78 @@ fn every_record_gets_one_labelled_mistake() {
 }
 
 #[test]
+fn a_models_own_wrong_chains_are_harvested() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let generate = ["generate", "--family", "arith", "--count", "3", "--output", "right.jsonl"];
+    report(folder, &generate);
+    let right = fs::read_to_string(folder.join("right.jsonl")).unwrap();
+    let records: Vec<Value> =
+        right.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let chain = |record: &Value| -> String {
+        let steps: Vec<&str> = record["thought_process"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        steps.join("\n")
+    };
+    // One right reply, one with a wrong answer; the third record has none.
+    let replies = [
+        serde_json::json!({"id": records[0]["id"], "finish_reason": "stop",
+            "text": format!("<think>\n{}\n</think>\n\n{}", chain(&records[0]),
+                records[0]["answer"].as_str().unwrap())}),
+        serde_json::json!({"id": records[1]["id"], "correct": false,
+            "reply": format!("<think>\n{}\n</think>\n\n12345", chain(&records[1]))}),
+    ];
+    fs::write(folder.join("replies.jsonl"), format!("{}\n{}\n", replies[0], replies[1])).unwrap();
+    let negatives = ["negatives", "--input", "right.jsonl", "--replies", "replies.jsonl"];
+    let made = report(folder, &[&negatives[..], &["--output", "wrong.jsonl"]].concat());
+    assert_eq!((&made["num_written"]["model"], &made["num_without"]), (&1.into(), &2.into()));
+    let wrong = fs::read_to_string(folder.join("wrong.jsonl")).unwrap();
+    let wrong: Value = serde_json::from_str(wrong.trim()).unwrap();
+    assert_eq!(
+        (&wrong["answer"], &wrong["right_answer"]),
+        (&"12345".into(), &records[1]["answer"])
+    );
+    assert_eq!(wrong["label"]["error"], "model");
+}
+
+#[test]
+fn augmentation_says_what_it_will_cost_and_whom_it_cannot_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("q.jsonl"), "{\"question\": \"What is 3 * 4?\"}\n").unwrap();
+    let augment = [
+        "augment",
+        "--input",
+        "q.jsonl",
+        "--model",
+        "m",
+        "--output",
+        "chains.jsonl",
+        "--set",
+        "num_samples=3",
+        "--set",
+        "completion_price=2.0",
+        "--set",
+        "max_attempts=1",
+    ];
+    // Nothing listens on the discard port.
+    let url = ["--url", "http://127.0.0.1:9/v1"];
+    let plan = report(folder, &[&augment[..], &url, &["--plan"]].concat());
+    assert_eq!((&plan["num_missing"], &plan["completion_tokens"]), (&3.into(), &2400.into()));
+    assert!(plan["cost"].as_f64().unwrap() > 0.0, "{plan}");
+    let ran = report(folder, &[&augment[..], &url].concat());
+    assert_eq!(ran["account"]["num_failed"], 3, "{ran}");
+    assert_eq!(fs::read_to_string(folder.join("chains.jsonl")).unwrap(), "");
+    check(folder, &augment, 2, &["augment.url", "http://"]);
+    let dead = [&augment[..], &url, &["--set", "num_samples=20"]].concat();
+    check(folder, &dead, 1, &["http://127.0.0.1:9/v1 does not answer", "hint"]);
+}
+
+#[test]
 fn wrong_usage_names_what_there_is() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

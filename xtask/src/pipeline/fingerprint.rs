@@ -15,11 +15,19 @@ use serde_json::{Map, Value, json};
 use crate::pipeline::graph::Stage;
 
 /// The fingerprint of a stage whose inputs are all there.
-pub(crate) fn fingerprint(stage: &Stage, config: &Value, version: &str) -> Result<String> {
+pub(crate) fn fingerprint(
+    stage: &Stage,
+    config: &Value,
+    version: &str,
+    root: &Path,
+) -> Result<String> {
     let table = stage.table.and_then(|name| config.get(name)).unwrap_or(&Value::Null);
     let mut inputs = Map::new();
     for input in &stage.inputs {
         inputs.insert(input.word.clone(), content_hash(&input.path)?.into());
+    }
+    for name in files_named_by(table) {
+        inputs.insert(format!("file {name}"), content_hash(&root.join(name))?.into());
     }
     let everything = json!({
         "stage": stage.label,
@@ -29,6 +37,15 @@ pub(crate) fn fingerprint(stage: &Stage, config: &Value, version: &str) -> Resul
         "version": version,
     });
     Ok(sha256_bytes(everything.to_string().as_bytes()))
+}
+
+/// The files that a stage's table names: the sources and benchmarks of the data.
+fn files_named_by(table: &Value) -> impl Iterator<Item = &str> {
+    ["/sources", "/clean/benchmarks"]
+        .into_iter()
+        .filter_map(|place| table.pointer(place)?.as_array())
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 /// The hash of an input's content. A stage's own record of its output saves reading
@@ -84,7 +101,7 @@ mod tests {
         let output = run.to_string_lossy().into_owned();
         let settings = Settings { output, ..settings.clone() };
         let context = Context { root: "/repo".into(), settings };
-        fingerprint(&stages(ROWS, &context)[0], config, "limbeck 0.1.0").unwrap()
+        fingerprint(&stages(ROWS, &context)[0], config, "limbeck 0.1.0", run).unwrap()
     }
 
     fn model(run: &Path, content: &str) {
@@ -114,6 +131,20 @@ mod tests {
         assert_ne!(of(here, &config, &reseeded), first);
         model(here, "other weights");
         assert_ne!(of(here, &config, &settings), first);
+    }
+
+    #[test]
+    fn a_file_that_the_table_names_counts_by_its_content() {
+        let run = tempfile::tempdir().unwrap();
+        let run = run.path();
+        model(run, "weights");
+        let of = |config: &Value| of(run, config, &Settings::default());
+        let config = json!({ "lora": { "sources": ["a.jsonl"], "clean": { "benchmarks": [] } } });
+        fs::write(run.join("a.jsonl"), "one").unwrap();
+        let first = of(&config);
+        assert_eq!(of(&config), first);
+        fs::write(run.join("a.jsonl"), "two").unwrap();
+        assert_ne!(of(&config), first);
     }
 
     #[test]

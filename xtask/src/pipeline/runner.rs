@@ -147,7 +147,7 @@ impl Runner {
         if let Some(input) = stage.inputs.iter().find(|input| !input.path.exists()) {
             return Err(missing(stage, input).into());
         }
-        fingerprint(stage, &self.config, &self.version)
+        fingerprint(stage, &self.config, &self.version, &self.folder)
     }
 }
 

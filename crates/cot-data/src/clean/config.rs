@@ -107,6 +107,7 @@ pub struct CleanConfig {
     /// files; about 9 bytes a record come on top. Default: 256.
     pub memory_mib: usize,
     /// Folder for temporary files. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub temp_dir: Option<PathBuf>,
 }
 

@@ -6,11 +6,11 @@ use crate::rejects::Reason;
 
 /// A reply taken apart.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     /// What stands between the marks of thought.
-    pub(super) chain: Option<String>,
+    pub(crate) chain: Option<String>,
     /// The rest.
-    pub(super) rest: String,
+    pub(crate) rest: String,
 }
 
 /// Opening and closing marks of thought.
@@ -28,7 +28,7 @@ const SOLUTION_MARKS: (&str, &str) = ("<|begin_of_solution|>", "<|end_of_solutio
 ///
 /// # Errors
 /// A thought that is opened and not closed.
-pub(super) fn split_reply(text: &str) -> Result<Reply, Refusal> {
+pub(crate) fn split_reply(text: &str) -> Result<Reply, Refusal> {
     for (open, close) in THOUGHT_MARKS {
         let (before, inside) = match text.split_once(open) {
             Some((before, inside)) => (before, inside),
@@ -52,7 +52,7 @@ fn solution(text: &str) -> &str {
 }
 
 /// A chain's lines that are not blank, as they are.
-pub(super) fn lines(chain: &str) -> Vec<String> {
+pub(crate) fn lines(chain: &str) -> Vec<String> {
     chain.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
 }
 

@@ -29,7 +29,7 @@ pub(super) const NO_LICENSE: &str = "NOASSERTION";
 
 /// Why an object, or one of its records, is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) reason: Reason,
     pub(super) detail: String,
 }

@@ -19,7 +19,7 @@ pub(super) fn convert(
 }
 
 /// A row of a table has its fields in another shape.
-fn as_written(object: Map<String, Value>, at: &At) -> Map<String, Value> {
+pub(crate) fn as_written(object: Map<String, Value>, at: &At) -> Map<String, Value> {
     #[cfg(feature = "parquet")]
     if matches!(at, At::Row(_)) {
         return crate::output::parquet::object_of_row(object);

@@ -25,6 +25,8 @@ pub(crate) enum DataCommand {
     Stratify(StratifyArguments),
     /// Make wrong chains with one labelled mistake each, or their corrections
     Negatives(NegativesArguments),
+    /// Have a model behind an endpoint write chains, and keep those that hold
+    Augment(AugmentArguments),
     /// Check every chain of a file and count records by domain and level
     Stats {
         /// JSONL, JSONL.zst or Parquet of records
@@ -199,6 +201,10 @@ pub(crate) struct NegativesArguments {
     /// The mistakes to make, in turn [default: all]
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub(crate) mistake: Vec<String>,
+    /// Take a model's own wrong chains instead: what `limbeck generate` or `limbeck evaluate`
+    /// wrote, a line for each record with its `id` and the whole reply as `text`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["mistake", "seed"])]
+    pub(crate) replies: Option<PathBuf>,
     /// Write records whose own chain is right and that keep the wrong one with its correction
     #[arg(long)]
     pub(crate) corrected: bool,
@@ -208,4 +214,39 @@ pub(crate) struct NegativesArguments {
     /// The file to write: .jsonl, .jsonl.zst or .parquet
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck data augment --input questions.jsonl --url http://127.0.0.1:8000/v1 --model deepseek-r1 --set num_samples=8 --output chains.jsonl\n\nEvery reply is kept in the journal: the same command after a crash, or with other\nsettings of what is kept, asks for nothing twice."
+)]
+pub(crate) struct AugmentArguments {
+    /// Records, or objects with a `question` and perhaps an `answer`; JSONL, JSONL.zst or
+    /// Parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// The endpoint up to its version
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// The model, as the endpoint names it
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// The `[augment]` table, as TOML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Override a key of the table, such as `templates=["direct","self_check"]`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Where replies are kept [default: journal.jsonl beside the output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Say what is missing and what it will cost, and ask for nothing
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// The file to write: .jsonl, .jsonl.zst or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Where to list the replies that were not kept [default: rejected.jsonl beside the output]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rejected: Option<PathBuf>,
 }

@@ -1,5 +1,6 @@
 //! `limbeck data`: generate, build and inspect chain-of-thought records.
 
+mod augment;
 mod clean;
 mod export;
 mod import;
@@ -7,12 +8,12 @@ mod negatives;
 mod stratify;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use limbeck_cot_data::{
-    DataConfig, Family, InputOptions, Language, Recipe, RecordWriter, Shard, build_splits,
-    check_chain, generate_many, records_of,
+    AnswerVerdict, DataConfig, Family, InputOptions, Language, Recipe, RecordWriter, Shard,
+    build_splits, check_chain, generate_many, records_of,
 };
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,7 @@ pub(crate) fn run(command: DataCommand, json: bool) -> Result<()> {
         DataCommand::Clean(arguments) => clean::run(&arguments, json),
         DataCommand::Stratify(arguments) => stratify::run(&arguments, json),
         DataCommand::Negatives(arguments) => negatives::run(&arguments, json),
+        DataCommand::Augment(arguments) => augment::run(&arguments, json),
         DataCommand::Stats { input } => stats(&input, json),
     }
 }
@@ -72,9 +74,19 @@ fn build(options: &StageOptions, json: bool) -> Result<()> {
     if config.seed == 0 {
         config.seed = options.seed;
     }
-    let mut stage = Stage::begin("data", options, serde_json::to_value(&config)?, &[])?;
+    let sources: Vec<(String, &PathBuf)> =
+        config.sources.iter().map(|path| (path.display().to_string(), path)).collect();
+    let inputs: Vec<(&str, &Path)> =
+        sources.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
+    let mut stage = Stage::begin("data", options, serde_json::to_value(&config)?, &inputs)?;
     let splits = build_splits(&config)?;
     splits.write(stage.folder())?;
+    if let Some(cleaned) = &splits.prepared.clean {
+        stage.metric("removed", cleaned.num_removed.values().sum::<u64>());
+    }
+    if !splits.negatives.is_empty() {
+        stage.metric("negatives", splits.negatives.len());
+    }
     stage.metric("train", splits.train.len());
     stage.metric("validation", splits.validation.len());
     stage.metric("test", splits.test.len());
@@ -93,11 +105,16 @@ fn conclude(report: &impl Serialize, output: &Path, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// What a file holds, per family and level.
+/// What a file holds of a domain and level.
 #[derive(Debug, Default, Serialize)]
 struct Cell {
     records: usize,
+    /// Every step and the answer hold, and agree.
     verified: usize,
+    /// A step or the answer does not hold.
+    wrong: usize,
+    /// Nothing is wrong, but not everything can be checked: prose, or no second solver.
+    unchecked: usize,
     mean_steps: f64,
 }
 
@@ -109,7 +126,12 @@ fn stats(input: &Path, json: bool) -> Result<()> {
         let key = format!("{} {}", record.domain, record.difficulty);
         let cell = cells.entry(key).or_default();
         cell.records += 1;
-        cell.verified += usize::from(check.all_ok());
+        let is_wrong = check.first_wrong_step().is_some() || check.answer == AnswerVerdict::Wrong;
+        match (check.all_ok(), is_wrong) {
+            (true, _) => cell.verified += 1,
+            (false, true) => cell.wrong += 1,
+            (false, false) => cell.unchecked += 1,
+        }
         cell.mean_steps += record.thought_process.len() as f64;
     }
     for cell in cells.values_mut() {
@@ -119,9 +141,13 @@ fn stats(input: &Path, json: bool) -> Result<()> {
         println!("{}", serde_json::to_string(&cells)?);
         return Ok(());
     }
-    println!("{:<16} {:>9} {:>9} {:>6}", "family level", "records", "verified", "steps");
+    let titles = ["records", "verified", "wrong", "unchecked", "steps"];
+    println!("{:<16} {}", "domain level", titles.map(|title| format!("{title:>9}")).join(" "));
     for (key, cell) in &cells {
-        println!("{key:<16} {:>9} {:>9} {:>6.1}", cell.records, cell.verified, cell.mean_steps);
+        let Cell { records, verified, wrong, unchecked, mean_steps } = cell;
+        println!(
+            "{key:<16} {records:>9} {verified:>9} {wrong:>9} {unchecked:>9} {mean_steps:>9.1}"
+        );
     }
     Ok(())
 }
