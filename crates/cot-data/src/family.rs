@@ -222,21 +222,21 @@ impl Family {
                 name: "knights",
                 domain: "logic",
                 bloom: "analyze",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Knights::draw(level, rng)))],
             },
             Self::Zebra => &Entry {
                 name: "zebra",
                 domain: "logic",
                 bloom: "analyze",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Zebra::draw(level, rng)))],
             },
             Self::Percent => &Entry {
                 name: "percent",
                 domain: "arithmetic",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[
                     ([1, 1, 1, 1], |level, rng| {
                         Box::new(Percent::draw(level, percent::Kind::Price, rng))
@@ -253,7 +253,7 @@ impl Family {
                 name: "fractions",
                 domain: "arithmetic",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[
                     ([1, 1, 1, 1], |level, rng| {
                         Box::new(Fractions::draw(level, fractions::Kind::Program, rng))
@@ -267,14 +267,14 @@ impl Family {
                 name: "linear",
                 domain: "algebra",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Linear::draw(level, rng)))],
             },
             Self::Number => &Entry {
                 name: "number",
                 domain: "arithmetic",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[
                     ([1, 1, 1, 1], |level, rng| {
                         Box::new(Numbers::draw(level, divisors::Kind::Divisor, rng))
@@ -294,7 +294,7 @@ impl Family {
                 name: "calendar",
                 domain: "calendar",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[
                     ([1, 1, 1, 1], |level, rng| {
                         Box::new(Calendar::draw(level, weekday::Kind::Weekday, rng))
@@ -311,14 +311,14 @@ impl Family {
                 name: "paths",
                 domain: "spatial",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Paths::draw(level, rng)))],
             },
             Self::Propositional => &Entry {
                 name: "propositional",
                 domain: "logic",
                 bloom: "analyze",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[
                     ([1, 1, 1, 1], |level, rng| {
                         Box::new(Propositional::draw(level, propositional::Kind::Truth, rng))
@@ -332,14 +332,14 @@ impl Family {
                 name: "syllogism",
                 domain: "logic",
                 bloom: "analyze",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Syllogism::draw(level, rng)))],
             },
             Self::Seating => &Entry {
                 name: "seating",
                 domain: "spatial",
                 bloom: "analyze",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[
                     ([1, 1, 1, 1], |level, rng| {
                         Box::new(Seating::draw(level, seating::Kind::Row, rng))
@@ -353,14 +353,14 @@ impl Family {
                 name: "cube",
                 domain: "spatial",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Cube::draw(level, rng)))],
             },
             Self::Stacking => &Entry {
                 name: "stacking",
                 domain: "spatial",
                 bloom: "apply",
-                languages: &[Language::En],
+                languages: &[Language::En, Language::Zh],
                 kinds: &[([1, 1, 1, 1], |level, rng| Box::new(Stacking::draw(level, rng)))],
             },
         }

@@ -1,12 +1,32 @@
-//! Chinese questions of the core families: their sentences and the words of a chain are
-//! put into the form that the English readers know, and what these find is put back.
+//! Chinese questions that English readers read: sentences and the words of a chain are put
+//! into the form that these know, and what they find is put back. Those of the core
+//! families stand here, those of the others in a [`Book`] each.
 //!
 //! An item of a chain must be the question's own word for word before it is read, so two
 //! sentences that come to the same in English are still told apart.
 
+mod book;
+mod cube;
+mod dates;
+mod fractions;
+mod knights;
+mod linear;
+mod names;
+mod number;
+mod paths;
+mod percent;
+mod propositional;
+mod seating;
+mod stacking;
+mod syllogism;
+mod weekday;
+mod zebra;
+
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
+
+use book::Book;
 
 use super::sheet::pattern;
 use super::{LineChecks, Reading};
@@ -103,6 +123,25 @@ const WORDS: [(&str, &str); 7] = [
     ("掉头", "around"),
 ];
 
+/// The other families.
+static BOOKS: LazyLock<[Book; 13]> = LazyLock::new(|| {
+    [
+        knights::book(),
+        zebra::book(),
+        percent::book(),
+        fractions::book(),
+        linear::book(),
+        number::book(),
+        weekday::book(),
+        paths::book(),
+        propositional::book(),
+        syllogism::book(),
+        seating::book(),
+        cube::book(),
+        stacking::book(),
+    ]
+});
+
 static FORMS: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
     let nouns = "([个枚本张支颗把](?:苹果|硬币|书|卡片|钢笔|鸡蛋|坚果|钥匙)?|苹果|硬币|书|卡片|钢笔|鸡蛋|坚果|钥匙)";
     (SENTENCES.iter())
@@ -122,36 +161,14 @@ static ASKED: LazyLock<Regex> =
 /// What a line of a story says where someone has some times as many.
 static TIMES: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(小\p{Han})有 "));
 static NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"小\p{Han}"));
-static NAMED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^N([a-p]+)$"));
 static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"第(\d+) "));
-
-/// A name in Latin letters: the second character's code, in letters for hexadecimal digits.
-fn latin(name: &str) -> String {
-    let code = name.chars().nth(1).map_or(0, u32::from);
-    let mut text = "N".to_owned();
-    for digit in format!("{code:x}").bytes() {
-        text.push(char::from(if digit.is_ascii_digit() {
-            b'a' + digit - b'0'
-        } else {
-            digit + 10
-        }));
-    }
-    text
-}
 
 /// Puts an answer back.
 fn in_chinese(text: &str) -> String {
     if let Some((chinese, _)) = WORDS.iter().find(|(_, english)| *english == text) {
         return (*chinese).to_owned();
     }
-    let Some(found) = NAMED.captures(text) else { return text.to_owned() };
-    let code = found[1].bytes().try_fold(0_u32, |code, letter| {
-        code.checked_mul(16)?.checked_add(u32::from(letter - b'a'))
-    });
-    match code.and_then(char::from_u32) {
-        Some(character) => format!("小{character}"),
-        None => text.to_owned(),
-    }
+    names::han(text).unwrap_or_else(|| text.to_owned())
 }
 
 /// A sentence of a question; nothing where it is not known.
@@ -172,7 +189,7 @@ fn word(text: &str) -> String {
         return (*english).to_owned();
     }
     if NAME.is_match(text) {
-        return latin(text);
+        return names::latin(text);
     }
     let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
     if has_digit || text.is_empty() { text.to_owned() } else { "things".to_owned() }
@@ -209,6 +226,11 @@ pub(super) fn read(question: &str) -> Option<Box<dyn Reading>> {
     if question.is_ascii() {
         return None;
     }
+    core(question).or_else(|| BOOKS.iter().find_map(|book| book.read(question)))
+}
+
+/// Reads a question of the core families.
+fn core(question: &str) -> Option<Box<dyn Reading>> {
     let mut items = Vec::new();
     let mut english = Vec::new();
     for line in question.lines() {
@@ -264,7 +286,8 @@ fn work(text: &str) -> Option<String> {
     let text = text.replace('，', ", ").replace('；', "; ").replace("最后 ", "last ");
     let text = PLACE.replace_all(&text, "$1 ");
     let text = TIMES.replace(&text, "$1 has ");
-    let mut text = NAME.replace_all(&text, |found: &Captures<'_>| latin(&found[0])).into_owned();
+    let mut text =
+        NAME.replace_all(&text, |found: &Captures<'_>| names::latin(&found[0])).into_owned();
     for (chinese, english) in MEASURES {
         text = text.replace(chinese, english);
     }

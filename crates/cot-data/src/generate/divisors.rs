@@ -1,6 +1,8 @@
 //! Whole numbers: greatest common divisors, least common multiples, remainders and primes,
 //! each as a running value that takes in one item after another.
 
+use super::chinese::{Words, all_spelled};
+use super::layout::word;
 use super::words::{labelled, restated};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -14,6 +16,8 @@ pub(crate) enum Kind {
     Remainder,
     Primes,
 }
+
+const WORDS: &Words = &[("prime", "是质数"), ("not prime", "不是质数")];
 
 /// A problem; in one about remainders, an item may multiply.
 #[derive(Clone, Debug)]
@@ -100,12 +104,13 @@ impl Numbers {
         Self { kind, modulus, start, items }
     }
 
-    fn tell(&self, (multiplies, number): (bool, i64)) -> String {
-        match (self.kind, multiplies) {
-            (Kind::Remainder, true) => format!("times {number}"),
-            (Kind::Remainder, false) => format!("plus {number}"),
-            _ => number.to_string(),
-        }
+    fn tell(&self, (multiplies, number): (bool, i64), language: Language) -> String {
+        let verb = match (self.kind, multiplies) {
+            (Kind::Remainder, true) => ["times ", "乘以"],
+            (Kind::Remainder, false) => ["plus ", "加上"],
+            _ => [""; 2],
+        };
+        format!("{}{number}", word(language, verb))
     }
 
     /// The work on each item, and the value after the last.
@@ -162,7 +167,8 @@ fn prime_or_near(most: i64, rng: &mut CounterRng) -> i64 {
 
 impl Problem for Numbers {
     fn signature(&self) -> String {
-        let items: Vec<String> = self.items.iter().map(|item| self.tell(*item)).collect();
+        let told = self.items.iter().map(|item| self.tell(*item, Language::En));
+        let items: Vec<String> = told.collect();
         let start = match self.kind {
             Kind::Remainder => format!("{} {} ", self.modulus, self.start),
             _ => String::new(),
@@ -179,23 +185,40 @@ impl Problem for Numbers {
         }
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
-        let items = labelled(self.items.iter().map(|item| self.tell(*item)));
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        let items = labelled(self.items.iter().map(|item| self.tell(*item, language)));
         let asked = match (self.kind, rng.below(2)) {
-            (Kind::Divisor, 0) => "What is the greatest common divisor?".to_owned(),
-            (Kind::Divisor, _) => "What is the largest number that divides them all?".to_owned(),
-            (Kind::Multiple, 0) => "What is the least common multiple?".to_owned(),
-            (Kind::Multiple, _) => "What is the smallest number that they all divide?".to_owned(),
-            (Kind::Remainder, _) => format!("What is the remainder modulo {}?", self.modulus),
-            (Kind::Primes, 0) => "How many of them are prime?".to_owned(),
-            (Kind::Primes, _) => "How many primes are there?".to_owned(),
+            (Kind::Divisor, 0) => ["What is the greatest common divisor?", "最大公约数是多少？"],
+            (Kind::Divisor, _) => [
+                "What is the largest number that divides them all?",
+                "能整除所有这些数的最大的数是多少？",
+            ],
+            (Kind::Multiple, 0) => ["What is the least common multiple?", "最小公倍数是多少？"],
+            (Kind::Multiple, _) => [
+                "What is the smallest number that they all divide?",
+                "能被所有这些数整除的最小的正整数是多少？",
+            ],
+            (Kind::Remainder, _) => ["", ""],
+            (Kind::Primes, 0) => ["How many of them are prime?", "其中有多少个是质数？"],
+            (Kind::Primes, _) => ["How many primes are there?", "一共有多少个质数？"],
         };
-        let opening = match self.kind {
-            Kind::Remainder => format!("The first number is {}.", self.start),
-            _ => "Look at the numbers.".to_owned(),
+        let (opening, asked) = match (self.kind, language) {
+            (Kind::Remainder, Language::En) => (
+                format!("The first number is {}.", self.start),
+                format!("What is the remainder modulo {}?", self.modulus),
+            ),
+            (Kind::Remainder, Language::Zh) => (
+                format!("第一个数是{}。", self.start),
+                format!("最后的数除以{}的余数是多少？", self.modulus),
+            ),
+            _ => {
+                let opening = word(language, ["Look at the numbers.", "请看这些数。"]);
+                (opening.to_owned(), word(language, asked).to_owned())
+            }
         };
         let (works, value) = self.works();
         let question = format!("{opening}\n{}\n{asked}", items.join("\n"));
-        Rendered { question, steps: restated(&items, works), answer: value.to_string() }
+        let steps = all_spelled(language, restated(&items, works), WORDS);
+        Rendered { question, steps, answer: value.to_string() }
     }
 }

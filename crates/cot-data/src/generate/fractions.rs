@@ -1,5 +1,7 @@
 //! Fractions: a program over fractions in lowest terms, and parts of what a tank holds.
 
+use super::chinese::all_spelled;
+use super::layout::word;
 use super::words::{labelled, restated};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -163,28 +165,48 @@ impl Problem for Fractions {
         }
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
         let start = self.start.text();
-        let (opening, asked) = match (self.kind, rng.below(2)) {
-            (Kind::Program, 0) => {
-                (format!("Begin with {start}."), "What is the result in lowest terms?")
-            }
-            (Kind::Program, _) => {
-                (format!("The number is {start}."), "What is it now, in lowest terms?")
-            }
-            (Kind::Parts, 0) => {
-                (format!("A tank holds {start} litres."), "How many litres are left?")
-            }
-            (Kind::Parts, _) => {
-                (format!("A barn holds {start} sacks."), "How many sacks are left?")
-            }
+        // Before and behind the number, and what is asked.
+        let (before, behind, asked) = match (self.kind, rng.below(2)) {
+            (Kind::Program, 0) => (
+                ["Begin with ", "从"],
+                [".", "开始。"],
+                ["What is the result in lowest terms?", "结果化到最简是多少？"],
+            ),
+            (Kind::Program, _) => (
+                ["The number is ", "这个数是"],
+                [".", "。"],
+                ["What is it now, in lowest terms?", "现在这个数化到最简是多少？"],
+            ),
+            (Kind::Parts, 0) => (
+                ["A tank holds ", "水箱里有"],
+                [" litres.", "升水。"],
+                ["How many litres are left?", "还剩多少升水？"],
+            ),
+            (Kind::Parts, _) => (
+                ["A barn holds ", "谷仓里有"],
+                [" sacks.", "袋粮食。"],
+                ["How many sacks are left?", "还剩多少袋粮食？"],
+            ),
         };
-        let items = labelled(self.steps.iter().map(|(operator, by)| match (self.kind, operator) {
-            (Kind::Parts, _) => format!("{} of the rest goes", by.text()),
-            (_, Operator::Add) => format!("add {}", by.text()),
-            (_, Operator::Subtract) => format!("subtract {}", by.text()),
-            (_, Operator::Multiply) => format!("multiply by {}", by.text()),
-            (_, Operator::Divide) => format!("divide by {}", by.text()),
+        let opening = format!("{}{start}{}", word(language, before), word(language, behind));
+        let asked = word(language, asked);
+        let items = labelled(self.steps.iter().map(|(operator, by)| {
+            let by = by.text();
+            let verb = match (self.kind, operator) {
+                (Kind::Parts, _) => {
+                    return match language {
+                        Language::En => format!("{by} of the rest goes"),
+                        Language::Zh => format!("取走剩下的{by}"),
+                    };
+                }
+                (_, Operator::Add) => ["add ", "加上"],
+                (_, Operator::Subtract) => ["subtract ", "减去"],
+                (_, Operator::Multiply) => ["multiply by ", "乘以"],
+                (_, Operator::Divide) => ["divide by ", "除以"],
+            };
+            format!("{}{by}", word(language, verb))
         }));
         let mut value = self.start;
         let mut works = Vec::with_capacity(self.steps.len());
@@ -200,6 +222,7 @@ impl Problem for Fractions {
             value = after;
         }
         let question = format!("{opening}\n{}\n{asked}", items.join("\n"));
-        Rendered { question, steps: restated(&items, works), answer: value.text() }
+        let steps = all_spelled(language, restated(&items, works), &[]);
+        Rendered { question, steps, answer: value.text() }
     }
 }

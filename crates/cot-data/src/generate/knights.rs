@@ -7,12 +7,24 @@
 //! follows, the first open person is tried as a knight; a contradiction makes the last one
 //! that was tried a knave.
 
+use super::chinese::{self, Words, all_spelled, spelled};
+use super::layout::word;
 use super::words::{self, NAMES, labelled};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
 use crate::rng::CounterRng;
 
 const MOST_PEOPLE: usize = 5;
+
+const WORDS: &Words = &[
+    ("knight", "骑士"),
+    ("knave", "无赖"),
+    ("none known", "均未知"),
+    ("fits", "相符"),
+    ("contradiction", "矛盾"),
+    ("try", "假设"),
+    ("so", "所以"),
+];
 
 /// The assignments in which a person is a knight: bit `a` stands for the assignment whose
 /// knights are the bits of `a`.
@@ -146,6 +158,26 @@ impl Claim {
                     if count == 1 { ("one", "is a knight") } else { ("two", "are knights") };
                 let [p, q, r] = [p, q, r].map(|person| people[person]);
                 format!("exactly {number} of {p}, {q} and {r} {verb}")
+            }
+        }
+    }
+
+    fn tell_in_chinese(self, people: &[&str]) -> String {
+        let name = |person: usize| chinese::name(people[person]);
+        let is = |(person, knight): Literal| {
+            format!("{}是{}", name(person), if knight { "骑士" } else { "无赖" })
+        };
+        match self {
+            Self::Is(literal) => is(literal),
+            Self::And(left, right) => format!("{}且{}", is(left), is(right)),
+            Self::Or(left, right) => format!("{}或{}", is(left), is(right)),
+            Self::If(left, right) => format!("若{}则{}", is(left), is(right)),
+            Self::Same(p, q) => format!("{}和{}是同一类人", name(p), name(q)),
+            Self::Different(p, q) => format!("{}和{}不是同一类人", name(p), name(q)),
+            Self::OneOfTwo(p, q) => format!("{}和{}中恰有一人是骑士", name(p), name(q)),
+            Self::OfThree(count, [p, q, r]) => {
+                let number = if count == 1 { "一" } else { "两" };
+                format!("{}、{}和{}中恰有{number}人是骑士", name(p), name(q), name(r))
             }
         }
     }
@@ -331,22 +363,36 @@ impl Problem for Knights {
         "knights"
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
-        let says = if rng.chance(1, 2) { "says that" } else { "claims that" };
-        let claims = labelled(
-            self.claims
-                .iter()
-                .zip(&self.people)
-                .map(|(claim, speaker)| format!("{speaker} {says} {}", claim.tell(&self.people))),
-        );
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        let says = if rng.chance(1, 2) { ["says that", "说"] } else { ["claims that", "声称"] };
+        let says = word(language, says);
+        let claims =
+            labelled(self.claims.iter().zip(&self.people).map(|(claim, speaker)| match language {
+                Language::En => format!("{speaker} {says} {}", claim.tell(&self.people)),
+                Language::Zh => {
+                    let claim = claim.tell_in_chinese(&self.people);
+                    format!("{}{says}{claim}", chinese::name(speaker))
+                }
+            }));
+        let opening = [
+            "A knight always tells the truth, a knave always lies.",
+            "骑士总说真话，无赖总说假话。",
+        ];
+        let asked = word(language, ["What is each of them", "他们各是什么人"]);
         let question = format!(
-            "A knight always tells the truth, a knave always lies.\n{}\n#Q What is each of them?",
-            claims.join("\n")
+            "{}\n{}\n{}",
+            word(language, opening),
+            claims.join("\n"),
+            words::asked(language, asked)
         );
         let answer = self.facts(u32::MAX, self.solution);
         let mut steps: Vec<String> =
             self.lines.iter().map(|line| self.line(*line, &claims)).collect();
-        steps.push(words::answered("What is each of them", &answer));
-        Rendered { question, steps, answer }
+        steps.push(words::answered(asked, &answer));
+        Rendered {
+            question,
+            steps: all_spelled(language, steps, WORDS),
+            answer: spelled(language, &answer, WORDS),
+        }
     }
 }

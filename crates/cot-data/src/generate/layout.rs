@@ -45,6 +45,11 @@ pub(super) fn parts(language: Language, parts: &[String]) -> String {
     })
 }
 
+/// One of two texts: English, Chinese.
+pub(super) fn word(language: Language, texts: [&'static str; 2]) -> &'static str {
+    texts[usize::from(language == Language::Zh)]
+}
+
 /// Whether something holds, in a word.
 pub(super) fn yes_no(language: Language, holds: bool) -> &'static str {
     match (language, holds) {

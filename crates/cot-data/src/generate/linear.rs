@@ -1,9 +1,13 @@
 //! Linear equations: one with one unknown, or two with two, all solutions whole numbers.
 
+use super::chinese::{Words, all_spelled};
+use super::layout::word;
 use super::words::{self, labelled};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
 use crate::rng::CounterRng;
+
+const WORDS: &Words = &[("times", "乘以"), ("sum", "相加"), ("difference", "相减")];
 
 /// `x`, `y` and the constant of one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,13 +224,14 @@ impl Problem for Linear {
         if self.equations.len() == 1 { "one" } else { "two" }
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
         let items = labelled(self.equations.iter().map(|one| one.text()));
         let asked = match self.asked {
-            Asked::X => "What is x",
-            Asked::Y => "What is y",
-            Asked::Sum => "What is x+y",
+            Asked::X => ["What is x", "x等于多少"],
+            Asked::Y => ["What is y", "y等于多少"],
+            Asked::Sum => ["What is x+y", "x+y等于多少"],
         };
+        let asked = word(language, asked);
         let mut steps = match self.equations.as_slice() {
             [first, second] => self.two_unknowns(&items, *first, *second),
             _ => vec![format!("{}: {}", items[0], Self::one_unknown(self.equations[0]))],
@@ -238,10 +243,13 @@ impl Problem for Linear {
         };
         steps.push(words::answered(asked, &last));
         let opening = match rng.below(2) {
-            0 => "Solve the equations.",
-            _ => "These equations hold.",
+            0 => ["Solve the equations.", "解方程。"],
+            _ => ["These equations hold.", "已知以下等式成立。"],
         };
-        let question = format!("{opening}\n{}\n{}", items.join("\n"), words::asked(asked));
+        let opening = word(language, opening);
+        let items = items.join("\n");
+        let question = format!("{opening}\n{items}\n{}", words::asked(language, asked));
+        let steps = all_spelled(language, steps, WORDS);
         Rendered { question, steps, answer }
     }
 }

@@ -206,15 +206,15 @@ impl Problem for Ordering {
         let (question, asked) = match rng.below(3) {
             0 => {
                 let asked = format!("Who is the {place}");
-                (format!("{told}\n{}", words::asked(&asked)), asked)
+                (format!("{told}\n{}", words::asked(language, &asked)), asked)
             }
             1 => {
                 let asked = format!("Who is the {place} of all");
-                (format!("We know:\n{told}\n{}", words::asked(&asked)), asked)
+                (format!("We know:\n{told}\n{}", words::asked(language, &asked)), asked)
             }
             _ => {
                 let asked = format!("Who is the {place}");
-                (format!("{}\n{told}", words::asked(&asked)), asked)
+                (format!("{}\n{told}", words::asked(language, &asked)), asked)
             }
         };
         Rendered { question, steps: self.chain(&clues, &asked), answer }

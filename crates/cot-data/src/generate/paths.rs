@@ -1,6 +1,8 @@
 //! Shortest ways on a small map of roads, found as Dijkstra does: the nearest open town is
 //! taken, and the roads from it are looked at.
 
+use super::chinese::{Words, all_spelled, spelled};
+use super::layout::word;
 use super::words::{self, labelled};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -8,6 +10,23 @@ use crate::rng::CounterRng;
 
 const TOWNS: [&str; 12] =
     ["Ayr", "Bex", "Cork", "Dax", "Elm", "Fano", "Gent", "Hull", "Ivry", "Jena", "Kiel", "Lodz"];
+
+const WORDS: &Words = &[
+    ("Ayr", "艾镇"),
+    ("Bex", "白镇"),
+    ("Cork", "柯镇"),
+    ("Dax", "戴镇"),
+    ("Elm", "林镇"),
+    ("Fano", "范镇"),
+    ("Gent", "甘镇"),
+    ("Hull", "胡镇"),
+    ("Ivry", "易镇"),
+    ("Jena", "简镇"),
+    ("Kiel", "金镇"),
+    ("Lodz", "罗镇"),
+    ("open", "待选"),
+    ("take", "选取"),
+];
 
 #[derive(Clone, Copy, Debug)]
 struct Road {
@@ -120,21 +139,27 @@ impl Problem for Paths {
         "shortest"
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
-        let items = labelled(self.roads.iter().map(|road| self.tell(*road)));
-        let (from, to) = (self.towns[0], self.towns[self.target]);
-        let asked = match rng.below(2) {
-            0 => format!("How long is the shortest way from {from} to {to}"),
-            _ => format!("How far is it at least from {from} to {to}"),
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        let told = self.roads.iter().map(|road| spelled(language, &self.tell(*road), WORDS));
+        let items = labelled(told);
+        let town = |place: usize| spelled(language, self.towns[place], WORDS);
+        let (from, to) = (town(0), town(self.target));
+        let asked = match (language, rng.below(2)) {
+            (Language::En, 0) => format!("How long is the shortest way from {from} to {to}"),
+            (Language::En, _) => format!("How far is it at least from {from} to {to}"),
+            (Language::Zh, 0) => format!("从{from}到{to}的最短路程是多少"),
+            (Language::Zh, _) => format!("从{from}到{to}至少要走多远"),
         };
         let (mut steps, length) = self.search(&items);
         let answer = length.to_string();
         steps.push(words::answered(&asked, &answer));
+        let opening = ["Roads between towns, with their lengths:", "城镇之间的道路及其长度："];
         let question = format!(
-            "Roads between towns, with their lengths:\n{}\n{}",
+            "{}\n{}\n{}",
+            word(language, opening),
             items.join("\n"),
-            words::asked(&asked)
+            words::asked(language, &asked)
         );
-        Rendered { question, steps, answer }
+        Rendered { question, steps: all_spelled(language, steps, WORDS), answer }
     }
 }

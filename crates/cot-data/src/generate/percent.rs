@@ -1,5 +1,7 @@
 //! Percentages, rates and units: a running value, changed by each item of the question.
 
+use super::chinese::{all_spelled, name};
+use super::layout::word;
 use super::words::{NAMES, labelled, restated};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -29,47 +31,59 @@ enum Event {
     Amount(i64, i64),
 }
 
+/// A text in English and Chinese.
+type Text = [&'static str; 2];
+
 /// A large unit, how many small ones it has, the small one, and what is added up.
 struct Unit {
-    large: &'static str,
+    large: Text,
     ratio: i64,
-    small: &'static str,
-    opening: &'static str,
-    asked: &'static str,
+    small: Text,
+    opening: Text,
+    asked: Text,
 }
 
 const UNITS: [Unit; 4] = [
     Unit {
-        large: "m",
+        large: ["m", "米"],
         ratio: 100,
-        small: "cm",
-        opening: "Boards are laid end to end.",
-        asked: "How many cm is that?",
+        small: ["cm", "厘米"],
+        opening: ["Boards are laid end to end.", "几块木板首尾相接。"],
+        asked: ["How many cm is that?", "总长是多少厘米？"],
     },
     Unit {
-        large: "kg",
+        large: ["kg", "千克"],
         ratio: 1000,
-        small: "g",
-        opening: "Bags are put on a scale.",
-        asked: "How many g is that?",
+        small: ["g", "克"],
+        opening: ["Bags are put on a scale.", "秤上放着几个袋子。"],
+        asked: ["How many g is that?", "总重是多少克？"],
     },
     Unit {
-        large: "hours",
+        large: ["hours", "小时"],
         ratio: 60,
-        small: "minutes",
-        opening: "Films are shown one after another.",
-        asked: "How many minutes is that?",
+        small: ["minutes", "分钟"],
+        opening: ["Films are shown one after another.", "几部电影接连放映。"],
+        asked: ["How many minutes is that?", "一共是多少分钟？"],
     },
     Unit {
-        large: "weeks",
+        large: ["weeks", "周"],
         ratio: 7,
-        small: "days",
-        opening: "Trips follow one another.",
-        asked: "How many days is that?",
+        small: ["days", "天"],
+        opening: ["Trips follow one another.", "几次旅行一次接着一次。"],
+        asked: ["How many days is that?", "一共是多少天？"],
     },
 ];
 
-const GOODS: [&str; 8] = ["coat", "bike", "lamp", "desk", "phone", "chair", "clock", "bag"];
+const GOODS: [Text; 8] = [
+    ["coat", "一件外套"],
+    ["bike", "一辆自行车"],
+    ["lamp", "一盏台灯"],
+    ["desk", "一张书桌"],
+    ["phone", "一部手机"],
+    ["chair", "一把椅子"],
+    ["clock", "一个闹钟"],
+    ["bag", "一个背包"],
+];
 
 /// A problem.
 #[derive(Clone, Debug)]
@@ -112,8 +126,24 @@ impl Percent {
         Self { kind, unit, start, events }
     }
 
-    fn tell(&self, event: Event) -> String {
+    fn tell(&self, event: Event, language: Language) -> String {
         let Unit { large, small, .. } = UNITS[self.unit];
+        let (large, small) = (word(language, large), word(language, small));
+        if language == Language::Zh {
+            return match event {
+                Event::PercentOff(percent) => format!("降价{percent}%"),
+                Event::PercentMore(percent) => format!("涨价{percent}%"),
+                Event::Off(amount) => format!("降价{amount}元"),
+                Event::More(amount) => format!("涨价{amount}元"),
+                Event::Hours(hours, speed) => format!("以每小时{speed}公里的速度行驶{hours}小时"),
+                Event::Minutes(minutes, speed) => {
+                    format!("以每小时{speed}公里的速度行驶{minutes}分钟")
+                }
+                Event::Amount(count, 0) => format!("{count}{large}"),
+                Event::Amount(0, count) => format!("{count}{small}"),
+                Event::Amount(count, rest) => format!("{count}{large}{rest}{small}"),
+            };
+        }
         match event {
             Event::PercentOff(percent) => format!("{percent}% off"),
             Event::PercentMore(percent) => format!("{percent}% more"),
@@ -200,7 +230,8 @@ fn work(event: Event, value: i64, ratio: i64) -> (String, i64) {
 
 impl Problem for Percent {
     fn signature(&self) -> String {
-        let events: Vec<String> = self.events.iter().map(|event| self.tell(*event)).collect();
+        let told = self.events.iter().map(|event| self.tell(*event, Language::En));
+        let events: Vec<String> = told.collect();
         format!("percent/{}/{} {}", self.kind_name(), self.start, events.join(", "))
     }
 
@@ -212,23 +243,39 @@ impl Problem for Percent {
         }
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
         let (opening, asked) = match self.kind {
             Kind::Price => {
-                let good = rng.pick(&GOODS);
-                let opening = match rng.below(2) {
-                    0 => format!("A {good} costs {} dollars.", self.start),
-                    _ => format!("The price of a {good} is {} dollars.", self.start),
+                let good = word(language, rng.pick(&GOODS));
+                let opening = match (language, rng.below(2)) {
+                    (Language::En, 0) => format!("A {good} costs {} dollars.", self.start),
+                    (Language::En, _) => {
+                        format!("The price of a {good} is {} dollars.", self.start)
+                    }
+                    (Language::Zh, 0) => format!("{good}售价{}元。", self.start),
+                    (Language::Zh, _) => format!("{good}的价格是{}元。", self.start),
                 };
-                (opening, "What does it cost now, in dollars?".to_owned())
+                let asked = ["What does it cost now, in dollars?", "现在的价格是多少元？"];
+                (opening, word(language, asked).to_owned())
             }
             Kind::Trip => {
-                let name = rng.pick(&NAMES);
-                (format!("{name} drives."), format!("How many km does {name} go?"))
+                let driver = rng.pick(&NAMES);
+                match language {
+                    Language::En => {
+                        (format!("{driver} drives."), format!("How many km does {driver} go?"))
+                    }
+                    Language::Zh => {
+                        let driver = name(driver);
+                        (format!("{driver}开车出行。"), format!("{driver}一共行驶了多少公里？"))
+                    }
+                }
             }
-            Kind::Units => (UNITS[self.unit].opening.to_owned(), UNITS[self.unit].asked.to_owned()),
+            Kind::Units => {
+                let Unit { opening, asked, .. } = UNITS[self.unit];
+                (word(language, opening).to_owned(), word(language, asked).to_owned())
+            }
         };
-        let events = labelled(self.events.iter().map(|event| self.tell(*event)));
+        let events = labelled(self.events.iter().map(|event| self.tell(*event, language)));
         let mut value = self.start;
         let works: Vec<String> = (self.events.iter())
             .map(|event| {
@@ -238,6 +285,7 @@ impl Problem for Percent {
             })
             .collect();
         let question = format!("{opening}\n{}\n{asked}", events.join("\n"));
-        Rendered { question, steps: restated(&events, works), answer: value.to_string() }
+        let steps = all_spelled(language, restated(&events, works), &[]);
+        Rendered { question, steps, answer: value.to_string() }
     }
 }

@@ -1,6 +1,8 @@
 //! Propositional logic: the truth of a formula under an assignment, and whether a formula
 //! follows from others, by a truth table that stops at the first row that refutes it.
 
+use super::chinese::{Words, all_spelled, spelled};
+use super::layout::yes_no;
 use super::words::{self, labelled};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -8,6 +10,19 @@ use crate::rng::CounterRng;
 
 /// Names of propositions.
 const NAMES: [char; 8] = ['p', 'q', 'r', 's', 't', 'u', 'v', 'w'];
+
+const WORDS: &Words = &[
+    ("not", "非"),
+    ("and", "且"),
+    ("or", "或"),
+    ("implies", "蕴含"),
+    ("true", "真"),
+    ("false", "假"),
+    ("try", "尝试"),
+    ("conclusion", "结论"),
+    ("yes", "是"),
+    ("no", "否"),
+];
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,17 +269,23 @@ impl Problem for Propositional {
         }
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
-        let formula = self.asked.text(&self.names);
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        let text = |formula: &Formula| spelled(language, &formula.text(&self.names), WORDS);
+        let formula = text(&self.asked);
         let template = rng.below(2);
         let (items, asked, mut steps, holds) = match self.kind {
             Kind::Truth => {
+                let is = if language == Language::En { " is " } else { "为" };
                 let items = labelled(
-                    self.facts(self.row).into_iter().map(|fact| fact.replacen(' ', " is ", 1)),
+                    self.facts(self.row)
+                        .into_iter()
+                        .map(|fact| spelled(language, &fact, WORDS).replacen(' ', is, 1)),
                 );
-                let asked = match template {
-                    0 => format!("Is it true that {formula}"),
-                    _ => format!("Does it hold that {formula}"),
+                let asked = match (language, template) {
+                    (Language::En, 0) => format!("Is it true that {formula}"),
+                    (Language::En, _) => format!("Does it hold that {formula}"),
+                    (Language::Zh, 0) => format!("公式 {formula} 是否为真"),
+                    (Language::Zh, _) => format!("公式 {formula} 是否成立"),
                 };
                 let mut formula = self.asked.clone();
                 let mut steps = Vec::new();
@@ -279,18 +300,21 @@ impl Problem for Propositional {
                 (items, asked, steps, self.asked.is_true(self.row))
             }
             Kind::Follows => {
-                let items = labelled(self.premises.iter().map(|p| p.text(&self.names)));
-                let asked = match template {
-                    0 => format!("Does it follow that {formula}"),
-                    _ => format!("Can we conclude that {formula}"),
+                let items = labelled(self.premises.iter().map(text));
+                let asked = match (language, template) {
+                    (Language::En, 0) => format!("Does it follow that {formula}"),
+                    (Language::En, _) => format!("Can we conclude that {formula}"),
+                    (Language::Zh, 0) => format!("能否推出 {formula}"),
+                    (Language::Zh, _) => format!("能否得出 {formula}"),
                 };
                 let (steps, holds) = self.table(&items);
                 (items, asked, steps, holds)
             }
         };
-        let answer = if holds { "yes" } else { "no" };
+        let answer = yes_no(language, holds);
         steps.push(words::answered(&asked, answer));
-        let question = format!("{}\n{}", items.join("\n"), words::asked(&asked));
+        let question = format!("{}\n{}", items.join("\n"), words::asked(language, &asked));
+        let steps = all_spelled(language, steps, WORDS);
         Rendered { question, steps, answer: answer.to_owned() }
     }
 }

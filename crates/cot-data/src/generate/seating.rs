@@ -1,6 +1,7 @@
 //! Seats in a row or around a table: each clue gives a seat, or a distance from someone
 //! else, so that one person after another finds theirs.
 
+use super::chinese::{self, all_spelled, spelled};
 use super::words::{self, NAMES, labelled};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -75,6 +76,24 @@ impl Seating {
         Self { kind, people: names[..num_people].to_vec(), seats, clues, told, asked }
     }
 
+    fn tell_in_chinese(&self, person: usize) -> String {
+        let name = |person: usize| chinese::name(self.people[person]);
+        let told = name(person);
+        match self.clues[person] {
+            Clue::Seat(seat) => format!("{told}坐在{}号座位", seat + 1),
+            Clue::Opposite(other) => format!("{told}坐在{}的对面", name(other)),
+            Clue::From(other, distance) => {
+                let way = match (self.kind, distance < 0) {
+                    (Kind::Row, false) => "右边",
+                    (Kind::Row, true) => "左边",
+                    (Kind::Round, false) => "顺时针方向",
+                    (Kind::Round, true) => "逆时针方向",
+                };
+                format!("{told}坐在{}{way}第{}个座位", name(other), distance.abs())
+            }
+        }
+    }
+
     fn tell(&self, person: usize) -> String {
         let name = self.people[person];
         match self.clues[person] {
@@ -137,15 +156,23 @@ impl Seating {
     }
 
     /// The question and its answer.
-    fn asked_words(&self) -> (String, String) {
+    fn asked_words(&self, language: Language) -> (String, String) {
+        let name = |person: usize| spelled(language, self.people[person], &[]);
         match self.asked {
-            Asked::SeatOf(person) => (
-                format!("Which seat has {}", self.people[person]),
-                (self.seats[person] + 1).to_string(),
-            ),
+            Asked::SeatOf(person) => {
+                let asked = match language {
+                    Language::En => format!("Which seat has {}", name(person)),
+                    Language::Zh => format!("{}坐在几号座位", name(person)),
+                };
+                (asked, (self.seats[person] + 1).to_string())
+            }
             Asked::InSeat(seat) => {
                 let person = self.seats.iter().position(|other| *other == seat).unwrap_or(0);
-                (format!("Who has seat {}", seat + 1), self.people[person].to_owned())
+                let asked = match language {
+                    Language::En => format!("Who has seat {}", seat + 1),
+                    Language::Zh => format!("谁坐在{}号座位", seat + 1),
+                };
+                (asked, name(person))
             }
         }
     }
@@ -156,7 +183,8 @@ impl Problem for Seating {
         let mut clues: Vec<String> =
             (0..self.people.len()).map(|person| self.tell(person)).collect();
         clues.sort_unstable();
-        format!("seating/{}/{} {:?}", self.kind_name(), clues.join(", "), self.asked_words())
+        let asked = self.asked_words(Language::En);
+        format!("seating/{}/{} {asked:?}", self.kind_name(), clues.join(", "))
     }
 
     fn kind_name(&self) -> &'static str {
@@ -166,8 +194,11 @@ impl Problem for Seating {
         }
     }
 
-    fn render(&self, _language: Language, _rng: &mut CounterRng) -> Rendered {
-        let items = labelled(self.told.iter().map(|person| self.tell(*person)));
+    fn render(&self, language: Language, _rng: &mut CounterRng) -> Rendered {
+        let items = labelled(self.told.iter().map(|person| match language {
+            Language::En => self.tell(*person),
+            Language::Zh => self.tell_in_chinese(*person),
+        }));
         let item_of = |person: usize| {
             self.told.iter().position(|told| *told == person).map_or("", |at| items[at].as_str())
         };
@@ -176,16 +207,23 @@ impl Problem for Seating {
             .into_iter()
             .map(|person| format!("{}: {}", item_of(person), self.work(person)))
             .collect();
-        let (asked, answer) = self.asked_words();
+        let (asked, answer) = self.asked_words(language);
         steps.push(words::answered(&asked, &answer));
         let num_people = self.people.len();
-        let opening = match self.kind {
-            Kind::Row => format!("Seats 1 to {num_people} stand in a row from left to right."),
-            Kind::Round => {
+        let opening = match (language, self.kind) {
+            (Language::En, Kind::Row) => {
+                format!("Seats 1 to {num_people} stand in a row from left to right.")
+            }
+            (Language::En, Kind::Round) => {
                 format!("Seats 1 to {num_people} stand clockwise around a table.")
             }
+            (Language::Zh, Kind::Row) => format!("1号到{num_people}号座位从左到右排成一行。"),
+            (Language::Zh, Kind::Round) => {
+                format!("1号到{num_people}号座位围着桌子按顺时针方向排列。")
+            }
         };
-        let question = format!("{opening}\n{}\n{}", items.join("\n"), words::asked(&asked));
-        Rendered { question, steps, answer }
+        let items = items.join("\n");
+        let question = format!("{opening}\n{items}\n{}", words::asked(language, &asked));
+        Rendered { question, steps: all_spelled(language, steps, &[]), answer }
     }
 }

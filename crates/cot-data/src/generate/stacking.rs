@@ -1,5 +1,7 @@
 //! Stacks of blocks, of which the top one moves from one stack to another.
 
+use super::chinese::{Words, all_spelled, spelled};
+use super::layout::word;
 use super::words::{self, labelled, restated};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -7,6 +9,8 @@ use crate::rng::CounterRng;
 
 const BLOCKS: [&str; 10] =
     ["red", "blue", "green", "white", "black", "pink", "grey", "brown", "gold", "lime"];
+
+const WORDS: &Words = &[("empty", "空")];
 
 const NUM_STACKS: usize = 3;
 
@@ -87,10 +91,12 @@ impl Problem for Stacking {
         "stacks"
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
-        let items = labelled(
-            self.moves.iter().map(|(from, to)| format!("move from {} to {}", from + 1, to + 1)),
-        );
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        let in_words = |text: &str| spelled(language, text, WORDS);
+        let items = labelled(self.moves.iter().map(|(from, to)| match language {
+            Language::En => format!("move from {} to {}", from + 1, to + 1),
+            Language::Zh => format!("从第{}堆移到第{}堆", from + 1, to + 1),
+        }));
         let mut stacks = self.start.clone();
         let mut works = Vec::with_capacity(self.moves.len());
         for &(from, to) in &self.moves {
@@ -98,35 +104,56 @@ impl Problem for Stacking {
             let (left, right) = (told(&stacks[from]), told(&stacks[to]));
             works.push(format!("{block}, {} {left}, {} {right}", from + 1, to + 1));
         }
-        let (asked, answer) = match self.asked {
-            Asked::Top(stack) => (
-                format!("Which block is on top of stack {}", stack + 1),
-                self.end[stack].last().copied().unwrap_or_default().to_owned(),
-            ),
+        let answer = match self.asked {
+            Asked::Top(stack) => in_words(self.end[stack].last().copied().unwrap_or_default()),
             Asked::Stack(block) => {
                 let stack = self.end.iter().position(|stack| stack.contains(&block)).unwrap_or(0);
-                (format!("In which stack is the {block} block"), (stack + 1).to_string())
+                (stack + 1).to_string()
             }
-            Asked::Height(stack) => (
-                format!("How many blocks are in stack {}", stack + 1),
-                self.end[stack].len().to_string(),
-            ),
+            Asked::Height(stack) => self.end[stack].len().to_string(),
         };
-        let stacks: Vec<String> = (self.start.iter().enumerate())
-            .map(|(stack, blocks)| format!("stack {}: {}", stack + 1, told(blocks)))
+        let asked = match (language, self.asked) {
+            (Language::En, Asked::Top(stack)) => {
+                format!("Which block is on top of stack {}", stack + 1)
+            }
+            (Language::En, Asked::Stack(block)) => format!("In which stack is the {block} block"),
+            (Language::En, Asked::Height(stack)) => {
+                format!("How many blocks are in stack {}", stack + 1)
+            }
+            (Language::Zh, Asked::Top(stack)) => {
+                format!("第{}堆最上面的积木是什么颜色", stack + 1)
+            }
+            (Language::Zh, Asked::Stack(block)) => format!("{}积木在第几堆", in_words(block)),
+            (Language::Zh, Asked::Height(stack)) => format!("第{}堆有几块积木", stack + 1),
+        };
+        let stacks: Vec<String> = (self.start.iter().zip(1..))
+            .map(|(blocks, stack)| {
+                let blocks = in_words(&told(blocks));
+                match language {
+                    Language::En => format!("stack {stack}: {blocks}"),
+                    Language::Zh => format!("第{stack}堆：{blocks}"),
+                }
+            })
             .collect();
         let opening = match rng.below(2) {
-            0 => "Blocks are in three stacks, the bottom one first.",
-            _ => "Three stacks of blocks, told from the bottom up.",
+            0 => [
+                "Blocks are in three stacks, the bottom one first.",
+                "积木摆成三堆，每堆从最下面的一块说起。",
+            ],
+            _ => [
+                "Three stacks of blocks, told from the bottom up.",
+                "有三堆积木，每堆从下往上列出。",
+            ],
         };
         let question = format!(
-            "{opening}\n{}\n{}\n{}",
+            "{}\n{}\n{}\n{}",
+            word(language, opening),
             stacks.join("\n"),
             items.join("\n"),
-            words::asked(&asked)
+            words::asked(language, &asked)
         );
         let mut steps = restated(&items, works);
         steps.push(words::answered(&asked, &answer));
-        Rendered { question, steps, answer }
+        Rendered { question, steps: all_spelled(language, steps, WORDS), answer }
     }
 }

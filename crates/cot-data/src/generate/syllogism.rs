@@ -3,6 +3,8 @@
 //! Where it does, the chain follows one thing from set to set. Where it does not, the chain
 //! gives a world of one or two things in which all premises hold and the statement fails.
 
+use super::chinese::{Words, all_spelled, spelled};
+use super::layout::yes_no;
 use super::words::{self, labelled};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -12,6 +14,29 @@ use crate::rng::CounterRng;
 const NOUNS: [&str; 12] = [
     "blims", "dorps", "zups", "wugs", "feps", "mibs", "tovs", "raps", "kems", "lorns", "gults",
     "pilks",
+];
+
+const WORDS: &Words = &[
+    ("blims", "布林"),
+    ("dorps", "多普"),
+    ("zups", "祖普"),
+    ("wugs", "乌格"),
+    ("feps", "费普"),
+    ("mibs", "米布"),
+    ("tovs", "托夫"),
+    ("raps", "拉普"),
+    ("kems", "凯姆"),
+    ("lorns", "洛恩"),
+    ("gults", "古特"),
+    ("pilks", "皮克"),
+    ("let", "设"),
+    ("try", "假设"),
+    ("in", "属于"),
+    ("not in", "不属于"),
+    ("none", "无"),
+    ("holds", "成立"),
+    ("yes", "是"),
+    ("no", "否"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +75,18 @@ impl Statement {
         Self { form: self.form, left: self.right, right: self.left }
     }
 
-    fn text(self, nouns: &[&str]) -> String {
-        let (left, right) = (nouns[self.left], nouns[self.right]);
-        match self.form {
-            Form::All => format!("all {left} are {right}"),
-            Form::No => format!("no {left} are {right}"),
-            Form::Some => format!("some {left} are {right}"),
-            Form::SomeNot => format!("some {left} are not {right}"),
+    fn text(self, nouns: &[&str], language: Language) -> String {
+        let [left, right] =
+            [self.left, self.right].map(|noun| spelled(language, nouns[noun], WORDS));
+        match (language, self.form) {
+            (Language::En, Form::All) => format!("all {left} are {right}"),
+            (Language::En, Form::No) => format!("no {left} are {right}"),
+            (Language::En, Form::Some) => format!("some {left} are {right}"),
+            (Language::En, Form::SomeNot) => format!("some {left} are not {right}"),
+            (Language::Zh, Form::All) => format!("所有{left}都是{right}"),
+            (Language::Zh, Form::No) => format!("没有{left}是{right}"),
+            (Language::Zh, Form::Some) => format!("有些{left}是{right}"),
+            (Language::Zh, Form::SomeNot) => format!("有些{left}不是{right}"),
         }
     }
 }
@@ -201,28 +231,35 @@ fn refuting(
 
 impl Problem for Syllogism {
     fn signature(&self) -> String {
-        let mut premises: Vec<String> =
-            self.links.iter().map(|link| link.text(&self.nouns)).collect();
+        let text = |statement: &Statement| statement.text(&self.nouns, Language::En);
+        let mut premises: Vec<String> = self.links.iter().map(text).collect();
         premises.sort_unstable();
-        format!("logic/syllogism/{}: {}", premises.join(", "), self.asked.text(&self.nouns))
+        format!("logic/syllogism/{}: {}", premises.join(", "), text(&self.asked))
     }
 
     fn kind_name(&self) -> &'static str {
         "syllogism"
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
-        let items = labelled(self.told.iter().map(|link| self.links[*link].text(&self.nouns)));
-        let statement = self.asked.text(&self.nouns);
-        let asked = match rng.below(2) {
-            0 => format!("Is it certain that {statement}"),
-            _ => format!("Must it be that {statement}"),
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        let text = |statement: Statement| statement.text(&self.nouns, language);
+        let items = labelled(self.told.iter().map(|link| text(self.links[*link])));
+        let statement = text(self.asked);
+        let asked = match (language, rng.below(2)) {
+            (Language::En, 0) => format!("Is it certain that {statement}"),
+            (Language::En, _) => format!("Must it be that {statement}"),
+            (Language::Zh, 0) => format!("能否确定{statement}"),
+            (Language::Zh, _) => format!("能否断定{statement}"),
         };
-        let (steps, answer) = match &self.world {
-            Some(world) => (self.refutation(&items, &asked, world), "no"),
-            None => (self.derivation(&items, &asked), "yes"),
+        let steps = match &self.world {
+            Some(world) => self.refutation(&items, &asked, world),
+            None => self.derivation(&items, &asked),
         };
-        let question = format!("{}\n{}", items.join("\n"), words::asked(&asked));
-        Rendered { question, steps, answer: answer.to_owned() }
+        let question = format!("{}\n{}", items.join("\n"), words::asked(language, &asked));
+        Rendered {
+            question,
+            steps: all_spelled(language, steps, WORDS),
+            answer: yes_no(language, self.world.is_none()).to_owned(),
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Dates and weekdays: days that pass from a weekday or a date, and the days between two
 //! dates, month by month.
 
+use super::chinese::{Words, all_spelled, spelled};
+use super::layout::word;
 use super::words::{self, labelled, restated};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -8,6 +10,16 @@ use crate::rng::CounterRng;
 
 const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+
+const WORDS: &Words = &[
+    ("Monday", "星期一"),
+    ("Tuesday", "星期二"),
+    ("Wednesday", "星期三"),
+    ("Thursday", "星期四"),
+    ("Friday", "星期五"),
+    ("Saturday", "星期六"),
+    ("Sunday", "星期日"),
+];
 
 const MONTHS: [(&str, i64); 12] = [
     ("January", 31),
@@ -54,29 +66,49 @@ impl Date {
         Self { year, month: (self.month + 11) % 12, ..self }
     }
 
-    fn text(self) -> String {
-        format!("{} {} {}", self.day, MONTHS[self.month].0, self.year)
+    fn text(self, language: Language) -> String {
+        let Self { year, month, day } = self;
+        match language {
+            Language::En => format!("{day} {} {year}", MONTHS[month].0),
+            Language::Zh => format!("{year}年{}月{day}日", month + 1),
+        }
+    }
+
+    fn month_name(self, language: Language) -> String {
+        match language {
+            Language::En => MONTHS[self.month].0.to_owned(),
+            Language::Zh => format!("{}月", self.month + 1),
+        }
+    }
+
+    /// Its month and how many days that has.
+    fn month_length(self, language: Language) -> String {
+        let (month, length) = (self.month_name(language), self.length());
+        match language {
+            Language::En => format!("{month} {length}"),
+            Language::Zh => format!("{month}有{length}天"),
+        }
     }
 
     /// The date some days later or before, and how to get there.
-    fn after(self, days: i64) -> (Vec<String>, Self) {
+    fn after(self, days: i64, language: Language) -> (Vec<String>, Self) {
         let sign = if days < 0 { '-' } else { '+' };
         let mut date = Self { day: self.day + days, ..self };
         let mut parts = vec![format!("{}{sign}{}={}", self.day, days.abs(), date.day)];
         while date.day > date.length() {
-            let (length, month) = (date.length(), MONTHS[date.month].0);
-            parts.push(format!("{month} {length}"));
+            let length = date.length();
+            parts.push(date.month_length(language));
             parts.push(format!("{}-{length}={}", date.day, date.day - length));
             date = Self { day: date.day - length, ..date.next_month() };
         }
         while date.day < 1 {
             date = date.previous_month();
-            let (length, month) = (date.length(), MONTHS[date.month].0);
-            parts.push(format!("{month} {length}"));
+            let length = date.length();
+            parts.push(date.month_length(language));
             parts.push(format!("{}+{length}={}", date.day, date.day + length));
             date.day += length;
         }
-        parts.push(date.text());
+        parts.push(date.text(language));
         (parts, date)
     }
 }
@@ -113,7 +145,7 @@ impl Calendar {
         if kind == Kind::Between {
             let from = Date::draw(rng);
             let days = rng.between(10, 20) + 30 * rng.between(0, 2 * i64::from(level) - 1);
-            let to = from.after(days + rng.between(0, 14)).1;
+            let to = from.after(days + rng.between(0, 14), Language::En).1;
             return Self { start: Start::Between(from, to), shifts: Vec::new() };
         }
         let count = usize::from(level) + usize::from(kind == Kind::Weekday);
@@ -137,32 +169,33 @@ impl Calendar {
         Self { start, shifts }
     }
 
-    fn tell(&self) -> Vec<String> {
+    fn tell(&self, language: Language) -> Vec<String> {
         labelled(self.shifts.iter().map(|&(days, weeks)| {
-            let way = if days < 0 { "before" } else { "later" };
-            if weeks {
-                format!("{} weeks {way}", days.abs() / 7)
+            let way = if days < 0 { [" before", "前"] } else { [" later", "后"] };
+            let (count, unit) = if weeks {
+                (days.abs() / 7, [" weeks", "周"])
             } else {
-                format!("{} days {way}", days.abs())
-            }
+                (days.abs(), [" days", "天"])
+            };
+            format!("{count}{}{}", word(language, unit), word(language, way))
         }))
     }
 }
 
 /// The days between two dates, a line for each month.
-fn between(from: Date, to: Date) -> (Vec<String>, i64) {
+fn between(from: Date, to: Date, language: Language) -> (Vec<String>, i64) {
+    let first = from.month_name(language);
     if (from.year, from.month) == (to.year, to.month) {
         let days = to.day - from.day;
-        return (vec![format!("{}: {}-{}={days}", MONTHS[from.month].0, to.day, from.day)], days);
+        return (vec![format!("{first}: {}-{}={days}", to.day, from.day)], days);
     }
     let mut days = from.length() - from.day;
-    let mut lines =
-        vec![format!("{}: {}-{}={days}", MONTHS[from.month].0, from.length(), from.day)];
+    let mut lines = vec![format!("{first}: {}-{}={days}", from.length(), from.day)];
     let mut month = from.next_month();
     loop {
         let last = (month.year, month.month) == (to.year, to.month);
         let more = if last { to.day } else { month.length() };
-        lines.push(format!("{}: {days}+{more}={}", MONTHS[month.month].0, days + more));
+        lines.push(format!("{}: {days}+{more}={}", month.month_name(language), days + more));
         days += more;
         if last {
             return (lines, days);
@@ -184,8 +217,10 @@ impl Problem for Calendar {
     fn signature(&self) -> String {
         let start = match self.start {
             Start::Weekday(weekday) => WEEKDAYS[weekday].to_owned(),
-            Start::Date(date) => date.text(),
-            Start::Between(from, to) => format!("{} {}", from.text(), to.text()),
+            Start::Date(date) => date.text(Language::En),
+            Start::Between(from, to) => {
+                format!("{} {}", from.text(Language::En), to.text(Language::En))
+            }
         };
         let shifts: Vec<String> = self.shifts.iter().map(|shift| shift.0.to_string()).collect();
         format!("calendar/{}/{start} {}", self.kind_name(), shifts.join(" "))
@@ -199,19 +234,23 @@ impl Problem for Calendar {
         }
     }
 
-    fn render(&self, _language: Language, rng: &mut CounterRng) -> Rendered {
-        let items = self.tell();
+    fn render(&self, language: Language, rng: &mut CounterRng) -> Rendered {
+        let items = self.tell(language);
         let template = rng.below(2);
         match self.start {
             Start::Between(from, to) => {
-                let asked = match template {
-                    0 => format!("How many days is it from {} to {}", from.text(), to.text()),
-                    _ => format!("How many days after {} is {}", from.text(), to.text()),
+                let (start, end) = (from.text(language), to.text(language));
+                let asked = match (language, template) {
+                    (Language::En, 0) => format!("How many days is it from {start} to {end}"),
+                    (Language::En, _) => format!("How many days after {start} is {end}"),
+                    (Language::Zh, 0) => format!("从{start}到{end}有多少天"),
+                    (Language::Zh, _) => format!("{start}之后多少天是{end}"),
                 };
-                let (mut steps, days) = between(from, to);
+                let (mut steps, days) = between(from, to, language);
                 let answer = days.to_string();
                 steps.push(words::answered(&asked, &answer));
-                Rendered { question: words::asked(&asked), steps, answer }
+                let steps = all_spelled(language, steps, WORDS);
+                Rendered { question: words::asked(language, &asked), steps, answer }
             }
             Start::Weekday(first) => {
                 let mut weekday = first;
@@ -224,33 +263,45 @@ impl Problem for Calendar {
                     works.push(work);
                     weekday = after;
                 }
-                let (opening, asked) = match template {
-                    0 => ("Today is", "Which weekday is it then?"),
-                    _ => ("It is", "What day of the week is it then?"),
+                let name = spelled(language, WEEKDAYS[first], WORDS);
+                let (opening, asked) = match (language, template) {
+                    (Language::En, 0) => (format!("Today is {name}."), "Which weekday is it then?"),
+                    (Language::En, _) => {
+                        (format!("It is {name}."), "What day of the week is it then?")
+                    }
+                    (Language::Zh, 0) => (format!("今天是{name}。"), "那一天是星期几？"),
+                    (Language::Zh, _) => (format!("某天是{name}。"), "到那时是星期几？"),
                 };
-                let opening = format!("{opening} {}.", WEEKDAYS[first]);
                 let question = format!("{opening}\n{}\n{asked}", items.join("\n"));
-                let answer = WEEKDAYS[weekday].to_owned();
-                Rendered { question, steps: restated(&items, works), answer }
+                let answer = spelled(language, WEEKDAYS[weekday], WORDS);
+                let steps = all_spelled(language, restated(&items, works), WORDS);
+                Rendered { question, steps, answer }
             }
             Start::Date(first) => {
                 let mut date = first;
                 let mut works = Vec::new();
                 for &(days, weeks) in &self.shifts {
-                    let (mut parts, after) = date.after(days);
+                    let (mut parts, after) = date.after(days, language);
                     if weeks {
                         parts.insert(0, format!("{}*7={}", days.abs() / 7, days.abs()));
                     }
                     works.push(parts.join(", "));
                     date = after;
                 }
-                let (opening, asked) = match template {
-                    0 => ("The date is", "What is the date then?"),
-                    _ => ("We start on", "On which date do we end?"),
+                let start = first.text(language);
+                let (opening, asked) = match (language, template) {
+                    (Language::En, 0) => {
+                        (format!("The date is {start}."), "What is the date then?")
+                    }
+                    (Language::En, _) => {
+                        (format!("We start on {start}."), "On which date do we end?")
+                    }
+                    (Language::Zh, 0) => (format!("今天是{start}。"), "那一天是几年几月几日？"),
+                    (Language::Zh, _) => (format!("从{start}算起。"), "最后是几年几月几日？"),
                 };
-                let question =
-                    format!("{opening} {}.\n{}\n{asked}", first.text(), items.join("\n"));
-                Rendered { question, steps: restated(&items, works), answer: date.text() }
+                let question = format!("{opening}\n{}\n{asked}", items.join("\n"));
+                let steps = all_spelled(language, restated(&items, works), WORDS);
+                Rendered { question, steps, answer: date.text(language) }
             }
         }
     }

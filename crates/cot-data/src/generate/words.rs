@@ -1,6 +1,8 @@
 //! The vocabulary of the generators: few and short words, so that a small tokenizer
 //! gives most of them one token.
 
+use crate::language::Language;
+
 /// Names of people.
 pub(crate) const NAMES: [&str; 24] = [
     "Ann", "Bob", "Eve", "Dan", "Kim", "Leo", "Mia", "Tom", "Sam", "Zoe", "Ben", "Amy", "Max",
@@ -19,8 +21,11 @@ const LABELS: [char; 16] =
     ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J', 'K', 'L', 'M', 'N', 'O', 'P'];
 
 /// Puts the label of what is asked for before a question: `#Q question?`.
-pub(crate) fn asked(question: &str) -> String {
-    format!("#Q {question}?")
+pub(crate) fn asked(language: Language, question: &str) -> String {
+    match language {
+        Language::En => format!("#Q {question}?"),
+        Language::Zh => format!("#Q {question}？"),
+    }
 }
 
 /// The line of a chain that answers the question, which it restates.

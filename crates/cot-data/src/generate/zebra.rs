@@ -5,6 +5,7 @@
 //! clues are made few by taking out each that is not needed. A line of the chain cites a
 //! clue or a category and the sets it is about, and then those that shrink.
 
+use super::chinese::{Words, all_spelled, spelled};
 use super::words::{self, NAMES, labelled};
 use crate::language::Language;
 use crate::problem::{Problem, Rendered};
@@ -16,6 +17,34 @@ const CATEGORIES: [(&str, &str, [&str; 6]); 3] = [
     ("pets", "pet", ["cat", "dog", "fish", "bird", "horse", "snail"]),
     ("drinks", "drink", ["tea", "milk", "juice", "water", "coffee", "cocoa"]),
     ("fruits", "fruit", ["plum", "pear", "grape", "melon", "peach", "lemon"]),
+];
+
+const WORDS: &Words = &[
+    ("people", "人物"),
+    ("pets", "宠物"),
+    ("drinks", "饮料"),
+    ("fruits", "水果"),
+    ("pet", "宠物"),
+    ("drink", "饮料"),
+    ("fruit", "水果"),
+    ("cat", "猫"),
+    ("dog", "狗"),
+    ("fish", "鱼"),
+    ("bird", "鸟"),
+    ("horse", "马"),
+    ("snail", "蜗牛"),
+    ("tea", "茶"),
+    ("milk", "牛奶"),
+    ("juice", "果汁"),
+    ("water", "水"),
+    ("coffee", "咖啡"),
+    ("cocoa", "可可"),
+    ("plum", "李子"),
+    ("pear", "梨"),
+    ("grape", "葡萄"),
+    ("melon", "甜瓜"),
+    ("peach", "桃子"),
+    ("lemon", "柠檬"),
 ];
 
 const MOST_HOUSES: usize = 4;
@@ -163,6 +192,24 @@ impl Zebra {
         }
     }
 
+    fn tell_in_chinese(&self, clue: Clue) -> String {
+        let name = |value: usize| spelled(Language::Zh, self.names[value], WORDS);
+        match clue {
+            Clue::In(value, house) => format!("{}在{}号房子里", name(value), house + 1),
+            Clue::NotIn(value, house) => format!("{}不在{}号房子里", name(value), house + 1),
+            Clue::Pair(left, relation, right) => {
+                let (left, right) = (name(left), name(right));
+                match relation {
+                    Relation::With => format!("{left}和{right}在同一所房子里"),
+                    Relation::NotWith => format!("{left}和{right}不在同一所房子里"),
+                    Relation::DirectlyLeft => format!("{left}紧挨在{right}的左边"),
+                    Relation::SomewhereLeft => format!("{left}在{right}左边的某处"),
+                    Relation::Next => format!("{left}与{right}相邻"),
+                }
+            }
+        }
+    }
+
     fn sets(&self, values: &[usize], sets: &Sets) -> String {
         let texts: Vec<String> = (values.iter())
             .map(|&value| {
@@ -191,23 +238,32 @@ impl Zebra {
     }
 
     /// The question, what leads to the answer, and the answer.
-    fn asked(&self) -> (String, String, String) {
+    fn asked(&self, language: Language) -> (String, String, String) {
         let placed = |value: usize| format!("{} {}", self.names[value], self.houses[value] + 1);
         let name = |value: usize| {
-            let article = if value < self.num_houses { "" } else { "the " };
-            format!("{article}{}", self.names[value])
+            let is_thing = language == Language::En && value >= self.num_houses;
+            let article = if is_thing { "the " } else { "" };
+            format!("{article}{}", spelled(language, self.names[value], WORDS))
         };
         match self.asked {
-            Asked::House(value) => (
-                format!("In which house is {}", name(value)),
-                placed(value),
-                (self.houses[value] + 1).to_string(),
-            ),
+            Asked::House(value) => {
+                let asked = match language {
+                    Language::En => format!("In which house is {}", name(value)),
+                    Language::Zh => format!("{}在几号房子里", name(value)),
+                };
+                (asked, placed(value), (self.houses[value] + 1).to_string())
+            }
             Asked::Companion(value, category) => {
                 let other = companion(&self.houses, self.num_houses, value, category);
-                let asked = match category.checked_sub(1) {
-                    None => format!("Who is with {}", name(value)),
-                    Some(index) => format!("Which {} is with {}", CATEGORIES[index].1, name(value)),
+                let kind = category.checked_sub(1).map(|index| CATEGORIES[index].1);
+                let kind = kind.map(|kind| spelled(language, kind, WORDS));
+                let asked = match (language, kind) {
+                    (Language::En, None) => format!("Who is with {}", name(value)),
+                    (Language::En, Some(kind)) => format!("Which {kind} is with {}", name(value)),
+                    (Language::Zh, None) => format!("谁和{}在同一所房子里", name(value)),
+                    (Language::Zh, Some(kind)) => {
+                        format!("哪种{kind}和{}在同一所房子里", name(value))
+                    }
                 };
                 let places = format!("{}, {}", placed(value), placed(other));
                 (asked, places, self.names[other].to_owned())
@@ -412,7 +468,7 @@ impl Problem for Zebra {
         for category in names.chunks_mut(self.num_houses) {
             category.sort_unstable();
         }
-        let (asked, ..) = self.asked();
+        let (asked, ..) = self.asked(Language::En);
         format!("logic/zebra/{}: {} {asked}", names.join(" "), clues.join(", "))
     }
 
@@ -420,23 +476,39 @@ impl Problem for Zebra {
         "zebra"
     }
 
-    fn render(&self, _language: Language, _rng: &mut CounterRng) -> Rendered {
-        let clues = labelled(self.clues.iter().map(|clue| self.tell(*clue)));
+    fn render(&self, language: Language, _rng: &mut CounterRng) -> Rendered {
+        let clues = labelled(self.clues.iter().map(|clue| match language {
+            Language::En => self.tell(*clue),
+            Language::Zh => self.tell_in_chinese(*clue),
+        }));
         let categories: Vec<String> = (self.names.chunks(self.num_houses).enumerate())
             .map(|(category, names)| format!("{}: {}", category_name(category), names.join(", ")))
             .collect();
-        let (asked, places, answer) = self.asked();
+        let categories = all_spelled(language, categories, WORDS);
+        let (asked, places, answer) = self.asked(language);
+        let num_houses = self.num_houses;
+        let opening = match language {
+            Language::En => format!(
+                "Houses 1 to {num_houses} stand in a row from left to right. Each has one of \
+                 every kind, no two the same."
+            ),
+            Language::Zh => format!(
+                "1号到{num_houses}号房子从左到右排成一行。每所房子里每类各有一样，互不相同。"
+            ),
+        };
         let question = format!(
-            "Houses 1 to {} stand in a row from left to right. Each has one of every kind, no two \
-             the same.\n{}\n{}\n{}",
-            self.num_houses,
+            "{opening}\n{}\n{}\n{}",
             categories.join("\n"),
             clues.join("\n"),
-            words::asked(&asked)
+            words::asked(language, &asked)
         );
         let mut steps: Vec<String> =
             self.lines.iter().map(|line| self.line(line, &clues)).collect();
         steps.push(words::answered(&asked, &format!("{places} -> {answer}")));
-        Rendered { question, steps, answer }
+        Rendered {
+            question,
+            steps: all_spelled(language, steps, WORDS),
+            answer: spelled(language, &answer, WORDS),
+        }
     }
 }

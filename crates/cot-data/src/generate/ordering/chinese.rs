@@ -1,8 +1,8 @@
 //! Ordering puzzles in Chinese.
 
 use super::{Asked, Clue, Ordering};
-use crate::generate::chinese::{laid_out, name};
-use crate::generate::words::NAMES;
+use crate::generate::chinese::{all_spelled, laid_out, name};
+use crate::language::Language;
 use crate::problem::Rendered;
 use crate::rng::CounterRng;
 
@@ -33,19 +33,6 @@ const WORDS: [(&str, &str); 6] = [
     ("end", "底"),
 ];
 
-/// The work on a clue, word by word.
-fn in_chinese(work: &str) -> String {
-    let mut told = String::with_capacity(2 * work.len());
-    for part in work.split_inclusive([' ', ',', '/']) {
-        let word = part.trim_end_matches([' ', ',', '/']);
-        let chinese = (WORDS.iter().find(|(english, _)| *english == word).map(|(_, word)| *word))
-            .or_else(|| NAMES.contains(&word).then(|| name(word)));
-        told.push_str(chinese.unwrap_or(word));
-        told.push_str(&part[word.len()..]);
-    }
-    told.replace(", ", "，")
-}
-
 /// Question, chain and answer.
 pub(super) fn render(problem: &Ordering, rng: &mut CounterRng) -> Rendered {
     let people: Vec<&str> = problem.people.iter().map(|person| name(person)).collect();
@@ -57,7 +44,7 @@ pub(super) fn render(problem: &Ordering, rng: &mut CounterRng) -> Rendered {
     };
     let template = rng.below(3);
     let asked = if template == 1 { format!("所有人中{place}") } else { place };
-    let works: Vec<String> = problem.works().iter().map(|work| in_chinese(work)).collect();
+    let works = all_spelled(Language::Zh, problem.works(), &WORDS);
     let placed: Vec<String> = (people.iter().enumerate())
         .map(|(place, name)| {
             if place + 1 == people.len() {
