@@ -128,7 +128,8 @@ fn files_hold_what_was_built() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["README.md", "test.jsonl", "train.jsonl", "validation.jsonl"]);
+    let files = ["README.md", "prepared.json", "test.jsonl", "train.jsonl", "validation.jsonl"];
+    assert_eq!(names, files);
     let card = std::fs::read_to_string(target.join("README.md")).unwrap();
     for part in ["seed 9", "| logic | 4 | 50 | 5 | 10 | 0 |", "Split rule", "path: train.jsonl"] {
         assert!(card.contains(part), "{part}\n{card}");

@@ -101,14 +101,14 @@ impl Endpoint {
         if let Some(authorization) = &self.authorization {
             post = post.header("authorization", authorization);
         }
-        let mut reply = post.send(body.to_string()).map_err(of_transport)?;
+        let mut reply = post.send(body.to_string()).map_err(|error| of_transport(&error))?;
         let status = reply.status();
         let retry_after = retry_after(reply.headers(), SystemTime::now());
         let text = text_of(reply.body_mut());
         if !status.is_success() {
             return Err(of_status(status, retry_after, &text.unwrap_or_default()));
         }
-        let text = text.map_err(of_transport)?;
+        let text = text.map_err(|error| of_transport(&error))?;
         let transient = |detail: String| Failure::Transient { detail, retry_after: None };
         let Reply { model, choices, usage } = serde_json::from_str(&text).map_err(|error| {
             transient(format!("a reply that cannot be read ({error}): {}", excerpt(&text)))
@@ -139,7 +139,7 @@ fn text_of(body: &mut Body) -> Result<String, ureq::Error> {
 }
 
 /// No connection, a timeout, a reply that breaks off.
-fn of_transport(error: ureq::Error) -> Failure {
+fn of_transport(error: &ureq::Error) -> Failure {
     let detail = error.to_string();
     match error {
         ureq::Error::BadUri(_)

@@ -79,9 +79,9 @@ pub(super) fn select(
     let mut count = |outcome| *report.samples.entry(outcome).or_default() += 1;
     let mut chains = Vec::new();
     for sample in samples {
-        match taken_apart(sample) {
-            Ok(chain) => chains.push(chain),
-            Err((sample, outcome)) => {
+        match taken_apart(&sample) {
+            Ok((lines, answer)) => chains.push(Chain { sample, lines, answer }),
+            Err(outcome) => {
                 count(outcome);
                 rejected(&sample, outcome)?;
             }
@@ -131,12 +131,12 @@ pub(super) fn select(
 }
 
 /// Reasoning and answer of a sample, or why it has none.
-fn taken_apart(sample: Sample) -> std::result::Result<Chain, (Sample, Outcome)> {
+fn taken_apart(sample: &Sample) -> std::result::Result<(Vec<String>, String), Outcome> {
     if sample.finish_reason == "length" {
-        return Err((sample, Outcome::Incomplete));
+        return Err(Outcome::Incomplete);
     }
     let Ok(reply) = split_reply(&sample.content) else {
-        return Err((sample, Outcome::Incomplete));
+        return Err(Outcome::Incomplete);
     };
     // A model that does not think apart reasons in its reply; a line with the answer
     // alone is no step.
@@ -151,9 +151,9 @@ fn taken_apart(sample: Sample) -> std::result::Result<Chain, (Sample, Outcome)> 
         .map(|found| found.text.trim_matches(['*', ' ']).trim_end_matches('.').to_owned())
         .filter(|answer| !answer.is_empty());
     match found {
-        _ if lines.is_empty() => Err((sample, Outcome::NoReasoning)),
-        None => Err((sample, Outcome::NoAnswer)),
-        Some(answer) => Ok(Chain { sample, lines, answer }),
+        _ if lines.is_empty() => Err(Outcome::NoReasoning),
+        None => Err(Outcome::NoAnswer),
+        Some(answer) => Ok((lines, answer)),
     }
 }
 
