@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,7 @@ impl Journal {
             }
             Err(TryLockError::Error(source)) => return Err(write(source)),
         }
+        sync_folder(path).map_err(write)?;
         let mut journal = Self {
             path: path.to_owned(),
             file,
@@ -169,6 +170,12 @@ impl Journal {
     pub(super) fn mean_completion_tokens(&self) -> Option<f64> {
         (!self.is_empty()).then(|| self.completion_tokens as f64 / self.len() as f64)
     }
+}
+
+/// Forces a file's name to the disk; what is synced in a file without one is lost with it.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 #[cfg(test)]
