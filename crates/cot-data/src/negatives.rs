@@ -233,6 +233,20 @@ pub fn corrected_record(record: &CotRecord, mistake: Mistake, seed: u64) -> Opti
     Some(made)
 }
 
+/// What `make` makes of a record with the first of some mistakes that can be made in it.
+/// `number` is the record's place: the mistakes take turns, so that each is tried first as
+/// often as another.
+pub fn in_turn(
+    mistakes: &[Mistake],
+    number: usize,
+    make: impl Fn(Mistake) -> Option<CotRecord>,
+) -> Option<(Mistake, CotRecord)> {
+    (0..mistakes.len()).find_map(|offset| {
+        let mistake = mistakes[(number + offset) % mistakes.len()];
+        make(mistake).map(|made| (mistake, made))
+    })
+}
+
 /// The indices of a chain's steps after one was dropped, done twice or exchanged with the
 /// next, and the place of the first that is amiss; nothing for other mistakes or too short
 /// a chain.

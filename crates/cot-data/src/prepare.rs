@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::generate::signature;
 use crate::import::records_of;
 use crate::input::InputOptions;
-use crate::negatives::{Mistake, corrected_record, wrong_record};
+use crate::negatives::{Mistake, corrected_record, in_turn, wrong_record};
 use crate::record::CotRecord;
 use crate::stratify::{Structure, fill_bloom, fill_difficulty, quartile_cuts};
 
@@ -128,11 +128,7 @@ fn negatives(
             break;
         }
         let make = if made.len() % 2 == 0 { wrong_record } else { corrected_record };
-        let num_mistakes = Mistake::ALL.len();
-        let found = (0..num_mistakes).find_map(|offset| {
-            let mistake = Mistake::ALL[(number + offset) % num_mistakes];
-            make(record, mistake, config.seed).map(|record| (mistake, record))
-        });
+        let found = in_turn(&Mistake::ALL, number, |mistake| make(record, mistake, config.seed));
         if let Some((mistake, record)) = found {
             *counts.entry(mistake.name()).or_default() += 1;
             made.push(record);

@@ -5,21 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::check::sheet::pattern;
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
+use crate::check::weekday::MONTHS;
 
 static DATE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^([1-9]\d{0,3})年([1-9]\d?)月([1-9]\d?)日$"));

@@ -1,15 +1,13 @@
 //! `limbeck data augment`: chains from a model behind an endpoint.
 
-use std::path::Path;
-
 use anyhow::Result;
 use limbeck_cot_data::{AugmentConfig, Augmentation, ObjectWriter, RecordWriter};
 use limbeck_run::Progress;
-use limbeck_run::config::{Invalid, Validate, apply_overrides, load_table, parse};
+use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::conclude;
+use super::{conclude, table};
 use crate::cli::AugmentArguments;
 
 /// cot-data's configuration with the interface of the others.
@@ -78,11 +76,7 @@ pub(crate) fn run(arguments: &AugmentArguments, json: bool) -> Result<()> {
 }
 
 fn config(arguments: &AugmentArguments) -> Result<AugmentConfig> {
-    let mut table = load_table(arguments.config.as_deref())?;
-    apply_overrides(&mut table, &arguments.set)?;
-    let source =
-        arguments.config.as_deref().map_or("the command line".into(), Path::to_string_lossy);
-    let AugmentTable(mut config) = parse(&table, &source)?;
+    let AugmentTable(mut config) = table(arguments.config.as_deref(), &arguments.set)?;
     if let Some(url) = &arguments.url {
         config.url.clone_from(url);
     }

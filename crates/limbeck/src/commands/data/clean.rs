@@ -1,17 +1,17 @@
 //! `limbeck data clean`: texts put in order, unwanted records and repeats removed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use limbeck_cot_data::clean::RecordStream;
 use limbeck_cot_data::{
     CleanConfig, InputOptions, ObjectWriter, RecordSource, RecordWriter, clean, records_of,
 };
-use limbeck_run::config::{Invalid, Validate, apply_overrides, load_table, parse};
+use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::conclude;
+use super::{conclude, table};
 use crate::cli::CleanArguments;
 
 /// cot-data's configuration with the interface of the others.
@@ -35,11 +35,7 @@ impl RecordSource for RecordFile {
 }
 
 pub(crate) fn run(arguments: &CleanArguments, json: bool) -> Result<()> {
-    let mut table = load_table(arguments.config.as_deref())?;
-    apply_overrides(&mut table, &arguments.set)?;
-    let source =
-        arguments.config.as_deref().map_or("the command line".into(), Path::to_string_lossy);
-    let CleanTable(mut config) = parse(&table, &source)?;
+    let CleanTable(mut config) = table(arguments.config.as_deref(), &arguments.set)?;
     config.benchmarks.extend(arguments.benchmark.iter().cloned());
     let output = &arguments.output;
     let removed =

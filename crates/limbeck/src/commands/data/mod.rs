@@ -15,7 +15,8 @@ use limbeck_cot_data::{
     AnswerVerdict, DataConfig, Family, InputOptions, Language, Recipe, RecordWriter, Shard,
     build_splits, check_chain, generate_many, records_of,
 };
-use limbeck_run::config::{Invalid, Validate};
+use limbeck_run::config::{Invalid, Validate, apply_overrides, load_table, parse};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{announce, stage_config};
@@ -74,8 +75,10 @@ fn build(options: &StageOptions, json: bool) -> Result<()> {
     if config.seed == 0 {
         config.seed = options.seed;
     }
-    let sources: Vec<(String, &PathBuf)> =
-        config.sources.iter().map(|path| (path.display().to_string(), path)).collect();
+    let benchmarks = config.clean.iter().flat_map(|clean| &clean.benchmarks);
+    let sources: Vec<(String, &PathBuf)> = (config.sources.iter().chain(benchmarks))
+        .map(|path| (path.display().to_string(), path))
+        .collect();
     let inputs: Vec<(&str, &Path)> =
         sources.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
     let mut stage = Stage::begin("data", options, serde_json::to_value(&config)?, &inputs)?;
@@ -92,6 +95,17 @@ fn build(options: &StageOptions, json: bool) -> Result<()> {
     stage.metric("test", splits.test.len());
     let manifest = stage.finish()?;
     announce(&manifest, &options.output, json)
+}
+
+/// A table of its own from a file, or of defaults, and the overrides.
+fn table<T: Serialize + DeserializeOwned + Validate>(
+    file: Option<&Path>,
+    overrides: &[String],
+) -> Result<T> {
+    let mut table = load_table(file)?;
+    apply_overrides(&mut table, overrides)?;
+    let source = file.map_or("the command line".into(), Path::to_string_lossy);
+    Ok(parse(&table, &source)?)
 }
 
 /// Says what a command did: as JSON on stdout, or in a line on stderr.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use anyhow::Result;
+use limbeck_cot_data::negatives::in_turn;
 use limbeck_cot_data::{
     CotRecord, InputOptions, Mistake, RecordWriter, corrected_record, harvested_correction,
     harvested_record, records_of, wrong_record,
@@ -30,7 +31,7 @@ pub(crate) fn run(arguments: &NegativesArguments, json: bool) -> Result<()> {
     }
 }
 
-/// Plants mistakes, which take turns, so that each is tried first as often as another.
+/// Plants mistakes, which take turns.
 fn plant(arguments: &NegativesArguments, json: bool) -> Result<()> {
     let mistakes: Vec<Mistake> = if arguments.mistake.is_empty() {
         Mistake::ALL.to_vec()
@@ -39,10 +40,8 @@ fn plant(arguments: &NegativesArguments, json: bool) -> Result<()> {
     };
     let make = if arguments.corrected { corrected_record } else { wrong_record };
     write(arguments, json, |number, record| {
-        (0..mistakes.len()).find_map(|offset| {
-            let mistake = mistakes[(number + offset) % mistakes.len()];
-            make(record, mistake, arguments.seed).map(|made| (mistake.name(), made))
-        })
+        let made = in_turn(&mistakes, number, |mistake| make(record, mistake, arguments.seed));
+        made.map(|(mistake, made)| (mistake.name(), made))
     })
 }
 
