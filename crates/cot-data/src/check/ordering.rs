@@ -28,7 +28,11 @@ static CLUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\w+) is (\w+) than (
 static ASKED: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^Who is the (?:(first|second|third|fourth|fifth|sixth) )?(\w+)"));
 static WORK: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^(\w+/\w+), (?:(?:(\w+ (?:top|end)), )?(\w+) > (\w+)|-), (\w+) top((?: > \w+)+) end$")
+    pattern(concat!(
+        r"^(\w+/\w+), ",
+        r"((?:\w+ top, \w+ end, )?\w+(?: top| end)? > \w+(?: top| end)?|-), ",
+        r"(\w+) top((?: > \w+)+) end$"
+    ))
 });
 static PLACED: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(?:\d+ \w+, )*last \w+$"));
 static PLACE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^(\d+|last) (\w+)$"));
@@ -131,19 +135,14 @@ impl Question {
         }
         if let Some(about) = about {
             let found = WORK.captures(about.work)?;
-            let part = |index| found.get(index).map(|part| part.as_str());
-            let pair: Option<Pair> = part(3).zip(part(4)).map(|(a, b)| (a.into(), b.into()));
-            let order: Vec<String> = found[5]
-                .split(" > ")
-                .chain(found[6].split(" > ").skip(1))
-                .map(str::to_owned)
-                .collect();
+            let rest = found[4].split(" > ").skip(1);
+            let order: Vec<String> =
+                [&found[3]].into_iter().chain(rest).map(str::to_owned).collect();
             let held = self.items.get(progress.restated).is_some_and(|clue| {
                 about.is_about(clue.label, &clue.text)
                     && clue.measures == found[1]
-                    && clue.pair == pair
-                    && shared(&progress.order, pair.as_ref()).as_deref() == part(2)
-                    && extended(&progress.order, pair.as_ref()).as_ref() == Some(&order)
+                    && joined(&progress.order, clue.pair.as_ref()) == found[2]
+                    && extended(&progress.order, clue.pair.as_ref()).as_ref() == Some(&order)
             });
             progress.restated += 1;
             progress.order = order;
@@ -206,14 +205,22 @@ impl Progress {
     }
 }
 
-/// Which of a pair is at which end of the order so far: `Ann top`; nothing where neither.
-fn shared(order: &[String], pair: Option<&Pair>) -> Option<String> {
-    let (upper, lower) = pair?;
-    if order.first()? == lower {
-        Some(format!("{lower} top"))
-    } else {
-        (order.last()? == upper).then(|| format!("{upper} end"))
+/// What a line says of a pair: the ends of the order so far, and which of the two is one;
+/// a dash for a clue about another relation.
+fn joined(order: &[String], pair: Option<&Pair>) -> String {
+    let Some((upper, lower)) = pair else { return "-".to_owned() };
+    let (Some(top), Some(end)) = (order.first(), order.last()) else {
+        return format!("{upper} > {lower}");
+    };
+    let mut said = format!("{top} top, {end} end, {upper} > {lower}");
+    for (name, mark) in [(top, "top"), (end, "end")] {
+        if name == lower {
+            said = format!("{said} {mark}");
+        } else if name == upper {
+            said = format!("{top} top, {end} end, {upper} {mark} > {lower}");
+        }
     }
+    said
 }
 
 /// The order after a clue: a pair joins at the top or the bottom, a clue about another
@@ -325,17 +332,21 @@ mod tests {
         let asked = |answer: &str| format!("#Q Who is the second tallest: {answer}");
         let pair = &*work(first, "height/height, Eve > Bob, Eve top > Bob end");
         let none = &*work(second, "height/age, -, Eve top > Bob end");
-        let last = &*work(third, "height/height, Eve top, Ann > Eve, Ann top > Eve > Bob end");
+        let last = &*work(
+            third,
+            "height/height, Eve top, Bob end, Ann > Eve top, Ann top > Eve > Bob end",
+        );
         let chain = [pair, none, last, PLACES, &asked("2 Eve")];
         assert_eq!(verdicts(&chain), [Ok; 5]);
         for (line, why) in [
-            ("Eve top, Ann > Eve, Eve top > Bob > Ann end", "at the wrong end"),
-            ("Eve top, Ann > Eve, Ann top > Eve end", "someone is lost"),
-            ("Eve top, Ann > Eve, Eve top > Bob end", "not joined"),
-            ("Eve top, Eve > Ann, Ann top > Eve > Bob end", "the pair is turned"),
-            ("Eve end, Ann > Eve, Ann top > Eve > Bob end", "not her end"),
-            ("Bob end, Ann > Eve, Ann top > Eve > Bob end", "not the one they share"),
-            ("Ann > Eve, Ann top > Eve > Bob end", "no one is shared"),
+            ("Eve top, Bob end, Ann > Eve top, Eve top > Bob > Ann end", "at the wrong end"),
+            ("Eve top, Bob end, Ann > Eve top, Ann top > Eve end", "someone is lost"),
+            ("Eve top, Bob end, Ann > Eve top, Eve top > Bob end", "not joined"),
+            ("Eve top, Bob end, Eve top > Ann, Ann top > Eve > Bob end", "the pair is turned"),
+            ("Eve top, Bob end, Ann > Eve end, Ann top > Eve > Bob end", "not her end"),
+            ("Eve top, Bob end, Ann > Eve, Ann top > Eve > Bob end", "no mark"),
+            ("Bob top, Eve end, Ann > Eve end, Ann top > Eve > Bob end", "not the ends"),
+            ("Ann > Eve, Ann top > Eve > Bob end", "no ends"),
             ("-, Eve top > Bob end", "the clue is about the order"),
         ] {
             let line = work(third, &format!("height/height, {line}"));
@@ -353,7 +364,7 @@ mod tests {
         assert_eq!(verdicts(&[pair, &work(second, turned)]), [Ok, Wrong]);
         let other = "#B Eve is older than Ann: height/age, -, Eve top > Bob end";
         assert_eq!(verdicts(&[pair, other]), [Ok, Wrong]);
-        let unmarked = "height/height, Eve top, Ann > Eve, Ann > Eve > Bob";
+        let unmarked = "height/height, Eve top, Bob end, Ann > Eve top, Ann > Eve > Bob";
         assert_eq!(verdicts(&[pair, none, &work(third, unmarked)]), [Ok, Ok, Unchecked]);
         assert_eq!(verdicts(&[none]), [Wrong], "not the next clue");
         assert_eq!(verdicts(&[pair, "1 Eve, last Bob"]), [Ok, Wrong], "a clue is missing");

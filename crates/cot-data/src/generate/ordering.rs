@@ -139,8 +139,7 @@ impl Ordering {
     }
 
     /// The work on each clue: what is asked about and what the clue is about,
-    /// `height/age`; where that
-    /// is the same, which of the two is at which end of the order so far, and the pair with
+    /// `height/age`; where that is the same, the ends of the order so far and the pair with
     /// the upper person first; and the order, with its ends marked. Every part can be read
     /// off what stands before it, so that none asks for a decision and a copy at once.
     fn works(&self) -> Vec<String> {
@@ -150,18 +149,14 @@ impl Ordering {
             .map(|(index, clue)| {
                 let told = if clue.distractor { self.other_relation } else { self.relation };
                 let (asked, told) = (RELATIONS[self.relation].measure, RELATIONS[told].measure);
-                let joined = if clue.distractor {
+                let said = if clue.distractor {
                     "-".to_owned()
                 } else {
-                    let shared = match (index, clue.upper < known.start) {
-                        (0, _) => String::new(),
-                        (_, true) => format!("{} top, ", people[clue.lower]),
-                        (_, false) => format!("{} end, ", people[clue.upper]),
-                    };
+                    let so_far = if index == 0 { &[] } else { &people[known.start..=known.end] };
                     known = known.start.min(clue.upper)..known.end.max(clue.lower);
-                    format!("{shared}{} > {}", people[clue.upper], people[clue.lower])
+                    joined(so_far, people[clue.upper], people[clue.lower])
                 };
-                format!("{asked}/{told}, {joined}, {}", marked(&people[known.start..=known.end]))
+                format!("{asked}/{told}, {said}, {}", marked(&people[known.start..=known.end]))
             })
             .collect()
     }
@@ -219,6 +214,21 @@ impl Problem for Ordering {
         };
         Rendered { question, steps: self.chain(&clues, &asked), answer }
     }
+}
+
+/// Both ends of an order, and a pair in which whoever is one of them is marked so:
+/// `Ann top, Eve end, Eve end > Kim`. Of the first pair there is no order yet.
+///
+/// The mark of a name is what followed that name just before, which a transformer learns
+/// to copy first; to find it in the order itself, past the clue, it learns late.
+pub(crate) fn joined(order: &[&str], upper: &str, lower: &str) -> String {
+    let [top, .., end] = order else { return format!("{upper} > {lower}") };
+    let mark = |name: &str| match name {
+        name if name == *top => " top",
+        name if name == *end => " end",
+        _ => "",
+    };
+    format!("{top} top, {end} end, {upper}{} > {lower}{}", mark(upper), mark(lower))
 }
 
 /// An order with its ends marked: `Ann top > Bob > Eve end`.

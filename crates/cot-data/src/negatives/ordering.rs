@@ -1,7 +1,7 @@
 //! Mistakes in the ordering puzzles of the generators.
 
 use super::{Mistake, WrongChain, places, rearranged};
-use crate::generate::ordering::marked;
+use crate::generate::ordering::{joined, marked};
 use crate::record::CotRecord;
 use crate::rng::CounterRng;
 
@@ -78,7 +78,11 @@ impl<'text> Chain<'text> {
             let parts: Vec<&str> = work.split(", ").collect();
             let [measures, .., pair, order] = parts[..] else { return None };
             num_people = order.split(" > ").count();
-            let pair = if pair == "-" { None } else { Some(pair.split_once(" > ")?) };
+            let name = |told: &'text str| told.split(' ').next();
+            let pair = match pair.split_once(" > ") {
+                Some((upper, lower)) => Some((name(upper)?, name(lower)?)),
+                None => None,
+            };
             clues.push(Clue { head, measures, pair });
         }
         let (asked, answer) = asked.split_once(": ")?;
@@ -102,11 +106,11 @@ impl<'text> Chain<'text> {
             };
             let shown = match pair {
                 Some((upper, lower)) => {
-                    let shared = shared(&people, upper, lower, slip == Some(Slip::WrongEnd));
+                    let said = joined(&people, upper, lower);
                     if slip != Some(Slip::Lost) {
                         join(&mut people, upper, lower, slip == Some(Slip::WrongEnd));
                     }
-                    format!("{shared}{upper} > {lower}")
+                    said
                 }
                 None => "-".to_owned(),
             };
@@ -138,17 +142,6 @@ impl<'text> Chain<'text> {
         steps.push(format!("{}: {}", self.asked, numbered(&people)[taken]));
         Some(WrongChain { first: steps.len() - 1, steps, answer: people[taken].to_owned() })
     }
-}
-
-/// Which of a pair is said to be at which end of an order, or at the other; nothing where
-/// neither is.
-fn shared(people: &[&str], upper: &str, lower: &str, other: bool) -> String {
-    let (name, top) = match (people.first(), people.last()) {
-        (Some(&first), _) if first == lower || first == upper => (first, true),
-        (_, Some(&last)) if last == lower || last == upper => (last, false),
-        _ => return String::new(),
-    };
-    format!("{name} {}, ", if top == other { "end" } else { "top" })
 }
 
 /// Puts a pair into an order, or at its other end. A pair that does not join at an end
