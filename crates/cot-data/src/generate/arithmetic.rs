@@ -252,38 +252,35 @@ impl Arithmetic {
             let amount = self.nodes[right].value();
             let own = Change::own(owner, operator == Operator::Add);
             let between = |first, gains, second| Change::between(owner, first, gains, second);
+            // Every sentence about two people is told of either of them as the owner, so that
+            // it does not give away whose holding the sum is about.
+            let gains = operator == Operator::Add;
+            let (giver, taker) = if gains { (other, owner) } else { (owner, other) };
+            let given = between(giver, false, taker);
             let (event, change) = match (operator, self.bags(right)) {
-                (Operator::Add, Some((count, size))) => match rng.below(3) {
+                (Operator::Add, Some((count, size))) => match rng.below(4) {
                     0 => (format!("{owner} buys {count} bags of {size}"), own),
                     1 => (format!("{owner} finds {count} bags of {size} {item}"), own),
-                    _ => (format!("{owner} gets {count} boxes with {size} in each"), own),
+                    2 => (format!("{owner} gets {count} boxes with {size} in each"), own),
+                    _ => {
+                        (format!("{giver} gives {taker} {count} boxes with {size} in each"), given)
+                    }
                 },
                 (_, Some((count, size))) => match rng.below(2) {
                     0 => (format!("{owner} sells {count} bags of {size}"), own),
-                    _ => (
-                        format!("{owner} gives {other} {count} boxes with {size} in each"),
-                        between(owner, false, other),
-                    ),
-                },
-                (Operator::Add, None) => match rng.below(4) {
-                    0 => (format!("{owner} buys {amount} more"), own),
-                    1 => (format!("{owner} finds {amount} {item}"), own),
-                    2 => {
-                        (format!("{owner} gets {amount} from {other}"), between(owner, true, other))
+                    _ => {
+                        (format!("{giver} gives {taker} {count} boxes with {size} in each"), given)
                     }
-                    _ => (
-                        format!("{other} gives {owner} {amount} more"),
-                        between(other, false, owner),
-                    ),
                 },
-                (Operator::Subtract, None) => match rng.below(4) {
+                (Operator::Add | Operator::Subtract, None) => match rng.below(6) {
+                    0 if gains => (format!("{owner} buys {amount} more"), own),
+                    1 if gains => (format!("{owner} finds {amount} {item}"), own),
                     0 => (format!("{owner} sells {amount}"), own),
                     1 => (format!("{owner} loses {amount} {item}"), own),
-                    2 => {
-                        (format!("{owner} gives {amount} to {other}"), between(owner, false, other))
-                    }
+                    2 => (format!("{giver} gives {amount} to {taker}"), given),
+                    3 => (format!("{giver} gives {taker} {amount} more"), given),
                     _ => {
-                        (format!("{other} gets {amount} from {owner}"), between(other, true, owner))
+                        (format!("{taker} gets {amount} from {giver}"), between(taker, true, giver))
                     }
                 },
                 (Operator::Multiply, None) => {

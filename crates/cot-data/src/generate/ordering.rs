@@ -139,9 +139,9 @@ impl Ordering {
     }
 
     /// The work on each clue: what is asked about and what the clue is about,
-    /// `height/age`; where that is the same, the ends of the order so far and the pair with
-    /// the upper person first; and the order, with its ends marked. Every part can be read
-    /// off what stands before it, so that none asks for a decision and a copy at once.
+    /// `height/age`; where that is the same, the ends of the order so far, the pair with the
+    /// upper person first, and the order with its ends marked. Every part can be read off
+    /// what stands before it, so that none asks for a decision and a copy at once.
     fn works(&self) -> Vec<String> {
         let people = &self.people;
         let mut known = self.clues[0].upper..self.clues[0].upper;
@@ -149,14 +149,13 @@ impl Ordering {
             .map(|(index, clue)| {
                 let told = if clue.distractor { self.other_relation } else { self.relation };
                 let (asked, told) = (RELATIONS[self.relation].measure, RELATIONS[told].measure);
-                let said = if clue.distractor {
-                    "-".to_owned()
-                } else {
-                    let so_far = if index == 0 { &[] } else { &people[known.start..=known.end] };
-                    known = known.start.min(clue.upper)..known.end.max(clue.lower);
-                    joined(so_far, people[clue.upper], people[clue.lower])
-                };
-                format!("{asked}/{told}, {said}, {}", marked(&people[known.start..=known.end]))
+                if clue.distractor {
+                    return format!("{asked}/{told}, -");
+                }
+                let so_far = if index == 0 { &[] } else { &people[known.start..=known.end] };
+                known = known.start.min(clue.upper)..known.end.max(clue.lower);
+                let pair = joined(so_far, people[clue.upper], people[clue.lower]);
+                format!("{asked}/{told}, {pair}, {}", marked(&people[known.start..=known.end]))
             })
             .collect()
     }

@@ -76,12 +76,15 @@ impl<'text> Chain<'text> {
         for line in told {
             let (head, work) = line.split_once(": ")?;
             let parts: Vec<&str> = work.split(", ").collect();
-            let [measures, .., pair, order] = parts[..] else { return None };
-            num_people = order.split(" > ").count();
             let name = |told: &'text str| told.split(' ').next();
-            let pair = match pair.split_once(" > ") {
-                Some((upper, lower)) => Some((name(upper)?, name(lower)?)),
-                None => None,
+            let (measures, pair) = match parts[..] {
+                [measures, "-"] => (measures, None),
+                [measures, .., pair, order] => {
+                    num_people = order.split(" > ").count();
+                    let (upper, lower) = pair.split_once(" > ")?;
+                    (measures, Some((name(upper)?, name(lower)?)))
+                }
+                _ => return None,
             };
             clues.push(Clue { head, measures, pair });
         }
@@ -110,18 +113,17 @@ impl<'text> Chain<'text> {
                     if slip != Some(Slip::Lost) {
                         join(&mut people, upper, lower, slip == Some(Slip::WrongEnd));
                     }
-                    said
+                    format!("{said}, {}", marked(&people))
                 }
                 None => "-".to_owned(),
             };
-            steps.push(format!("{}: {}, {shown}, {}", clue.head, clue.measures, marked(&people)));
+            steps.push(format!("{}: {}, {shown}", clue.head, clue.measures));
         }
         steps.push(numbered(&people).join(", "));
         (steps, people)
     }
 
-    /// The whole chain; nothing where no one has the place that is asked for, or an order
-    /// of no one was written.
+    /// The whole chain; nothing where no one has the place that is asked for.
     fn closed(
         &self,
         order: &[usize],
@@ -131,8 +133,7 @@ impl<'text> Chain<'text> {
         let (mut steps, people) = self.told(order, slip);
         let answer = (*people.get(self.place)?).to_owned();
         steps.push(format!("{}: {}", self.asked, numbered(&people)[self.place]));
-        let empty = steps.iter().any(|step| step.ends_with(", "));
-        (!empty).then_some(WrongChain { steps, answer, first })
+        Some(WrongChain { steps, answer, first })
     }
 
     fn wrong_place(&self, order: &[usize], rng: &mut CounterRng) -> Option<WrongChain> {

@@ -60,34 +60,30 @@ fn story(problem: &Arithmetic, rng: &mut CounterRng) -> Told {
         let amount = problem.nodes[right].value();
         let own = Change::own(owner, operator == Operator::Add);
         let between = |first, gains, second| Change::between(owner, first, gains, second);
+        let gains = operator == Operator::Add;
+        let (giver, taker) = if gains { (other, owner) } else { (owner, other) };
+        let given = between(giver, false, taker);
+        let taken = between(taker, true, giver);
         let (event, change) = match (operator, problem.bags(right)) {
-            (Operator::Add, Some((count, size))) => match rng.below(3) {
+            (Operator::Add, Some((count, size))) => match rng.below(4) {
                 0 => (format!("{owner}买了{count}包，每包{size}{unit}"), own),
                 1 => (format!("{owner}找到{count}包，每包{size}{unit}"), own),
-                _ => (format!("{owner}得到{count}盒，每盒{size}{unit}"), own),
+                2 => (format!("{owner}得到{count}盒，每盒{size}{unit}"), own),
+                _ => (format!("{giver}给了{taker}{count}盒，每盒{size}{unit}"), given),
             },
             (_, Some((count, size))) => match rng.below(2) {
                 0 => (format!("{owner}卖掉{count}包，每包{size}{unit}"), own),
-                _ => (
-                    format!("{owner}给了{other}{count}盒，每盒{size}{unit}"),
-                    between(owner, false, other),
-                ),
+                _ => (format!("{giver}给了{taker}{count}盒，每盒{size}{unit}"), given),
             },
-            (Operator::Add, None) => match rng.below(4) {
-                0 => (format!("{owner}又买了{amount}{unit}"), own),
-                1 => (format!("{owner}找到{amount}{unit}{noun}"), own),
-                2 => {
-                    (format!("{owner}从{other}那里得到{amount}{unit}"), between(owner, true, other))
-                }
-                _ => (format!("{other}又给了{owner}{amount}{unit}"), between(other, false, owner)),
-            },
-            (Operator::Subtract, None) => match rng.below(4) {
+            (Operator::Add | Operator::Subtract, None) => match rng.below(6) {
+                0 if gains => (format!("{owner}又买了{amount}{unit}"), own),
+                1 if gains => (format!("{owner}找到{amount}{unit}{noun}"), own),
                 0 => (format!("{owner}卖掉{amount}{unit}"), own),
                 1 => (format!("{owner}弄丢了{amount}{unit}{noun}"), own),
-                2 => (format!("{owner}给了{other}{amount}{unit}"), between(owner, false, other)),
-                _ => {
-                    (format!("{other}从{owner}那里拿走{amount}{unit}"), between(other, true, owner))
-                }
+                2 => (format!("{giver}给了{taker}{amount}{unit}"), given),
+                3 => (format!("{giver}又给了{taker}{amount}{unit}"), given),
+                4 => (format!("{taker}从{giver}那里得到{amount}{unit}"), taken),
+                _ => (format!("{taker}从{giver}那里拿走{amount}{unit}"), taken),
             },
             (Operator::Multiply, None) => {
                 let told = format!("{friend}的{noun}是{owner}的{amount}倍");
