@@ -47,6 +47,21 @@ impl DeviceSpec {
     }
 }
 
+/// The device on which a test that takes any device runs: the one that the environment
+/// variable `LIMBECK_TEST_DEVICE` names (`cargo xtask cuda-test` sets it), else the CPU.
+///
+/// # Panics
+/// If the variable names no device, or one that is not there: a test must not pass on the
+/// CPU that was to run elsewhere.
+pub fn test_device() -> Device {
+    let text = std::env::var(TEST_DEVICE).unwrap_or_else(|_| "cpu".to_owned());
+    text.parse()
+        .and_then(DeviceSpec::resolve)
+        .unwrap_or_else(|error| panic!("{TEST_DEVICE}={text}: {error}"))
+}
+
+const TEST_DEVICE: &str = "LIMBECK_TEST_DEVICE";
+
 impl FromStr for DeviceSpec {
     type Err = Error;
 

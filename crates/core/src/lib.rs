@@ -19,7 +19,7 @@ pub mod tokenizer_training;
 
 pub use chat::{ChatTemplate, Message};
 pub use checkpoint::Checkpoint;
-pub use device::DeviceSpec;
+pub use device::{DeviceSpec, test_device};
 pub use dtype::DType;
 pub use error::{Error, Result};
 pub use tensor_file::{TensorFile, TensorInfo};

@@ -1,10 +1,11 @@
 //! The distillation objective on small random models.
 
+use limbeck_core::test_device;
 use limbeck_distill::{DistillConfig, DistillObjective};
 use limbeck_model::Decoder;
 use limbeck_train::{Batch, Example, Losses, Objective};
 use serde_json::json;
-use tch::{Device, Kind};
+use tch::Kind;
 
 fn decoder(hidden_size: i64, num_hidden_layers: i64, seed: u64) -> Decoder {
     let config = json!({
@@ -14,7 +15,7 @@ fn decoder(hidden_size: i64, num_hidden_layers: i64, seed: u64) -> Decoder {
         "rope_theta": 10000.0, "max_position_embeddings": 64, "tie_word_embeddings": true,
         "initializer_range": 0.2,
     });
-    Decoder::init(&config, seed, Device::Cpu, Kind::Float).unwrap()
+    Decoder::init(&config, seed, test_device(), Kind::Float).unwrap()
 }
 
 fn batch() -> Batch {
@@ -23,7 +24,7 @@ fn batch() -> Batch {
         tokens: (start..start + 9).collect(),
         weights: [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0].to_vec(),
     };
-    Batch::new(&[&example(1), &example(20)], 0, Device::Cpu).unwrap()
+    Batch::new(&[&example(1), &example(20)], 0, test_device()).unwrap()
 }
 
 fn config() -> DistillConfig {
@@ -47,7 +48,8 @@ fn accumulate(config: &DistillConfig, step: u64) -> (Losses, f64) {
         .into_iter()
         .map(|(_, tensor)| tensor.set_requires_grad(true))
         .collect();
-    let mut objective = DistillObjective::new(&teacher, &student, config, 7, Device::Cpu).unwrap();
+    let mut objective =
+        DistillObjective::new(&teacher, &student, config, 7, test_device()).unwrap();
     let batch = batch();
     objective.begin_step(step);
     let losses = objective.accumulate(&student, &batch, batch.weight_sum).unwrap();
@@ -106,7 +108,7 @@ fn heads_of_different_vocabularies_are_refused() {
     let teacher = decoder(32, 1, 1);
     let mut other = teacher.hf_config().clone();
     other["vocab_size"] = 40.into();
-    let student = Decoder::init(&other, 1, Device::Cpu, Kind::Float).unwrap();
-    let refused = DistillObjective::new(&teacher, &student, &config(), 0, Device::Cpu);
+    let student = Decoder::init(&other, 1, test_device(), Kind::Float).unwrap();
+    let refused = DistillObjective::new(&teacher, &student, &config(), 0, test_device());
     assert!(refused.unwrap_err().to_string().contains("40"));
 }

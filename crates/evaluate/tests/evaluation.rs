@@ -1,14 +1,14 @@
 //! An untrained model evaluated end to end: the numbers are poor, the accounting is whole.
 
-use limbeck_core::Tokenizer;
 use limbeck_core::tokenizer_training::{TokenizerConfig, train};
+use limbeck_core::{Tokenizer, test_device};
 use limbeck_cot_data::{CotRecord, Family, generate};
 use limbeck_evaluate::{Error, EvaluateConfig, Evaluation, evaluate};
 use limbeck_infer::FinishReason;
 use limbeck_model::Decoder;
 use limbeck_run::{Diagnose, Exit};
 use serde_json::json;
-use tch::{Device, Kind};
+use tch::Kind;
 
 fn records() -> Vec<CotRecord> {
     Family::CORE
@@ -29,7 +29,7 @@ fn model(folder: &std::path::Path, vocab_size: i64) -> (Decoder, Tokenizer) {
         "rope_theta": 10000.0, "tie_word_embeddings": true, "hidden_act": "silu",
         "initializer_range": 0.1
     });
-    let decoder = Decoder::init(&config, 2, Device::Cpu, Kind::Float).unwrap();
+    let decoder = Decoder::init(&config, 2, test_device(), Kind::Float).unwrap();
     decoder.save(folder, Kind::Float).unwrap();
     (decoder, Tokenizer::load(folder).unwrap())
 }

@@ -1,5 +1,6 @@
 //! The engine against the plain forward pass, on small random decoders.
 
+use limbeck_core::test_device;
 use limbeck_infer::{Engine, EngineConfig, Error, FinishReason, SamplingParams};
 use limbeck_model::{Decoder, Input};
 use limbeck_run::{Diagnose, Exit};
@@ -20,7 +21,7 @@ fn decoder(sliding: bool) -> Decoder {
         config["model_type"] = json!("mistral");
         config["sliding_window"] = json!(6);
     }
-    Decoder::init(&config, 5, Device::Cpu, Kind::Float).unwrap()
+    Decoder::init(&config, 5, test_device(), Kind::Float).unwrap()
 }
 
 fn prompts() -> Vec<Vec<i64>> {
@@ -36,7 +37,7 @@ fn prompts() -> Vec<Vec<i64>> {
 /// Logits `[tokens, vocab]` by one pass over the whole sequence, alone and without cache.
 fn full_logits(decoder: &Decoder, tokens: &[i64]) -> Tensor {
     let _no_grad = tch::no_grad_guard();
-    let tokens = Tensor::from_slice(tokens).unsqueeze(0);
+    let tokens = Tensor::from_slice(tokens).unsqueeze(0).to_device(test_device());
     let hidden = decoder.forward(&Input::causal(&tokens), None, None).unwrap();
     decoder.logits(&hidden).unwrap().squeeze_dim(0)
 }
@@ -127,7 +128,7 @@ fn scores_are_the_log_softmax_of_full_logits() {
     let scores = engine(&decoder, 4).score_with(&sequences, true, &mut |_| {}).unwrap();
     let plain = engine(&decoder, 4).score(&sequences).unwrap();
     for ((sequence, score), plain) in sequences.iter().zip(&scores).zip(&plain) {
-        let logits = full_logits(&decoder, sequence);
+        let logits = full_logits(&decoder, sequence).to_device(Device::Cpu);
         let given = score.logits.as_ref().unwrap();
         assert_eq!(given.size(), [sequence.len() as i64, 97]);
         let difference = (given - &logits).abs().max().double_value(&[]);

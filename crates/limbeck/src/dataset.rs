@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use limbeck_core::{Message, Tokenizer};
 use limbeck_cot_data::CotRecord;
 use limbeck_train::{Completion, Example};
+use rayon::prelude::*;
 
 /// The files of a data folder.
 pub(crate) struct DataFolder {
@@ -37,16 +38,15 @@ impl DataFolder {
 }
 
 /// Renders the records, leaving out (and counting) those longer than `max_length`; those
-/// that `answer_only` names by id are rendered as an answer without a chain.
+/// that `answer_only` names by id are rendered as an answer without a chain. On all cores:
+/// a template and a tokenizer take a third of a millisecond for each.
 pub(crate) fn examples(
     tokenizer: &Tokenizer,
     records: &[CotRecord],
     max_length: usize,
-    answer_only: &dyn Fn(&str) -> bool,
+    answer_only: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<Vec<Example>> {
-    let mut examples = Vec::with_capacity(records.len());
-    let mut too_long = 0_usize;
-    for record in records {
+    let render = |record: &CotRecord| {
         let reasoning = record.reasoning();
         let completion = if answer_only(&record.id) {
             Completion::AnswerOnly { answer: &record.answer }
@@ -55,11 +55,14 @@ pub(crate) fn examples(
         };
         let prompt = [Message::user(record.question.as_str())];
         match Example::render(tokenizer, &record.id, &prompt, completion, max_length) {
-            Ok(example) => examples.push(example),
-            Err(limbeck_train::Error::EmptyMask { .. }) => too_long += 1,
-            Err(error) => return Err(error.into()),
+            Ok(example) => Ok(Some(example)),
+            Err(limbeck_train::Error::EmptyMask { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
         }
-    }
+    };
+    let rendered: Vec<Option<Example>> = records.par_iter().map(render).collect::<Result<_>>()?;
+    let examples: Vec<Example> = rendered.into_iter().flatten().collect();
+    let too_long = records.len() - examples.len();
     if too_long > 0 {
         tracing::warn!(too_long, of = records.len(), max_length, "records left out as too long");
     }

@@ -37,6 +37,11 @@ fn check(arguments: &[&str], exit: i32, said: &[&str]) -> Output {
     output
 }
 
+/// Where the stages whose results a device could change run.
+fn device() -> String {
+    std::env::var("LIMBECK_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned())
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().expect("a UTF-8 path")
 }
@@ -65,7 +70,7 @@ fn score_gives_transformers_logits_for_every_family() {
         let tokens: Vec<i64> = Vec::try_from(expected.tensor("tokens").unwrap().view(-1)).unwrap();
         fs::write(&input, json!({ "id": "a", "tokens": tokens }).to_string()).unwrap();
         let arguments = ["score", "--model", text(&model), "--input", text(&input), "--output"];
-        let more = [text(&output), "--logits", text(&logits)];
+        let more = [text(&output), "--logits", text(&logits), "--device", &device()];
         check(&[&arguments[..], &more[..]].concat(), 0, &[]);
         let found = TensorFile::open(&logits).unwrap().tensor("a").unwrap();
         let expected = expected.tensor("logits").unwrap();
@@ -89,7 +94,8 @@ fn generate_answers_prompts_and_conversations_of_every_family() {
     for family in FAMILIES {
         let model = fixture("parity").join(family);
         let arguments = ["generate", "--model", text(&model), "--input", text(&input), "--output"];
-        check(&[&arguments[..], &[text(&output), "--max-new-tokens", "5"]].concat(), 0, &[]);
+        let more = [text(&output), "--max-new-tokens", "5", "--device", &device()];
+        check(&[&arguments[..], &more[..]].concat(), 0, &[]);
         let replies = lines(&output);
         assert_eq!(replies.len(), 2, "{family}");
         for (reply, id) in replies.iter().zip(["a", "b"]) {
@@ -318,6 +324,7 @@ fn a_killed_training_resumes_to_the_same_bits() {
     let train = |output: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_limbeck"));
         command.args(["--threads", "1", "sft", "--tokenizer", text(&tokenizer)]);
+        command.args(["--device", &device()]);
         command.args(["--data", text(&data), "--output", text(output)]).args(settings);
         command.stderr(std::process::Stdio::null());
         command

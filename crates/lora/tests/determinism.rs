@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
+use limbeck_core::test_device;
 use limbeck_lora::{Adapter, LoraConfig, train};
 use limbeck_model::Decoder;
 use limbeck_train::{Example, TrainConfig, TrainReport, Trainer};
 use serde_json::json;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 fn decoder() -> Decoder {
     let config = json!({
@@ -16,7 +17,7 @@ fn decoder() -> Decoder {
         "hidden_act": "silu", "max_position_embeddings": 64, "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0, "tie_word_embeddings": true, "initializer_range": 0.2,
     });
-    Decoder::init(&config, 1, Device::Cpu, Kind::Float).unwrap()
+    Decoder::init(&config, 1, test_device(), Kind::Float).unwrap()
 }
 
 fn trained(seed: u64, output: &Path) -> (Vec<(String, Tensor)>, TrainReport) {
@@ -45,7 +46,7 @@ fn trained(seed: u64, output: &Path) -> (Vec<(String, Tensor)>, TrainReport) {
         output,
         seed,
         pad_token_id: 0,
-        device: Device::Cpu,
+        device: test_device(),
         label: "lora",
         run: "test",
     };

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use limbeck_core::TensorFile;
+use limbeck_core::{TensorFile, test_device};
 use limbeck_model::{Attention, Decoder, Input, KvCache, LoadOptions, Taps};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -29,7 +29,7 @@ impl Fixture {
     }
 
     fn tensor(&self, name: &str) -> Tensor {
-        self.expected.tensor(name).unwrap()
+        self.expected.tensor(name).unwrap().to_device(test_device())
     }
 
     fn check(&self, what: &str, found: &Tensor, expected: &Tensor) {
@@ -44,7 +44,7 @@ fn folder(family: &str) -> PathBuf {
 }
 
 fn options() -> LoadOptions<'static> {
-    LoadOptions::dense(Device::Cpu, Kind::Float)
+    LoadOptions::dense(test_device(), Kind::Float)
 }
 
 fn logits(model: &Decoder, input: &Input<'_>, cache: Option<&mut KvCache>) -> Tensor {
@@ -186,7 +186,7 @@ fn packed_rows_equal_separate_ones() {
             alone.push(logits(&fixture.model, &Input::causal(&part), None));
             start += length;
         }
-        let segments = Tensor::from_slice(&segments).unsqueeze(0);
+        let segments = Tensor::from_slice(&segments).unsqueeze(0).to_device(test_device());
         let input =
             Input { tokens: &tokens, positions: None, attention: Attention::Segments(&segments) };
         let packed = logits(&fixture.model, &input, None);

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::path::Path;
 
 use limbeck_core::seed::CounterRng;
-use limbeck_core::{Checkpoint, DType, write_tensors};
+use limbeck_core::{Checkpoint, DType, test_device, write_tensors};
 use limbeck_model::{Decoder, Input, LoadOptions};
 use limbeck_quant::{
     Error, Format, Method, PackedLinear, QuantizeConfig, QuantizeReport, load_decoder, quantize,
@@ -47,7 +47,7 @@ fn decoder() -> Decoder {
 }
 
 fn fp32() -> LoadOptions<'static> {
-    LoadOptions::dense(Device::Cpu, Kind::Float)
+    LoadOptions::dense(test_device(), Kind::Float)
 }
 
 fn calibration(seed: u64) -> Vec<Vec<i64>> {
@@ -65,7 +65,7 @@ fn run(decoder: &mut Decoder, config: &QuantizeConfig) -> limbeck_quant::Result<
 
 fn logits(decoder: &Decoder) -> Tensor {
     let tokens: Vec<i64> = (0..40).map(|place| (place * 7 + 3) % VOCAB as i64).collect();
-    let tokens = Tensor::from_slice(&tokens).view([2, 20]);
+    let tokens = Tensor::from_slice(&tokens).view([2, 20]).to_device(test_device());
     let hidden = decoder.forward(&Input::causal(&tokens), None, None).unwrap();
     decoder.logits(&hidden).unwrap()
 }

@@ -1,6 +1,7 @@
 //! Properties of the trainer on a small random model: splits, chunks and kills change
 //! nothing.
 
+use limbeck_core::test_device;
 use limbeck_model::Decoder;
 use limbeck_train::{
     Batch, Error, Example, Losses, Objective, SupervisedObjective, TrainConfig, TrainReport,
@@ -10,6 +11,10 @@ use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
 fn model() -> Decoder {
+    model_on(test_device())
+}
+
+fn model_on(device: Device) -> Decoder {
     let config = json!({
         "model_type": "qwen2", "vocab_size": 50, "hidden_size": 32, "intermediate_size": 48,
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -17,7 +22,7 @@ fn model() -> Decoder {
         "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "use_sliding_window": false,
         "tie_word_embeddings": true,
     });
-    let model = Decoder::init(&config, 7, Device::Cpu, Kind::Float).unwrap();
+    let model = Decoder::init(&config, 7, device, Kind::Float).unwrap();
     model.set_requires_grad(true).unwrap();
     model
 }
@@ -56,9 +61,9 @@ fn assert_same(left: &(f64, Vec<Tensor>), right: &(f64, Vec<Tensor>)) {
 fn a_padded_batch_equals_its_examples_one_by_one() {
     let examples = examples(7);
     let all: Vec<&Example> = examples.iter().collect();
-    let whole = [Batch::new(&all, 0, Device::Cpu).unwrap()];
+    let whole = [Batch::new(&all, 0, test_device()).unwrap()];
     let single: Vec<Batch> =
-        all.iter().map(|example| Batch::new(&[example], 0, Device::Cpu).unwrap()).collect();
+        all.iter().map(|example| Batch::new(&[example], 0, test_device()).unwrap()).collect();
     assert_same(&gradients(&model(), &whole, 1000), &gradients(&model(), &single, 1000));
 }
 
@@ -66,7 +71,7 @@ fn a_padded_batch_equals_its_examples_one_by_one() {
 fn the_chunked_head_equals_the_whole_one() {
     let examples = examples(7);
     let all: Vec<&Example> = examples.iter().collect();
-    let batch = || [Batch::new(&all, 0, Device::Cpu).unwrap()];
+    let batch = || [Batch::new(&all, 0, test_device()).unwrap()];
     let whole = gradients(&model(), &batch(), i64::MAX);
     for chunk_rows in [1, 5, 16] {
         assert_same(&whole, &gradients(&model(), &batch(), chunk_rows));
@@ -81,6 +86,19 @@ fn the_chunked_head_equals_the_whole_one() {
     loss.backward();
     let plain = model.named_parameters().iter().map(|(_, tensor)| tensor.grad().copy()).collect();
     assert_same(&whole, &(loss.double_value(&[]), plain));
+}
+
+/// Trivial on the CPU itself: meant for every other device.
+#[test]
+fn gradients_are_those_of_the_cpu() {
+    let examples = examples(7);
+    let all: Vec<&Example> = examples.iter().collect();
+    let on = |device| {
+        let batch = [Batch::new(&all, 0, device).unwrap()];
+        let (loss, gradients) = gradients(&model_on(device), &batch, 16);
+        (loss, gradients.iter().map(|gradient| gradient.to_device(Device::Cpu)).collect())
+    };
+    assert_same(&on(Device::Cpu), &on(test_device()));
 }
 
 /// Fails at a given call, as a killed process would stop there.
@@ -116,7 +134,7 @@ fn run(
         output: folder,
         seed: 3,
         pad_token_id: 0,
-        device: Device::Cpu,
+        device: test_device(),
         label: "test",
         run,
     };
@@ -167,7 +185,7 @@ fn a_checkpoint_of_another_run_is_refused() {
 fn bfloat16_compute_follows_float32() {
     let examples = examples(7);
     let all: Vec<&Example> = examples.iter().collect();
-    let batch = || [Batch::new(&all, 0, Device::Cpu).unwrap()];
+    let batch = || [Batch::new(&all, 0, test_device()).unwrap()];
     let (exact, _) = gradients(&model(), &batch(), 64);
     let mut model = model();
     model.set_compute_dtype(Kind::BFloat16);

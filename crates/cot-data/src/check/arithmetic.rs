@@ -37,16 +37,11 @@ impl Event {
     }
 }
 
-/// What a line of a story says: each change in the order of its sentence, and of two the
-/// owner's again. Nothing where nothing changes for the owner.
+/// What a line of a story says: each change in the order of its sentence, the owner's last.
+/// Nothing where nothing changes for the owner.
 fn told(owner: &str, changes: &[(&str, i64)]) -> Option<String> {
-    let own = changes.iter().find(|(person, _)| *person == owner)?;
-    let signed = |(person, amount): &(&str, i64)| format!("{person} {amount:+}");
-    if changes.len() == 1 {
-        return Some(format!("{}, ", signed(own)));
-    }
-    let all: Vec<String> = changes.iter().map(signed).collect();
-    Some(format!("{}; {}, ", all.join(", "), signed(own)))
+    let own = changes.iter().position(|(person, _)| *person == owner)?;
+    Some(changes[..=own].iter().map(|(person, amount)| format!("{person} {amount:+}, ")).collect())
 }
 
 /// A question that the second solver understands.
@@ -98,11 +93,9 @@ fn equality(text: &str, known: &[Rational]) -> (StepVerdict, Option<Rational>) {
 }
 
 /// The work of a line: sums on the side, what a story's line says of who gains and who
-/// loses, such as `Ann +2, Bob -2; Ann +2, `, and the sum.
+/// loses, such as `Bob -2, Ann +2, `, and the sum.
 static WORK: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(
-        r"^(?:([^A-Za-z;]*), )?((?:[A-Z][a-z]* [+-]\d+[,;] )+|[A-Z][a-z]* has )?([^A-Za-z,;]*)$",
-    )
+    pattern(r"^(?:([^A-Za-z]*), )?((?:[A-Z][a-z]* [+-]\d+, )+|[A-Z][a-z]* has )?([^A-Za-z,]*)$")
 });
 
 /// Reads a question.
@@ -459,20 +452,20 @@ mod tests {
             verdicts(question, &[&format!("{gets}{first}"), &format!("{times}{second}")])
         };
         let second = "Bob has 3*4=12";
-        assert_eq!(chain("Bob +2, Ann -2; Ann -2, 5-2=3", second), [Ok, Ok]);
+        assert_eq!(chain("Bob +2, Ann -2, 5-2=3", second), [Ok, Ok]);
         for (first, why) in [
-            ("Bob +2, Ann -2; Bob +2, 5-2=3", "of the other"),
-            ("Bob -2, Ann +2; Ann +2, 5-2=3", "the wrong way"),
-            ("Ann -2, Bob +2; Ann -2, 5-2=3", "not as it is told"),
+            ("Bob +2, 5-2=3", "of the other"),
+            ("Bob -2, Ann +2, 5-2=3", "the wrong way"),
+            ("Ann -2, Bob +2, 5-2=3", "not as it is told"),
             ("Ann -2, 5-2=3", "of one"),
-            ("Bob +2, Ann -2, Ann -2, 5-2=3", "another mark"),
-            ("Bob +2, Ann -3; Ann -3, 5-2=3", "another amount"),
+            ("Bob +2, Ann -2, Bob +2, 5-2=3", "past the owner"),
+            ("Bob +2, Ann -3, 5-2=3", "another amount"),
             ("5-2=3", "nobody"),
         ] {
             assert_eq!(chain(first, second), [Wrong, Ok], "{why}");
         }
         for last in ["Ann has 3*4=12", "Bob +4, 3*4=12", "3*4=12"] {
-            assert_eq!(chain("Bob +2, Ann -2; Ann -2, 5-2=3", last), [Ok, Wrong], "{last}");
+            assert_eq!(chain("Bob +2, Ann -2, 5-2=3", last), [Ok, Wrong], "{last}");
         }
         assert_eq!(chain("Bob gets 2, 5-2=3", "Bob 3*4=12"), [Unchecked; 2]);
         assert_eq!(verdicts(PROGRAM, &["#A add 67: Ann +67, 58+67=125"]), [Wrong], "no story");

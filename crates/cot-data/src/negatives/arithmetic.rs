@@ -65,9 +65,9 @@ fn change_of(work: &str) -> Option<(Option<Change>, &str)> {
         let (person, amount) = told.split_once(' ')?;
         Some((person.to_owned(), amount.starts_with('+')))
     };
-    let (hands, own) = said.split_once("; ").unwrap_or((said, said));
-    let hands = hands.split(", ").map(hand).collect::<Option<Vec<_>>>()?;
-    Some((Some(Change { owner: hand(own)?.0, hands }), main))
+    let hands = said.split(", ").map(hand).collect::<Option<Vec<_>>>()?;
+    let owner = hands.last()?.0.clone();
+    Some((Some(Change { owner, hands }), main))
 }
 
 impl Event {

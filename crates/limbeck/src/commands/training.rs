@@ -24,7 +24,7 @@ impl Examples {
         tokenizer: &Tokenizer,
         records: &(Vec<CotRecord>, Vec<CotRecord>),
         config: &TrainConfig,
-        answer_only: &dyn Fn(&str) -> bool,
+        answer_only: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<Self> {
         let length = config.max_length;
         let train = dataset::examples(tokenizer, &records.0, length, answer_only)?;

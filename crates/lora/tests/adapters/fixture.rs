@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use limbeck_core::TensorFile;
+use limbeck_core::{TensorFile, test_device};
 use limbeck_lora::{AdapterConfig, Alpha, Rank, TargetModules};
 use limbeck_model::{Decoder, Input, LoadOptions};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
@@ -17,7 +17,7 @@ pub(crate) fn qwen2() -> Decoder {
 
 pub(crate) fn load(folder: &Path) -> limbeck_model::Result<Decoder> {
     let options = LoadOptions {
-        device: Device::Cpu,
+        device: test_device(),
         parameter_dtype: Kind::Float,
         compute_dtype: Kind::Float,
         linear_loader: None,
@@ -28,7 +28,8 @@ pub(crate) fn load(folder: &Path) -> limbeck_model::Result<Decoder> {
 /// Tokens `[1, seq]` and the logits `[seq, vocab]` that Python computed from them.
 pub(crate) fn expected(folder: &str) -> (Tensor, Tensor) {
     let file = TensorFile::open(&path(folder).join("expected.safetensors")).unwrap();
-    (file.tensor("tokens").unwrap(), file.tensor("logits").unwrap())
+    let tensor = |name| file.tensor(name).unwrap().to_device(test_device());
+    (tensor("tokens"), tensor("logits"))
 }
 
 /// Logits `[seq, vocab]` of one row of tokens `[1, seq]`.

@@ -1,11 +1,11 @@
 //! What training an adapter touches, and what it must not.
 
-use limbeck_core::seed::CounterRng;
+use limbeck_core::{seed::CounterRng, test_device};
 use limbeck_lora::{Adapter, Error, MergeGate, TargetModules, merge, train};
 use limbeck_model::Decoder;
 use limbeck_run::{Diagnose, Exit};
 use limbeck_train::{Example, TrainConfig, Trainer};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::fixture;
 
@@ -41,7 +41,7 @@ fn run(decoder: &Decoder, adapter: &Adapter, steps: u64) -> limbeck_train::Train
         output: output.path(),
         seed: 1,
         pad_token_id: 0,
-        device: Device::Cpu,
+        device: test_device(),
         label: "lora",
         run: "test",
     };

@@ -14,8 +14,8 @@ pub(super) fn render(problem: &Arithmetic, rng: &mut CounterRng) -> Rendered {
         Kind::Story => story(problem, rng),
     };
     // Names apart, the chain is the English one.
-    let works = (problem.chain(&changes))
-        .map(|work| work.replace(", ", "，").replace("; ", "；").replace(" has ", "有 "));
+    let works =
+        (problem.chain(&changes)).map(|work| work.replace(", ", "，").replace(" has ", "有 "));
     laid_out(&opening, events, works, &asked, answer)
 }
 
