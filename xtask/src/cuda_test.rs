@@ -34,7 +34,13 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     };
     eprintln!("testing on {first}");
     setup::ensure(workspace)?;
-    let arguments: Vec<&str> = TARGETS.iter().flat_map(|target| ["--test", target]).collect();
+    // One test at a time: libtorch loads its linear algebra for CUDA at the first call, and
+    // two threads at once fail there.
+    let arguments: Vec<&str> = TARGETS
+        .iter()
+        .flat_map(|target| ["--test", target])
+        .chain(["--", "--test-threads=1"])
+        .collect();
     let device = [("LIMBECK_TEST_DEVICE", "cuda:0")];
     test::run_cargo(workspace, "CUDA tests", &arguments, &device)?;
     let mut smoke = pipeline::Args::of_file("configs/smoke.toml");
@@ -45,4 +51,41 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     ];
     smoke.fresh = true;
     pipeline::run(workspace, &smoke)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::TARGETS;
+
+    /// Adds the names of the test targets under a folder whose files ask for a device.
+    fn collect(folder: &Path, target: Option<&str>, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let target = target.unwrap_or(&name);
+            if path.is_dir() {
+                collect(&path, Some(target), found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                if ["test_device", "LIMBECK_TEST_DEVICE"].iter().any(|name| text.contains(name)) {
+                    found.insert(target.to_owned());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_test_that_takes_a_device_is_listed() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+        let mut found = BTreeSet::new();
+        for package in fs::read_dir(crates).unwrap() {
+            collect(&package.unwrap().path().join("tests"), None, &mut found);
+        }
+        let listed: BTreeSet<String> = TARGETS.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(found, listed);
+    }
 }
