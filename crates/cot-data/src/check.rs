@@ -46,9 +46,12 @@ mod zebra;
 pub use answer::{
     AnswerMark, Equivalence, ExtractedAnswer, answers_equal, equivalence, extract_answer,
 };
+pub(crate) use label::items_by_label;
 pub use number::Rational;
 pub(crate) use number::number;
 pub use prose::{StepFinding, find_equations};
+
+use std::borrow::Cow;
 
 use crate::record::CotRecord;
 
@@ -189,8 +192,9 @@ trait Reading {
 /// A reader: nothing where a question is not of its kind.
 type Reader = fn(&str) -> Option<Box<dyn Reading>>;
 
-/// The readers, asked in order.
+/// The readers, asked in order: the most frequent first.
 const READERS: &[Reader] = &[
+    arithmetic::read,
     ordering::read,
     route::read,
     risk::read,
@@ -215,10 +219,13 @@ const READERS: &[Reader] = &[
     stacking::read,
 ];
 
-/// A question as the first reader that understands it does; where none does, it is about
-/// numbers.
+/// A question as the first reader that understands it does; where none does, its chain is
+/// read as prose.
 fn read(question: &str) -> Box<dyn Reading> {
-    READERS.iter().find_map(|reader| reader(question)).unwrap_or_else(|| arithmetic::read(question))
+    READERS
+        .iter()
+        .find_map(|reader| reader(question))
+        .unwrap_or_else(|| arithmetic::read_prose(question))
 }
 
 /// The answer that the second solver finds for a question; nothing where it cannot read
@@ -231,7 +238,7 @@ pub fn solve(question: &str) -> Option<String> {
 pub fn check_chain(question: &str, steps: &[String], answer: &str) -> ChainCheck {
     let reading = read(question);
     let lines: Vec<&str> = steps.iter().map(String::as_str).collect();
-    let checks = reading.check(&lines);
+    let checks = check_lines(question, &*reading, &lines);
     let verdict = match reading.answer() {
         None => AnswerVerdict::Unchecked,
         Some(found) if answers_equal(&found, answer) => AnswerVerdict::Ok,
@@ -241,12 +248,24 @@ pub fn check_chain(question: &str, steps: &[String], answer: &str) -> ChainCheck
     ChainCheck { steps: checks.verdicts, answer: verdict, consistent }
 }
 
+/// Judges lines that name items in full or by their labels alone.
+fn check_lines(question: &str, reading: &dyn Reading, lines: &[&str]) -> LineChecks {
+    if !lines.iter().any(|line| label::is_short(line)) {
+        return reading.check(lines);
+    }
+    let items = items_by_label(question);
+    let full: Vec<Cow<'_, str>> = lines.iter().map(|line| label::in_full(&items, line)).collect();
+    let lines: Vec<&str> = full.iter().map(|line| &**line).collect();
+    reading.check(&lines)
+}
+
 /// Checks a model's reply to a record's question: the text between its think marks, and
 /// the answer after them.
 pub fn check_reply(record: &CotRecord, reasoning: &str, answer: &str) -> ReplyCheck {
     let lines: Vec<&str> =
         reasoning.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let checks = read(&record.question).check(&lines);
+    let question = &record.question;
+    let checks = check_lines(question, &*read(question), &lines);
     ReplyCheck {
         answer_correct: answers_equal(&record.answer, answer),
         consistent: checks.conclude(answer),

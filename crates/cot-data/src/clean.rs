@@ -9,6 +9,7 @@ mod benchmark;
 pub mod config;
 mod decontaminate;
 mod duplicate;
+pub mod grammar;
 mod group;
 mod language;
 mod length;
@@ -28,6 +29,8 @@ use std::thread;
 use rayon::prelude::*;
 
 pub use config::{CleanConfig, DuplicateScope, UnicodeForm};
+pub use grammar::GrammarKind;
+pub(crate) use language::may_be_english;
 pub use report::{BenchmarkReport, CleanReport, Reason, Removed};
 pub use scrub::PiiKind;
 pub use source::{JsonlSource, RecordSource, RecordStream};
@@ -186,6 +189,9 @@ fn judge(mut record: CotRecord, config: &CleanConfig, index: &Decontaminator) ->
         .collect();
     if let Some(detail) = language::unwanted_language(&texts, config) {
         return Judgement::Refused(Reason::Language, detail);
+    }
+    if let Some(detail) = grammar::grammar_complaint(&record, config) {
+        return Judgement::Refused(Reason::Grammar, detail);
     }
     // A generated chain was verified line by line; that a deduction repeats itself is no flaw.
     if record.source.generator.is_none()

@@ -38,6 +38,9 @@ pub struct DataConfig {
     pub seed: u64,
     /// Share of all problems that belongs to each split, whatever is drawn from it.
     pub fractions: SplitFractions,
+    /// Share, from 0 to 1, of the generated training records whose chain is the short one.
+    /// Default: 0.
+    pub short_share: f64,
     /// Files of records (JSONL, JSONL.zst or Parquet) to train on beside the generated ones,
     /// from the working directory. Default: none.
     pub sources: Vec<PathBuf>,
@@ -61,6 +64,7 @@ impl Default for DataConfig {
             num_calibration: 240,
             seed: 0,
             fractions: SplitFractions::default(),
+            short_share: 0.0,
             sources: Vec::new(),
             clean: None,
             num_negatives: 0,
@@ -109,6 +113,9 @@ impl DataConfig {
             if !(weight.is_finite() && *weight > 0.0) {
                 return refuse(&field, "a number above 0", weight.to_string());
             }
+        }
+        if !(0.0..=1.0).contains(&self.short_share) {
+            return refuse("short_share", "a number from 0 to 1", self.short_share.to_string());
         }
         self.fractions.validate()?;
         if let Some(clean) = &self.clean {

@@ -126,6 +126,14 @@ pub enum Error {
         /// The name that was asked for.
         got: String,
     },
+    /// No such kind of variant.
+    #[error("unknown variant `{got}`, expected one of {expected}")]
+    UnknownVariant {
+        /// The names that exist.
+        expected: String,
+        /// The name that was asked for.
+        got: String,
+    },
     /// No such language, or not for this family.
     #[error("language `{got}` is not known, expected {expected}")]
     UnknownLanguage {
@@ -198,6 +206,7 @@ impl Error {
             | Self::UnknownFormat { .. }
             | Self::UnknownFamily { .. }
             | Self::UnknownMistake { .. }
+            | Self::UnknownVariant { .. }
             | Self::UnknownLanguage { .. }
             | Self::UnknownBloom { .. }
             | Self::UnknownLevel { .. }
@@ -253,6 +262,7 @@ impl Error {
             | Self::UnknownFormat { .. }
             | Self::UnknownFamily { .. }
             | Self::UnknownMistake { .. }
+            | Self::UnknownVariant { .. }
             | Self::UnknownLanguage { .. }
             | Self::UnknownBloom { .. }
             | Self::UnknownLevel { .. }

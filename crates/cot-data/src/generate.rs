@@ -4,7 +4,7 @@
 
 pub(crate) mod arithmetic;
 mod calendar;
-mod chinese;
+pub(crate) mod chinese;
 pub(crate) mod cube;
 pub(crate) mod divisors;
 mod dose;
@@ -27,9 +27,10 @@ pub(crate) mod seating;
 pub(crate) mod stacking;
 pub(crate) mod syllogism;
 pub(crate) mod weekday;
-mod words;
+pub(crate) mod words;
 pub(crate) mod zebra;
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use rayon::prelude::*;
@@ -40,6 +41,7 @@ use crate::error::{Error, Result};
 use crate::family::Family;
 use crate::label::Label;
 use crate::language::Language;
+use crate::problem::Problem;
 use crate::record::{Checks, CotRecord, Source};
 use crate::rng::{CounterRng, stable_hash};
 
@@ -94,7 +96,38 @@ pub fn generate(recipe: impl Into<Recipe>, level: u8, seed: u64, index: u64) -> 
     }
     let mut rng = CounterRng::for_record(GENERATOR_VERSION, family.name(), level, seed, index);
     let problem = family.draw(level, &mut rng);
-    let rendered = problem.render(language, &mut rng);
+    told(&*problem, Recipe { family, language }, level, seed, index, &mut rng)
+}
+
+/// The problem of a generated record in other words: other names, another order where that
+/// is free, other phrases. Nothing for a record of another version, or of no generator.
+pub(crate) fn retold(record: &CotRecord, rng: &mut CounterRng) -> Option<CotRecord> {
+    let (_, version) = record.source.generator.as_deref()?.split_once('@')?;
+    let (family, index) = record.id.split_once('-')?;
+    let index = index.strip_suffix("-short").unwrap_or(index);
+    let (family, index): (Family, u64) = (family.parse().ok()?, index.parse().ok()?);
+    if version.parse() != Ok(GENERATOR_VERSION) || !(1..=MAX_LEVEL).contains(&record.difficulty) {
+        return None;
+    }
+    let code = record.source.extra.get(LANGUAGE_FIELD).and_then(|code| code.as_str());
+    let language = code.map_or(Some(Language::En), |code| code.parse().ok())?;
+    let (level, seed) = (record.difficulty, record.source.seed?);
+    let mut first = CounterRng::for_record(GENERATOR_VERSION, family.name(), level, seed, index);
+    let problem = family.draw(level, &mut first);
+    let made = told(&*problem, Recipe { family, language }, level, seed, index, rng).ok()?;
+    (signature(&made) == signature(record)).then_some(made)
+}
+
+/// The record of a problem, told with what `rng` draws next.
+fn told(
+    problem: &dyn Problem,
+    Recipe { family, language }: Recipe,
+    level: u8,
+    seed: u64,
+    index: u64,
+    rng: &mut CounterRng,
+) -> Result<CotRecord> {
+    let rendered = problem.render(language, rng);
     let signature = format!("{:016x}", stable_hash(problem.signature().as_bytes()));
     let mut extra = Map::new();
     extra.insert(SIGNATURE_FIELD.to_owned(), signature.into());
@@ -180,9 +213,24 @@ pub fn generate_many(
     seed: u64,
     shard: Shard,
 ) -> Result<Vec<CotRecord>> {
+    generate_range(recipe, level, 0..count, seed, shard)
+}
+
+/// The shard's records of some indices, as [`generate_many`]: what does not fit in memory is
+/// made range by range.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_range(
+    recipe: impl Into<Recipe>,
+    level: Option<u8>,
+    range: Range<u64>,
+    seed: u64,
+    shard: Shard,
+) -> Result<Vec<CotRecord>> {
     let recipe = recipe.into();
     let step = shard.count.max(1);
-    let indices: Vec<u64> = (shard.index..count).step_by(step as usize).collect();
+    let indices: Vec<u64> = range.filter(|index| index % step == shard.index).collect();
     indices
         .into_par_iter()
         .map(|index| {

@@ -37,7 +37,9 @@ pub mod import;
 pub mod negatives;
 pub mod prepare;
 mod problem;
+pub mod short;
 pub mod split;
+pub mod variants;
 
 #[cfg(feature = "augment")]
 pub mod augment;
@@ -58,7 +60,7 @@ pub use dataset::{CellReport, SplitReport, Splits, build_splits};
 pub use error::{ConfigError, Error, ErrorKind, FieldError, Result};
 pub use export::{ExportFormat, ExportOptions, ExportReport, export};
 pub use family::Family;
-pub use generate::{Recipe, Shard, generate, generate_many, signature};
+pub use generate::{Recipe, Shard, generate, generate_many, generate_range, signature};
 pub use import::{
     Format, ImportOptions, ImportProgress, ImportReport, import, read_records, records_of,
 };
@@ -73,4 +75,6 @@ pub use output::{ObjectWriter, RecordWriter, write_records};
 pub use prepare::PrepareReport;
 pub use record::{Checks, CotRecord, Source};
 pub use rejects::{Reason, Reject, RejectLog};
+pub use short::shortened;
 pub use split::{Split, SplitFractions, split_of};
+pub use variants::{Variant, variant};

@@ -4,12 +4,14 @@
 //! it would: the lines behind it are worked out again from the wrong state. So a wrong
 //! chain has one first wrong step, and its label names it.
 //!
-//! Records of the generators are taken apart from their text; any other record is read as
+//! Records of the first generators are taken apart from their text; those of the others, and
+//! Chinese ones, get mistakes that need no working out again. Any other record is read as
 //! prose, and one of its equations is changed.
 //!
 //! [`harvested_record`] takes a model's own wrong chain instead.
 
 mod arithmetic;
+mod conclusion;
 mod harvest;
 mod ordering;
 mod prose;
@@ -50,6 +52,8 @@ pub enum Mistake {
     EarlyStop,
     /// The chain is right, and the answer is not what it says.
     WrongCopy,
+    /// The last step concludes something else than what stands before it.
+    WrongConclusion,
     /// A step is left out.
     DroppedStep,
     /// A step is done twice.
@@ -74,7 +78,7 @@ pub enum Mistake {
 
 impl Mistake {
     /// All kinds.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::OperatorSwap,
         Self::OperandSwap,
         Self::OffByOne,
@@ -84,6 +88,7 @@ impl Mistake {
         Self::StaleVariable,
         Self::EarlyStop,
         Self::WrongCopy,
+        Self::WrongConclusion,
         Self::DroppedStep,
         Self::DuplicatedStep,
         Self::ReorderedSteps,
@@ -108,6 +113,7 @@ impl Mistake {
             Self::StaleVariable => "stale_variable",
             Self::EarlyStop => "early_stop",
             Self::WrongCopy => "wrong_copy",
+            Self::WrongConclusion => "wrong_conclusion",
             Self::DroppedStep => "dropped_step",
             Self::DuplicatedStep => "duplicated_step",
             Self::ReorderedSteps => "reordered_steps",
@@ -173,6 +179,7 @@ fn wrong_chain(record: &CotRecord, mistake: Mistake, seed: u64) -> Option<WrongC
             "spatial" => route::wrong(record, mistake, &mut rng),
             _ => None,
         }
+        .or_else(|| conclusion::wrong(record, mistake, &mut rng))
     }?;
     let same_answer = answers_equal(&wrong.answer, &record.answer);
     let changed = wrong.steps != record.thought_process || !same_answer;
@@ -206,7 +213,7 @@ pub fn wrong_record(record: &CotRecord, mistake: Mistake, seed: u64) -> Option<C
 /// what puts it right; nothing where the mistake cannot be made, or is only in the answer.
 pub fn corrected_record(record: &CotRecord, mistake: Mistake, seed: u64) -> Option<CotRecord> {
     let wrong = wrong_chain(record, mistake, seed)?;
-    if wrong.steps == record.thought_process {
+    if mistake == Mistake::WrongCopy || wrong.steps == record.thought_process {
         return None;
     }
     let number = wrong.first + 1;

@@ -13,6 +13,7 @@ use crate::import::records_of;
 use crate::input::InputOptions;
 use crate::negatives::{Mistake, corrected_record, in_turn, wrong_record};
 use crate::record::CotRecord;
+use crate::short::shorten_share;
 use crate::stratify::{Structure, fill_bloom, fill_difficulty, quartile_cuts};
 
 /// How a training split was prepared.
@@ -23,6 +24,8 @@ pub struct PrepareReport {
     /// Records from there whose problem is one of validation, test or calibration; they are
     /// left out.
     pub num_held_out: u64,
+    /// Generated records that are told in short.
+    pub num_short: u64,
     /// What cleaning did, where it was asked for.
     pub clean: Option<CleanReport>,
     /// Records whose level of Bloom's taxonomy was told from the text; generated ones have it
@@ -72,6 +75,8 @@ pub(crate) fn prepare(
     if !scores.is_empty() {
         fill_difficulty(&mut read, &quartile_cuts(&scores));
     }
+    let (generated, num_short) = shorten_share(generated, config.short_share);
+    report.num_short = num_short;
     let mut train = mixed(generated, read);
     if let Some(rules) = &config.clean {
         let mut kept = Vec::with_capacity(train.len());

@@ -16,6 +16,12 @@ pub(crate) fn stable_hash(bytes: &[u8]) -> u64 {
     state ^ (state >> 31)
 }
 
+/// Whether a record belongs to a sample of this share, from 0 to 1, whatever its place in a
+/// file; samples of other purposes are drawn apart.
+pub(crate) fn falls_in(purpose: &str, id: &str, share: f64) -> bool {
+    (stable_hash(format!("{purpose}/{id}").as_bytes()) as f64) < share * u64::MAX as f64
+}
+
 /// One Philox4x32-10 block.
 fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
     const MULTIPLIERS: [u64; 2] = [0xd251_1f53, 0xcd9e_8d57];
@@ -98,6 +104,14 @@ impl CounterRng {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sample_has_about_its_share() {
+        let count =
+            |share| (0..10_000).filter(|id| falls_in("test", &format!("r{id}"), share)).count();
+        assert_eq!((count(0.0), count(1.0)), (0, 10_000));
+        assert!((80..120).contains(&count(0.01)), "{}", count(0.01));
+    }
 
     #[test]
     fn philox_gives_the_published_vectors() {

@@ -10,8 +10,9 @@ use limbeck_core::{DType, DeviceSpec};
 use limbeck_run::{Diagnose, Exit};
 
 pub(crate) use data::{
-    AugmentArguments, CleanArguments, CurriculumName, DataCommand, ExportArguments,
+    AugmentArguments, Chains, CleanArguments, CurriculumName, DataCommand, ExportArguments,
     GenerateRecordsArguments, ImportArguments, NegativesArguments, StratifyArguments,
+    VariantsArguments,
 };
 
 /// Distil, tune, quantise, evaluate and run small reasoning models.

@@ -103,6 +103,38 @@ fn every_record_gets_one_labelled_mistake() {
 }
 
 #[test]
+fn short_chains_and_variants_are_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let generate = ["generate", "--family", "all", "--count", "8", "--output", "both.jsonl"];
+    let long = report(folder, &generate)["num_records"].as_u64().unwrap();
+    let both = [&generate[..], &["--chains", "both"]].concat();
+    let both = report(folder, &both)["num_records"].as_u64().unwrap();
+    assert!(both > long * 9 / 5 && both <= 2 * long, "{both} of {long}");
+    let cells = report(folder, &["stats", "--input", "both.jsonl"]);
+    for (key, cell) in cells.as_object().unwrap() {
+        assert_eq!(cell["verified"], cell["records"], "{key}: {cell}");
+    }
+
+    let variants = ["variants", "--input", "both.jsonl", "--output", "variants.jsonl"];
+    let made = report(folder, &variants);
+    assert_eq!(made["num_read"], both);
+    assert!(made["num_written"].as_object().unwrap().len() >= 6, "{made}");
+    let lines = fs::read_to_string(folder.join("variants.jsonl")).unwrap();
+    let kinds: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["variant"].clone())
+        .collect();
+    assert!(kinds.iter().any(|kind| kind["same_answer"] == false), "{kinds:?}");
+    check(folder, &[&variants[..], &["--kind", "anagram"]].concat(), 2, &["anagram", "distractor"]);
+    let asked =
+        ["clean", "--input", "both.jsonl", "--output", "clean.jsonl", "--set", "grammar=true"];
+    if !cfg!(feature = "grammar") {
+        check(folder, &asked, 2, &["grammar", "built without"]);
+    }
+}
+
+#[test]
 fn a_models_own_wrong_chains_are_harvested() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

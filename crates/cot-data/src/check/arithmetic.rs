@@ -98,9 +98,15 @@ static WORK: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"^(?:([^A-Za-z]*), )?((?:[A-Z][a-z]* [+-]\d+, )+|[A-Z][a-z]* has )?([^A-Za-z,]*)$")
 });
 
-/// Reads a question.
-pub(super) fn read(question: &str) -> Box<dyn Reading> {
-    Box::new(Question::of(question))
+/// Reads a program or a story; nothing where the second solver cannot.
+pub(super) fn read(question: &str) -> Option<Box<dyn Reading>> {
+    let read = Question::of(question);
+    read.solved.is_some().then(|| Box::new(read) as Box<dyn Reading>)
+}
+
+/// Reads a question of no known form: its chain is prose.
+pub(super) fn read_prose(question: &str) -> Box<dyn Reading> {
+    Box::new(Question { solved: None, question: question.to_owned() })
 }
 
 impl Question {

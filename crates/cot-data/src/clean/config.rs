@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::grammar::{self, GrammarKind};
 use super::language::known_language;
 use super::scrub::PiiKind;
 use crate::error::ConfigError;
@@ -69,6 +70,16 @@ pub struct CleanConfig {
     /// Most steps of a chain. Default: 5000.
     pub max_steps: usize,
 
+    /// Whether English records with a grammar mistake are removed: of imported ones question
+    /// and chain are checked, of generated ones the questions of a sample; lines with a label
+    /// or a formula are left alone. Takes the feature `grammar`. Default: false.
+    pub grammar: bool,
+    /// Share, from 0 to 1, of generated records whose question is checked. Default: 0.01.
+    pub grammar_sample: f64,
+    /// Kinds of mistakes that count. Default: `agreement`, `boundary_error`, `grammar`,
+    /// `malapropism`, `miscellaneous`, `repetition`, `typo`, `word_choice`, `word_order`.
+    pub grammar_kinds: Vec<GrammarKind>,
+
     /// Words, below which a chain is too short to be called repetitive. Default: 100.
     pub min_repetition_words: usize,
     /// Largest share of lines that an earlier line of the chain equals; from 0 to 1, where
@@ -126,6 +137,9 @@ impl Default for CleanConfig {
             max_chain_chars: 200_000,
             max_answer_chars: 20_000,
             max_steps: 5_000,
+            grammar: false,
+            grammar_sample: 0.01,
+            grammar_kinds: GrammarKind::DEFAULT.to_vec(),
             min_repetition_words: 100,
             max_duplicate_line_share: 0.3,
             max_top_ngram_share: [0.4, 0.36, 0.32],
@@ -158,8 +172,13 @@ impl CleanConfig {
             let expected = "ISO 639-3 codes of languages that can be told, such as `eng`";
             return refuse("languages", expected, format!("`{code}`"));
         }
+        if self.grammar && !grammar::AVAILABLE {
+            let expected = "false: this program was built without the feature `grammar`";
+            return refuse("grammar", expected, "true".to_owned());
+        }
         let shares = [
             ("min_language_confidence", self.min_language_confidence),
+            ("grammar_sample", self.grammar_sample),
             ("max_duplicate_line_share", self.max_duplicate_line_share),
         ]
         .into_iter()
@@ -210,6 +229,7 @@ mod tests {
         let cases = [
             ("languages", CleanConfig { languages: vec!["english".to_owned()], ..base() }),
             ("min_language_confidence", CleanConfig { min_language_confidence: 1.5, ..base() }),
+            ("grammar_sample", CleanConfig { grammar_sample: 2.0, ..base() }),
             ("max_duplicate_line_share", CleanConfig { max_duplicate_line_share: -0.1, ..base() }),
             ("max_top_ngram_share", CleanConfig { max_top_ngram_share: [0.2, 2.0, 0.2], ..base() }),
             (

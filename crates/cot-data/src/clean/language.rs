@@ -3,8 +3,6 @@
 //! Trigram models are weak on short texts and on formulas, so a record goes only where
 //! they are sure of a language that is not wanted.
 
-use std::fmt::Write as _;
-
 use whatlang::{Detector, Lang};
 
 use super::config::CleanConfig;
@@ -23,6 +21,26 @@ pub(crate) fn unwanted_language(texts: &[&str], config: &CleanConfig) -> Option<
     if config.languages.is_empty() {
         return None;
     }
+    let (found, confidence) = told(texts, config.min_language_letters)?;
+    if config.languages.iter().any(|wanted| wanted == found.code())
+        || confidence < config.min_language_confidence
+    {
+        return None;
+    }
+    Some(format!("{} ({confidence:.2})", found.code()))
+}
+
+/// Whether a text is in English, or too short to tell.
+pub(crate) fn may_be_english(texts: &[&str]) -> bool {
+    let config = CleanConfig::default();
+    let sure =
+        |(found, confidence)| found != Lang::Eng && confidence >= config.min_language_confidence;
+    let foreign = |text: &&str| text.chars().any(|letter| letter >= '\u{2e80}');
+    !texts.iter().any(foreign) && !told(texts, config.min_language_letters).is_some_and(sure)
+}
+
+/// The language of a text and the confidence in it; nothing for one with too few letters.
+fn told(texts: &[&str], min_letters: usize) -> Option<(Lang, f64)> {
     let mut sample = String::new();
     let mut num_letters = 0;
     for letter in texts.iter().flat_map(|text| text.chars().chain([' '])) {
@@ -38,23 +56,15 @@ pub(crate) fn unwanted_language(texts: &[&str], config: &CleanConfig) -> Option<
     }
     // A character of these scripts says as much as several letters.
     let needed = if sample.is_ascii() || !sample.chars().any(|letter| letter >= '\u{2e80}') {
-        config.min_language_letters
+        min_letters
     } else {
-        config.min_language_letters / 4
+        min_letters / 4
     };
     if num_letters < needed {
         return None;
     }
     let found = Detector::new().detect(&sample)?;
-    let code = found.lang().code();
-    if config.languages.iter().any(|wanted| wanted == code)
-        || found.confidence() < config.min_language_confidence
-    {
-        return None;
-    }
-    let mut detail = code.to_owned();
-    let _ = write!(detail, " ({:.2})", found.confidence());
-    Some(detail)
+    Some((found.lang(), found.confidence()))
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub enum Reason {
     NumSteps,
     /// The text is in a language that was not asked for.
     Language,
+    /// The question or the chain has a grammar mistake.
+    Grammar,
     /// Too many lines of the chain repeat earlier ones.
     RepeatedLines,
     /// One phrase of 2 to 4 words makes up too much of the chain.

@@ -26,7 +26,7 @@ const COLOURS: [(&str, &str); 10] = [
 const ENDS: [char; 7] = [' ', ',', ':', '/', '-', '(', ')'];
 
 /// Names of people, for those of [`NAMES`].
-const CHINESE_NAMES: [&str; NAMES.len()] = [
+pub(crate) const CHINESE_NAMES: [&str; NAMES.len()] = [
     "小安", "小波", "小雯", "小丹", "小金", "小磊", "小敏", "小涛", "小山", "小卓", "小斌", "小雨",
     "小军", "小怡", "小杰", "小宁", "小苏", "小东", "小乔", "小薇", "小刚", "小佩", "小龙", "小凯",
 ];

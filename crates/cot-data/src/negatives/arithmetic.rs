@@ -31,6 +31,11 @@ pub(super) fn wrong(
 ) -> Option<WrongChain> {
     let chain = Chain::of(&record.thought_process)?;
     let all: Vec<usize> = (0..chain.events.len()).collect();
+    // A chain that is not told as it would be here, such as a short one, must not give away
+    // by its form that it is wrong.
+    if chain.told(&all, None).0 != record.thought_process {
+        return None;
+    }
     match mistake {
         Mistake::EarlyStop => {
             let kept = 1 + rng.below(all.len().checked_sub(1).filter(|&rest| rest > 0)?);

@@ -45,7 +45,8 @@ pub(super) fn wrong(
         Mistake::LostPerson => Slip::Lost,
         Mistake::WrongPlace => return chain.wrong_place(&all, rng),
         Mistake::WrongCopy => {
-            let (steps, order) = chain.told(&all, None);
+            let (_, order) = chain.told(&all, None);
+            let steps = record.thought_process.clone();
             let others: Vec<&&str> = order.iter().filter(|name| **name != record.answer).collect();
             let answer = (**others.get(rng.below(others.len()))?).to_owned();
             return Some(WrongChain { first: steps.len() - 1, steps, answer });

@@ -25,6 +25,8 @@ pub(crate) enum DataCommand {
     Stratify(StratifyArguments),
     /// Make wrong chains with one labelled mistake each, or their corrections
     Negatives(NegativesArguments),
+    /// Change questions so that the answer stays, or so that it does not
+    Variants(VariantsArguments),
     /// Have a model behind an endpoint write chains, and keep those that hold
     Augment(AugmentArguments),
     /// Check every chain of a file and count records by domain and level
@@ -33,6 +35,14 @@ pub(crate) enum DataCommand {
         #[arg(long, value_name = "FILE")]
         input: PathBuf,
     },
+}
+
+/// How the chains of generated records are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Chains {
+    Long,
+    Short,
+    Both,
 }
 
 #[derive(Debug, Args)]
@@ -49,7 +59,11 @@ pub(crate) struct GenerateRecordsArguments {
     /// en or zh [default: the family's first]
     #[arg(long)]
     pub(crate) lang: Option<String>,
-    /// Records in all shards together
+    /// Chains that tell every item and sum, that name them in short, or a record of each
+    /// (which `limbeck data clean` takes for repeats unless duplicate_scope is "record")
+    #[arg(long, value_enum, default_value_t = Chains::Long)]
+    pub(crate) chains: Chains,
+    /// Problems in all shards together
     #[arg(long)]
     pub(crate) count: u64,
     /// The seed
@@ -209,6 +223,26 @@ pub(crate) struct NegativesArguments {
     #[arg(long)]
     pub(crate) corrected: bool,
     /// Seeds which place goes wrong
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The file to write: .jsonl, .jsonl.zst or .parquet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck data variants --input test.jsonl --kind distractor number_swap --output hard.jsonl"
+)]
+pub(crate) struct VariantsArguments {
+    /// JSONL, JSONL.zst or Parquet of records
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// rename, paraphrase, shuffled_items and distractor keep the problem; number_swap,
+    /// added_item and dropped_item make another of it [default: all that can be made]
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) kind: Vec<String>,
+    /// Seeds what is changed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// The file to write: .jsonl, .jsonl.zst or .parquet

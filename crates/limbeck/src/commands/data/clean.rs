@@ -1,16 +1,12 @@
 //! `limbeck data clean`: texts put in order, unwanted records and repeats removed.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
-use limbeck_cot_data::clean::RecordStream;
-use limbeck_cot_data::{
-    CleanConfig, InputOptions, ObjectWriter, RecordSource, RecordWriter, clean, records_of,
-};
+use limbeck_cot_data::{CleanConfig, ObjectWriter, RecordWriter, clean};
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::counted::RecordFile;
 use super::{conclude, table};
 use crate::cli::CleanArguments;
 
@@ -25,15 +21,6 @@ impl Validate for CleanTable {
     }
 }
 
-/// A file of records of any kind that can be read again.
-struct RecordFile(PathBuf);
-
-impl RecordSource for RecordFile {
-    fn open(&self) -> limbeck_cot_data::Result<RecordStream<'_>> {
-        Ok(Box::new(records_of(&self.0, &InputOptions::default())?))
-    }
-}
-
 pub(crate) fn run(arguments: &CleanArguments, json: bool) -> Result<()> {
     let CleanTable(mut config) = table(arguments.config.as_deref(), &arguments.set)?;
     config.benchmarks.extend(arguments.benchmark.iter().cloned());
@@ -43,7 +30,7 @@ pub(crate) fn run(arguments: &CleanArguments, json: bool) -> Result<()> {
     let mut writer = RecordWriter::create(output)?;
     let mut list = ObjectWriter::create(&removed)?;
     let report = clean(
-        &RecordFile(arguments.input.clone()),
+        &RecordFile::new(arguments.input.clone()),
         &config,
         |record| writer.write(&record),
         |removed| match serde_json::to_value(&removed) {

@@ -2,25 +2,29 @@
 
 mod augment;
 mod clean;
+mod counted;
 mod export;
 mod import;
 mod negatives;
 mod stratify;
+mod variants;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use limbeck_cot_data::{
-    AnswerVerdict, DataConfig, Family, InputOptions, Language, Recipe, RecordWriter, Shard,
-    build_splits, check_chain, generate_many, records_of,
+    AnswerVerdict, CotRecord, DataConfig, Family, Language, Recipe, RecordWriter, Shard,
+    build_splits, check_chain, generate_range, shortened,
 };
+use limbeck_run::Progress;
 use limbeck_run::config::{Invalid, Validate, apply_overrides, load_table, parse};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{announce, stage_config};
-use crate::cli::{DataCommand, GenerateRecordsArguments, StageOptions};
+use crate::cli::{Chains, DataCommand, GenerateRecordsArguments, StageOptions};
 use crate::stage::Stage;
 
 /// cot-data's configuration with the interface of the others.
@@ -43,6 +47,7 @@ pub(crate) fn run(command: DataCommand, json: bool) -> Result<()> {
         DataCommand::Clean(arguments) => clean::run(&arguments, json),
         DataCommand::Stratify(arguments) => stratify::run(&arguments, json),
         DataCommand::Negatives(arguments) => negatives::run(&arguments, json),
+        DataCommand::Variants(arguments) => variants::run(&arguments, json),
         DataCommand::Augment(arguments) => augment::run(&arguments, json),
         DataCommand::Stats { input } => stats(&input, json),
     }
@@ -59,14 +64,42 @@ fn generate(arguments: &GenerateRecordsArguments, json: bool) -> Result<()> {
     let mut writer = RecordWriter::create(&arguments.output)?;
     for family in families {
         let recipe = Recipe { language: language.unwrap_or(family.languages()[0]), family };
-        let (level, count, seed) = (arguments.level, arguments.count, arguments.seed);
-        for record in generate_many(recipe, level, count, seed, shard)? {
-            writer.write(&record)?;
+        let label = format!("generate {}", family.name());
+        let progress = Progress::new(&label, arguments.count / shard.count, "records");
+        for block in blocks(arguments.count) {
+            let made = generate_range(recipe, arguments.level, block, arguments.seed, shard)?;
+            progress.inc(made.len() as u64);
+            write(&mut writer, made, arguments.chains)?;
         }
+        progress.finish();
     }
     let num_records = writer.num_written();
     writer.finish()?;
     conclude(&serde_json::json!({ "num_records": num_records }), &arguments.output, json)
+}
+
+/// Indices in blocks that fit in memory whatever they are in all.
+fn blocks(count: u64) -> impl Iterator<Item = Range<u64>> {
+    const BLOCK: u64 = 1 << 15;
+    (0..count).step_by(BLOCK as usize).map(move |start| start..count.min(start + BLOCK))
+}
+
+/// Writes records with long or short chains, or both.
+fn write(writer: &mut RecordWriter, records: Vec<CotRecord>, chains: Chains) -> Result<()> {
+    for record in records {
+        // A chain that cannot be shorter is its own short form.
+        let short = match chains {
+            Chains::Long => None,
+            Chains::Short | Chains::Both => shortened(&record),
+        };
+        if chains != Chains::Short || short.is_none() {
+            writer.write(&record)?;
+        }
+        if let Some(short) = short {
+            writer.write(&short)?;
+        }
+    }
+    Ok(())
 }
 
 fn build(options: &StageOptions, json: bool) -> Result<()> {
@@ -134,7 +167,7 @@ struct Cell {
 
 fn stats(input: &Path, json: bool) -> Result<()> {
     let mut cells: BTreeMap<String, Cell> = BTreeMap::new();
-    for record in records_of(input, &InputOptions::default())? {
+    for record in counted::records("stats", input)? {
         let record = record?;
         let check = check_chain(&record.question, &record.thought_process, &record.answer);
         let key = format!("{} {}", record.domain, record.difficulty);

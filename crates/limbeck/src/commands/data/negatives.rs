@@ -7,13 +7,14 @@ use std::path::Path;
 use anyhow::Result;
 use limbeck_cot_data::negatives::in_turn;
 use limbeck_cot_data::{
-    CotRecord, InputOptions, Mistake, RecordWriter, corrected_record, harvested_correction,
-    harvested_record, records_of, wrong_record,
+    CotRecord, Mistake, RecordWriter, corrected_record, harvested_correction, harvested_record,
+    wrong_record,
 };
 use serde::Deserialize;
 use serde_json::json;
 
 use super::conclude;
+use super::counted::records;
 use crate::cli::NegativesArguments;
 
 /// A reply of a model; its other fields do not matter here.
@@ -65,7 +66,7 @@ fn write(
     let mut writer = RecordWriter::create(&arguments.output)?;
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut num_read, mut num_without) = (0_usize, 0_u64);
-    for record in records_of(&arguments.input, &InputOptions::default())? {
+    for record in records("negatives", &arguments.input)? {
         let record = record?;
         match make(num_read, &record) {
             Some((kind, made)) => {
