@@ -110,6 +110,17 @@ impl Tokenizer {
         Ok(whole)
     }
 
+    /// Token ids as [`Tokenizer::encode`] gives them, and the byte at which each token
+    /// begins.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if the tokenizer's model refuses the text.
+    pub fn encode_with_starts(&self, text: &str) -> Result<(Vec<i64>, Vec<usize>)> {
+        let encoding = self.inner.encode(text, false).map_err(|error| self.error(&*error))?;
+        let ids = encoding.get_ids().iter().map(|&id| i64::from(id)).collect();
+        Ok((ids, encoding.get_offsets().iter().map(|&(start, _)| start).collect()))
+    }
+
     fn ids(&self, text: &str, add_special_tokens: bool) -> Result<Vec<i64>> {
         let encoding = self
             .inner

@@ -4,15 +4,42 @@ use limbeck_run::config::{Invalid, Validate};
 use limbeck_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::divergence::Divergence;
+use crate::divergence::{Divergence, DivergenceSettings, Tail};
+use crate::features::{FeatureSettings, HiddenLoss};
 pub use crate::student::StudentConfig;
+
+/// Whose conventions the loss follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compat {
+    /// Ours: the divergence times T², so that its gradient keeps its size when T changes.
+    #[default]
+    None,
+    /// TRL's (`GKDTrainer` of 1.16): no T², and `jsd` with a β of 0 or 1 is forward or
+    /// reverse KL.
+    Trl,
+}
 
 /// The `[distill]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DistillConfig {
-    /// `forward_kl` or `reverse_kl`. Default `forward_kl`.
+    /// `forward_kl`, `reverse_kl`, `jsd`, `skew_kl`, `skew_reverse_kl`, `total_variation` or
+    /// `sorted_l1`. Default `forward_kl`.
     pub divergence: Divergence,
+    /// β of `jsd`, the teacher's share of the mixture, between 0 and 1, which `compat = "trl"`
+    /// admits too. Default 0.5.
+    pub jsd_beta: f64,
+    /// α of `skew_kl` and `skew_reverse_kl`, between 0 and 1: how much of a distribution is
+    /// mixed into the one that it is compared with. Default 0.1.
+    pub skew: f64,
+    /// How many of the teacher's likeliest tokens take part in the divergence; 0 for all.
+    /// Default 0.
+    pub top_k: i64,
+    /// What becomes of the others: `bucket`, `truncated` or `renormalised`. Default `bucket`.
+    pub tail: Tail,
+    /// Whose conventions the loss follows: `none` or `trl`. Default `none`.
+    pub compat: Compat,
     /// T of both distributions; 2.0 to 5.0 is usual where the teacher is unsure, 1.0
     /// where its answers are exact. Default 2.0.
     pub temperature: f64,
@@ -21,6 +48,15 @@ pub struct DistillConfig {
     pub kd_weight: f64,
     /// Factor of the difference between hidden states; 0 leaves them alone. Default 1.0.
     pub hidden_weight: f64,
+    /// How hidden states are compared: `normalized_mse`, `cosine` or `mse`. Default
+    /// `normalized_mse`.
+    pub hidden_loss: HiddenLoss,
+    /// Pairs `[student, teacher]` of blocks whose outputs are compared, counted from 1, where
+    /// 0 is the embedding. Default: each of the student's blocks with the teacher's at the
+    /// same relative depth.
+    pub layer_map: Vec<[usize; 2]>,
+    /// Whether the embeddings are compared too. Default false.
+    pub match_embeddings: bool,
     /// Factor of the divergence between attention maps; 0 leaves them alone. Default 1.0.
     pub attention_weight: f64,
     /// Share of the steps, from the start, in which the teacher takes part; the rest is
@@ -36,9 +72,17 @@ impl Default for DistillConfig {
     fn default() -> Self {
         Self {
             divergence: Divergence::ForwardKl,
+            jsd_beta: 0.5,
+            skew: 0.1,
+            top_k: 0,
+            tail: Tail::Bucket,
+            compat: Compat::None,
             temperature: 2.0,
             kd_weight: 0.9,
             hidden_weight: 1.0,
+            hidden_loss: HiddenLoss::NormalizedMse,
+            layer_map: Vec::new(),
+            match_embeddings: false,
             attention_weight: 1.0,
             teacher_share: 1.0,
             student: StudentConfig::default(),
@@ -47,11 +91,44 @@ impl Default for DistillConfig {
     }
 }
 
+impl DistillConfig {
+    /// The divergence with its parameters.
+    pub fn divergence_settings(&self) -> DivergenceSettings {
+        let Self { divergence, temperature, jsd_beta, skew, top_k, tail, .. } = *self;
+        let ours = DivergenceSettings { divergence, temperature, jsd_beta, skew, top_k, tail };
+        if self.compat != Compat::Trl || divergence != Divergence::Jsd {
+            return ours;
+        }
+        let divergence = match jsd_beta {
+            0.0 => Divergence::ForwardKl,
+            1.0 => Divergence::ReverseKl,
+            _ => return ours,
+        };
+        let jsd_beta = DivergenceSettings::default().jsd_beta;
+        DivergenceSettings { divergence, jsd_beta, ..ours }
+    }
+
+    /// Which hidden states are compared, and how.
+    pub fn feature_settings(&self) -> FeatureSettings {
+        FeatureSettings {
+            layer_map: self.layer_map.clone(),
+            embeddings: self.match_embeddings,
+            loss: self.hidden_loss,
+        }
+    }
+
+    /// The factor of the divergence that makes up for the temperature.
+    pub fn temperature_scale(&self) -> f64 {
+        match self.compat {
+            Compat::None => self.temperature * self.temperature,
+            Compat::Trl => 1.0,
+        }
+    }
+}
+
 impl Validate for DistillConfig {
     fn validate(&self) -> Result<(), Invalid> {
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return Err(Invalid::new("temperature", "a number above 0", self.temperature));
-        }
+        self.divergence_settings().validate()?;
         for (field, share) in [("kd_weight", self.kd_weight), ("teacher_share", self.teacher_share)]
         {
             if !(0.0..=1.0).contains(&share) {
@@ -67,5 +144,26 @@ impl Validate for DistillConfig {
         }
         self.student.validate().map_err(|invalid| invalid.within("student"))?;
         self.train.validate().map_err(|invalid| invalid.within("train"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trl_has_no_factor_and_its_own_ends_of_the_jsd() {
+        let ours =
+            DistillConfig { divergence: Divergence::Jsd, jsd_beta: 0.0, ..Default::default() };
+        assert_eq!(ours.validate().unwrap_err().field, "jsd_beta");
+        assert!((ours.temperature_scale() - 4.0).abs() < 1e-12);
+        for (jsd_beta, divergence) in
+            [(0.0, Divergence::ForwardKl), (1.0, Divergence::ReverseKl), (0.3, Divergence::Jsd)]
+        {
+            let theirs = DistillConfig { compat: Compat::Trl, jsd_beta, ..ours.clone() };
+            theirs.validate().unwrap();
+            assert_eq!(theirs.divergence_settings().divergence, divergence);
+            assert!((theirs.temperature_scale() - 1.0).abs() < 1e-12);
+        }
     }
 }

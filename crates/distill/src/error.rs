@@ -16,6 +16,16 @@ pub enum Error {
         /// Rows of the teacher's head.
         teacher: i64,
     },
+    /// A pair of blocks of which one is not there.
+    #[error("layer_map pairs {pair:?}; the student has {student} blocks, the teacher {teacher}")]
+    LayerMap {
+        /// The student's block and the teacher's, from 1; 0 is the embedding.
+        pair: [usize; 2],
+        /// Blocks of the student.
+        student: usize,
+        /// Blocks of the teacher.
+        teacher: usize,
+    },
     /// From the core crate.
     #[error(transparent)]
     Core(#[from] limbeck_core::Error),
@@ -34,6 +44,7 @@ impl Diagnose for Error {
     fn exit(&self) -> Exit {
         match self {
             Self::Vocabulary { .. } => Exit::BadInput,
+            Self::LayerMap { .. } => Exit::Usage,
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Train(source) => source.exit(),
@@ -45,6 +56,9 @@ impl Diagnose for Error {
         match self {
             Self::Vocabulary { .. } => {
                 Some("student and teacher must share one tokenizer and one vocab_size".to_owned())
+            }
+            Self::LayerMap { .. } => {
+                Some("pairs are [student, teacher], counted from 1; 0 is the embedding".to_owned())
             }
             Self::Core(source) => source.hint(),
             Self::Model(source) => source.hint(),

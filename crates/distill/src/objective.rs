@@ -2,9 +2,10 @@
 //!
 //! `loss = (1 − kd_weight) · CE + kd_weight · T² · D(p, q) + hidden_weight · H +
 //! attention_weight · A`. The first two are sums over the rows that carry a loss, weighted
-//! and divided by the step's total weight; the factor T² keeps the gradient's size when T
-//! changes (Hinton et al. 2015, section 2). H is [`FeatureMatching::loss`] and A
-//! [`AttentionMatching::loss`]; a micro-batch's share of them is that of its weight.
+//! and divided by the step's total weight; the factor T² (1 with `compat = "trl"`) keeps
+//! the gradient's size when T changes (Hinton et al. 2015, section 2). H is
+//! [`FeatureMatching::loss`] and A [`AttentionMatching::loss`]; a micro-batch's share of them
+//! is that of its weight.
 
 use std::ops::Range;
 
@@ -14,7 +15,7 @@ use limbeck_train::{Batch, Losses, Objective, SupervisedObjective, head};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::attention::AttentionMatching;
-use crate::divergence::Divergence;
+use crate::divergence::DivergenceSettings;
 use crate::features::FeatureMatching;
 use crate::{DistillConfig, Error, Result};
 
@@ -23,8 +24,8 @@ use crate::{DistillConfig, Error, Result};
 #[derive(Debug)]
 pub struct DistillObjective<'a> {
     teacher: &'a Decoder,
-    divergence: Divergence,
-    temperature: f64,
+    divergence: DivergenceSettings,
+    temperature_scale: f64,
     kd_weight: f64,
     features: Option<FeatureMatching>,
     hidden_weight: f64,
@@ -41,7 +42,7 @@ impl<'a> DistillObjective<'a> {
     /// the maps between hidden states, on `device`.
     ///
     /// # Errors
-    /// [`Error::Vocabulary`], libtorch's.
+    /// [`Error::Vocabulary`], [`Error::LayerMap`], libtorch's.
     pub fn new(
         teacher: &'a Decoder,
         student: &Decoder,
@@ -54,12 +55,14 @@ impl<'a> DistillObjective<'a> {
             return Err(Error::Vocabulary { student: rows, teacher: teacher_rows });
         }
         let features = (config.hidden_weight > 0.0)
-            .then(|| FeatureMatching::new(student, teacher, seed, device))
+            .then(|| {
+                FeatureMatching::new(student, teacher, &config.feature_settings(), seed, device)
+            })
             .transpose()?;
         Ok(Self {
             teacher,
-            divergence: config.divergence,
-            temperature: config.temperature,
+            divergence: config.divergence_settings(),
+            temperature_scale: config.temperature_scale(),
             kd_weight: config.kd_weight,
             features,
             hidden_weight: config.hidden_weight,
@@ -112,7 +115,7 @@ impl Objective for DistillObjective<'_> {
             head::select_rows(&hidden, batch)
         })?;
         let hidden = forward_tapped(model, batch, Some(&mut student_taps))?;
-        let scale = self.temperature * self.temperature;
+        let scale = self.temperature_scale;
         let (mut cross_entropy, mut divergence) = (0.0, 0.0);
         let chunk_loss = &mut |logits: &Tensor, rows: Range<i64>| -> limbeck_train::Result<_> {
             let length = rows.end - rows.start;
@@ -122,7 +125,7 @@ impl Objective for DistillObjective<'_> {
                 let hidden = teacher_rows.f_narrow(0, rows.start, length)?;
                 Ok(self.teacher.logits(&hidden)?.f_to_kind(Kind::Float)?)
             })?;
-            let per_row = self.divergence.per_row(logits, &teacher_logits, self.temperature)?;
+            let per_row = self.divergence.per_row(logits, &teacher_logits)?;
             let kd = per_row.f_mul(&weights)?.f_sum(Kind::Float)?.f_div_scalar(total_weight)?;
             let ce = weighted_cross_entropy(logits, &targets, &weights, total_weight)?;
             cross_entropy += ce.f_double_value(&[])?;

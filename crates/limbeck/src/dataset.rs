@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use limbeck_core::{Message, Tokenizer};
 use limbeck_cot_data::CotRecord;
-use limbeck_train::{Completion, Example};
+use limbeck_train::{Completion, Example, TrainConfig};
 use rayon::prelude::*;
 
 /// The files of a data folder.
@@ -37,13 +37,13 @@ impl DataFolder {
     }
 }
 
-/// Renders the records, leaving out (and counting) those longer than `max_length`; those
+/// Renders the records, leaving out (and counting) those longer than `config.max_length`; those
 /// that `answer_only` names by id are rendered as an answer without a chain. On all cores:
 /// a template and a tokenizer take a third of a millisecond for each.
 pub(crate) fn examples(
     tokenizer: &Tokenizer,
     records: &[CotRecord],
-    max_length: usize,
+    config: &TrainConfig,
     answer_only: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<Vec<Example>> {
     let render = |record: &CotRecord| {
@@ -54,7 +54,14 @@ pub(crate) fn examples(
             Completion::Chain { reasoning: &reasoning, answer: &record.answer }
         };
         let prompt = [Message::user(record.question.as_str())];
-        match Example::render(tokenizer, &record.id, &prompt, completion, max_length) {
+        match Example::render(
+            tokenizer,
+            &record.id,
+            &prompt,
+            completion,
+            config.max_length,
+            &config.weights,
+        ) {
             Ok(example) => Ok(Some(example)),
             Err(limbeck_train::Error::EmptyMask { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -64,7 +71,13 @@ pub(crate) fn examples(
     let examples: Vec<Example> = rendered.into_iter().flatten().collect();
     let too_long = records.len() - examples.len();
     if too_long > 0 {
-        tracing::warn!(too_long, of = records.len(), max_length, "records left out as too long");
+        let max_length = config.max_length;
+        tracing::warn!(
+            too_long,
+            of = records.len(),
+            max_length,
+            "records left out as too long or without weight"
+        );
     }
     Ok(examples)
 }

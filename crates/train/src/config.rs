@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::optimizer::OptimizerConfig;
 use crate::schedule::{Decay, Schedule};
+use crate::token_weights::TokenWeights;
 
 /// The `[….train]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,8 @@ pub struct TrainConfig {
     /// Dtype of activations and matrix products; parameters and moments stay float32.
     /// Default `float32`.
     pub compute_dtype: DType,
+    /// What the tokens of each part of a reply count.
+    pub weights: TokenWeights,
     /// Rows of the vocabulary projection held at a time. Default 2048.
     pub head_chunk_rows: i64,
     /// Steps between lines of metrics. Default 10.
@@ -74,6 +77,7 @@ impl Default for TrainConfig {
             epsilon: 1e-8,
             clip_norm: 1.0,
             compute_dtype: DType::Float32,
+            weights: TokenWeights::default(),
             head_chunk_rows: 2048,
             log_every: 10,
             checkpoint_every: 200,
@@ -146,6 +150,7 @@ impl Validate for TrainConfig {
                 return Err(Invalid::new(field, "a number from 0 up", value));
             }
         }
+        self.weights.validate().map_err(|invalid| invalid.within("weights"))?;
         if self.warmup_steps > self.steps {
             return Err(Invalid::new("warmup_steps", "at most steps", self.warmup_steps));
         }

@@ -6,7 +6,7 @@
 
 use limbeck_core::{Message, Tokenizer};
 
-use crate::{Error, Result};
+use crate::{Error, Result, TokenWeights};
 
 /// Token ids of a conversation and what is learned from it.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,9 @@ pub struct Example {
     /// what the template adds by itself. As long as `tokens`; the first is always 0.
     pub weights: Vec<f32>,
 }
+
+/// What ends the chain in a reply.
+const CLOSED: &str = "</think>";
 
 /// What the assistant is to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +41,9 @@ pub enum Completion<'a> {
 }
 
 impl Example {
-    /// Renders a conversation. Tokens past `max_length` make it an error, never a silent
-    /// cut: half a chain teaches to stop in the middle.
+    /// Renders a conversation; `token_weights` say what each part of the reply counts.
+    /// Tokens past `max_length` make it an error, never a silent cut: half a chain teaches
+    /// to stop in the middle.
     ///
     /// # Errors
     /// [`Error::EmptyMask`], [`Error::Template`]; errors of the tokenizer.
@@ -49,16 +53,15 @@ impl Example {
         prompt: &[Message],
         completion: Completion<'_>,
         max_length: usize,
+        token_weights: &TokenWeights,
     ) -> Result<Self> {
         let prefix = prompt_text(tokenizer, prompt, completion.thinks())?;
-        let (content, kept) = match completion {
-            Completion::Chain { reasoning, answer } => {
-                (format!("<think>\n{reasoning}\n</think>\n\n{answer}"), reasoning)
-            }
-            Completion::AnswerOnly { answer } => {
-                (format!("<think>\n\n</think>\n\n{answer}"), answer)
-            }
+        let (reasoning, answer) = match completion {
+            Completion::Chain { reasoning, answer } => (reasoning, answer),
+            Completion::AnswerOnly { answer } => ("", answer),
         };
+        let content = format!("<think>\n{reasoning}\n</think>\n\n{answer}");
+        let kept = if reasoning.is_empty() { answer } else { reasoning };
         let mut messages = prompt.to_vec();
         messages.push(Message::assistant(content));
         let whole = tokenizer.require_chat_template()?.render(&messages, false, None)?;
@@ -74,12 +77,24 @@ impl Example {
         // trained on and then never met.
         let mut tokens = tokenizer.encode(&prefix)?;
         let mut weights = vec![0.0; tokens.len()];
-        let learned = tokenizer.encode(completion)?;
+        let (learned, learned_weights) = if token_weights.is_even() {
+            let learned = tokenizer.encode(completion)?;
+            let weights = vec![token_weights.reasoning as f32; learned.len()];
+            (learned, weights)
+        } else {
+            let (learned, starts) = tokenizer.encode_with_starts(completion)?;
+            let from = completion.find(reasoning).ok_or_else(|| lost("the reasoning"))?;
+            let chain = from..from + reasoning.len();
+            let after = completion.rfind(CLOSED).map_or(chain.end, |at| at + CLOSED.len());
+            let from = completion[after..].find(answer).map_or(after, |at| after + at);
+            let weights = token_weights.of(&starts, &chain, &(from..from + answer.len()));
+            (learned, weights)
+        };
         let end = learned.iter().position(|token| tokenizer.eos_token_ids().contains(token));
         // After the end of the turn the template goes on by itself.
-        let learned = &learned[..end.map_or(learned.len(), |end| end + 1)];
-        tokens.extend_from_slice(learned);
-        weights.resize(tokens.len(), 1.0);
+        let length = end.map_or(learned.len(), |end| end + 1);
+        tokens.extend_from_slice(&learned[..length]);
+        weights.extend_from_slice(&learned_weights[..length]);
         if let Some(first) = weights.first_mut() {
             *first = 0.0;
         }
@@ -89,7 +104,7 @@ impl Example {
             return Err(Error::EmptyMask { id: example.id, reason });
         }
         if !example.weights.iter().any(|&weight| weight > 0.0) {
-            let reason = "the completion renders to nothing".to_owned();
+            let reason = "none has a weight above 0".to_owned();
             return Err(Error::EmptyMask { id: example.id, reason });
         }
         Ok(example)
@@ -146,10 +161,14 @@ mod tests {
     fn the_completion_and_its_end_are_learned_and_nothing_else() {
         let (_folder, tokenizer) = tokenizer(None);
         let prompt = [Message::user("2 + 3?")];
-        let example = Example::render(&tokenizer, "a", &prompt, CHAIN, 1000).unwrap();
+        let example =
+            Example::render(&tokenizer, "a", &prompt, CHAIN, 1000, &TokenWeights::default())
+                .unwrap();
         assert_eq!(learned(&tokenizer, &example), "<think>\n2 + 3 = 5\n</think>\n\n5<|im_end|>");
         let short = Completion::AnswerOnly { answer: "5" };
-        let example = Example::render(&tokenizer, "a", &prompt, short, 1000).unwrap();
+        let example =
+            Example::render(&tokenizer, "a", &prompt, short, 1000, &TokenWeights::default())
+                .unwrap();
         assert_eq!(learned(&tokenizer, &example), "5<|im_end|>");
         let text = tokenizer.decode(&example.tokens, false).unwrap();
         assert!(
@@ -159,19 +178,57 @@ mod tests {
     }
 
     #[test]
+    fn each_part_counts_by_its_weight() {
+        let (_folder, tokenizer) = tokenizer(None);
+        let prompt = [Message::user("2 + 3?")];
+        let weights = TokenWeights { reasoning: 0.5, answer: 3.0, template: 0.0 };
+        let example = Example::render(&tokenizer, "a", &prompt, CHAIN, 1000, &weights).unwrap();
+        let part = |weight: f32| {
+            let of = example.tokens.iter().zip(&example.weights);
+            let tokens: Vec<i64> = of
+                .filter(|(_, found)| (**found - weight).abs() < 1e-6)
+                .map(|(token, _)| *token)
+                .collect();
+            tokenizer.decode(&tokens, false).unwrap()
+        };
+        assert_eq!((part(0.5).as_str(), part(3.0).as_str()), ("2 + 3 = 5", "5"));
+        let plain =
+            Example::render(&tokenizer, "a", &prompt, CHAIN, 1000, &TokenWeights::default());
+        assert_eq!(example.tokens, plain.unwrap().tokens, "the tokens are the same");
+        let chain = TokenWeights { answer: 0.0, ..weights };
+        let short = Completion::AnswerOnly { answer: "5" };
+        let empty = Example::render(&tokenizer, "a", &prompt, short, 1000, &chain).unwrap_err();
+        assert!(matches!(empty, Error::EmptyMask { .. }), "{empty}");
+    }
+
+    #[test]
     fn a_template_that_deletes_reasoning_is_refused() {
         let stripping = "{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
         let (_folder, tokenizer) = tokenizer(Some(stripping));
-        let error =
-            Example::render(&tokenizer, "r7", &[Message::user("Q")], CHAIN, 1000).unwrap_err();
+        let error = Example::render(
+            &tokenizer,
+            "r7",
+            &[Message::user("Q")],
+            CHAIN,
+            1000,
+            &TokenWeights::default(),
+        )
+        .unwrap_err();
         assert!(matches!(&error, Error::Template { id, .. } if id == "r7"), "{error}");
     }
 
     #[test]
     fn a_record_longer_than_the_limit_is_an_error_not_a_cut() {
         let (_folder, tokenizer) = tokenizer(None);
-        let error =
-            Example::render(&tokenizer, "long", &[Message::user("Q")], CHAIN, 5).unwrap_err();
+        let error = Example::render(
+            &tokenizer,
+            "long",
+            &[Message::user("Q")],
+            CHAIN,
+            5,
+            &TokenWeights::default(),
+        )
+        .unwrap_err();
         assert!(matches!(error, Error::EmptyMask { .. }), "{error}");
     }
 }

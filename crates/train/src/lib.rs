@@ -16,6 +16,7 @@ pub mod objective;
 pub mod optimizer;
 pub mod sampler;
 pub mod schedule;
+pub mod token_weights;
 pub mod trainer;
 
 pub use batch::Batch;
@@ -23,4 +24,5 @@ pub use config::TrainConfig;
 pub use error::{Error, Result};
 pub use example::{Completion, Example};
 pub use objective::{Losses, Objective, SupervisedObjective};
+pub use token_weights::TokenWeights;
 pub use trainer::{TrainReport, Trainer};

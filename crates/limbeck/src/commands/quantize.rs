@@ -8,7 +8,7 @@ use limbeck_cot_data::read_jsonl;
 use limbeck_quant::QuantizeConfig;
 use limbeck_run::Progress;
 use limbeck_run::config::{apply_overrides, load_table, parse};
-use limbeck_train::{Completion, Example};
+use limbeck_train::{Completion, Example, TokenWeights};
 
 use super::announce;
 use super::score::read_requests;
@@ -81,7 +81,9 @@ fn calibration(tokenizer: &Tokenizer, path: &Path, limit: usize) -> Result<Vec<V
         let reasoning = record.reasoning();
         let completion = Completion::Chain { reasoning: &reasoning, answer: &record.answer };
         let prompt = [Message::user(record.question.as_str())];
-        let example = Example::render(tokenizer, &record.id, &prompt, completion, usize::MAX)?;
+        let even = TokenWeights::default();
+        let example =
+            Example::render(tokenizer, &record.id, &prompt, completion, usize::MAX, &even)?;
         sequences.push(example.tokens);
     }
     Ok(sequences)

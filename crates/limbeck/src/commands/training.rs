@@ -6,7 +6,9 @@ use anyhow::Result;
 use limbeck_core::Tokenizer;
 use limbeck_cot_data::CotRecord;
 use limbeck_model::Decoder;
-use limbeck_train::{Example, Objective, TrainConfig, TrainReport, Trainer, checkpoint};
+use limbeck_train::{
+    Example, Objective, TokenWeights, TrainConfig, TrainReport, Trainer, checkpoint,
+};
 use tch::{Device, Kind, Tensor};
 
 use crate::cli::StageOptions;
@@ -26,9 +28,10 @@ impl Examples {
         config: &TrainConfig,
         answer_only: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<Self> {
-        let length = config.max_length;
-        let train = dataset::examples(tokenizer, &records.0, length, answer_only)?;
-        let validation = dataset::examples(tokenizer, &records.1, length, answer_only)?;
+        let train = dataset::examples(tokenizer, &records.0, config, answer_only)?;
+        // Whatever training weights, validation losses of two runs are to be compared.
+        let even = TrainConfig { weights: TokenWeights::default(), ..config.clone() };
+        let validation = dataset::examples(tokenizer, &records.1, &even, answer_only)?;
         Ok(Self { train, validation })
     }
 }
