@@ -190,7 +190,7 @@ fn changed(
     if kind == Variant::NumberSwap {
         return other_number(&record.question, rng).map(|question| (question, Vec::new()));
     }
-    let mut sheet = Items::of(&record.question)?;
+    let mut sheet = Sheet::of(&record.question)?;
     match kind {
         Variant::ShuffledItems => rng.shuffle(&mut sheet.items),
         Variant::Distractor => {
@@ -256,13 +256,13 @@ struct Item {
 
 /// A question taken apart at its labelled items.
 #[derive(Debug)]
-struct Items {
+struct Sheet {
     before: Vec<String>,
     items: Vec<Item>,
     after: Vec<String>,
 }
 
-impl Items {
+impl Sheet {
     /// Nothing where the items do not follow each other, or there are fewer than two.
     fn of(question: &str) -> Option<Self> {
         let mut sheet = Self { before: Vec::new(), items: Vec::new(), after: Vec::new() };
@@ -319,7 +319,7 @@ fn relabelled(steps: &[String], labels: &[(char, char)]) -> Vec<String> {
 
 /// An item that has nothing to do with what is asked: in a story, what happens to somebody
 /// else; among comparisons, one of another kind.
-fn irrelevant(question: &str, sheet: &Items, rng: &mut CounterRng) -> Option<String> {
+fn irrelevant(question: &str, sheet: &Sheet, rng: &mut CounterRng) -> Option<String> {
     let words = || question.split(|next: char| !next.is_ascii_alphabetic());
     if let Some(noun) = ITEMS.iter().find(|noun| words().any(|word| word == **noun)) {
         let strangers: Vec<&str> =

@@ -41,7 +41,8 @@ impl Event {
 /// Nothing where nothing changes for the owner.
 fn told(owner: &str, changes: &[(&str, i64)]) -> Option<String> {
     let own = changes.iter().position(|(person, _)| *person == owner)?;
-    Some(changes[..=own].iter().map(|(person, amount)| format!("{person} {amount:+}, ")).collect())
+    let told = changes[..=own].iter().map(|(person, amount)| format!("{person} {amount:+}, "));
+    Some(told.collect::<Vec<String>>().concat())
 }
 
 /// A question that the second solver understands.

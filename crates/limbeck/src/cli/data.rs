@@ -60,7 +60,7 @@ pub(crate) struct GenerateRecordsArguments {
     #[arg(long)]
     pub(crate) lang: Option<String>,
     /// Chains that tell every item and sum, that name them in short, or a record of each
-    /// (which `limbeck data clean` takes for repeats unless duplicate_scope is "record")
+    /// (which `limbeck data clean` takes for repeats unless `duplicate_scope` is "record")
     #[arg(long, value_enum, default_value_t = Chains::Long)]
     pub(crate) chains: Chains,
     /// Problems in all shards together
@@ -238,8 +238,8 @@ pub(crate) struct VariantsArguments {
     /// JSONL, JSONL.zst or Parquet of records
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// rename, paraphrase, shuffled_items and distractor keep the problem; number_swap,
-    /// added_item and dropped_item make another of it [default: all that can be made]
+    /// rename, paraphrase, `shuffled_items` and distractor keep the problem; `number_swap`,
+    /// `added_item` and `dropped_item` make another of it [default: all that can be made]
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub(crate) kind: Vec<String>,
     /// Seeds what is changed
