@@ -8,10 +8,9 @@ use limbeck_cot_data::{
 };
 
 /// A sentence with a mistake, and without it.
-const PAIRS: [(&str, &str); 9] = [
+const PAIRS: [(&str, &str); 8] = [
     ("This is an test of the new machine.", "This is a test of the new machine."),
     ("Tom has a apple and two pears in his bag.", "Tom has an apple and two pears in his bag."),
-    ("She could of bought four more pencils.", "She could have bought four more pencils."),
     ("There are two pears in the the bowl.", "There are two pears in the bowl."),
     ("He have two of the apples in all.", "He has two of the apples in all."),
     ("He buyed four more pencils at noon.", "He bought four more pencils at noon."),
@@ -102,4 +101,32 @@ fn our_templates_have_no_mistakes() {
         }
         assert!(found.is_empty(), "{}: {} of 60", family.name(), found.len());
     }
+}
+
+/// People wrote these; what is found in them is mostly right, and shows how much is removed.
+#[test]
+fn few_questions_of_gsm8k_are_removed() {
+    let path = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data/gsm8k/train.jsonl");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        println!("skipped: {} is absent", path.display());
+        return;
+    };
+    let questions: Vec<CotRecord> = text
+        .lines()
+        .take(1_000)
+        .enumerate()
+        .map(|(index, line)| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            imported(&index.to_string(), row["question"].as_str().unwrap(), &["2+3=5"])
+        })
+        .collect();
+    let started = std::time::Instant::now();
+    let found = removed(&questions, &config());
+    let seconds = started.elapsed().as_secs_f64();
+    for one in found.iter().take(40) {
+        println!("{} {}", one.id, one.detail);
+    }
+    println!("{} of 1000 removed, {:.0} records/s", found.len(), 1_000.0 / seconds);
+    assert!((10..150).contains(&found.len()), "{}", found.len());
 }

@@ -77,7 +77,7 @@ pub struct CleanConfig {
     /// Share, from 0 to 1, of generated records whose question is checked. Default: 0.01.
     pub grammar_sample: f64,
     /// Kinds of mistakes that count. Default: `agreement`, `boundary_error`, `grammar`,
-    /// `malapropism`, `miscellaneous`, `repetition`, `typo`, `word_choice`, `word_order`.
+    /// `malapropism`, `miscellaneous`, `repetition`, `word_order`.
     pub grammar_kinds: Vec<GrammarKind>,
 
     /// Words, below which a chain is too short to be called repetitive. Default: 100.
