@@ -2,15 +2,12 @@
 //! what each person holds.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 use num_rational::Ratio;
-use regex::Regex;
 
-use super::expression::{self, Expression};
+use super::expression;
 use super::label::{self, ItemLine, Labelled};
 use super::number::{self, Rational};
-use super::sheet::pattern;
 use super::{LineChecks, Reading, StepVerdict, prose};
 
 /// What an item of the question does to the running value.
@@ -70,14 +67,16 @@ fn numbers(text: &str) -> Vec<Rational> {
 
 /// An equality chain: the verdict on it, and what it comes to.
 fn equality(text: &str, known: &[Rational]) -> (StepVerdict, Option<Rational>) {
-    let mut sides = text.split('=').map(expression::parse);
-    let Some(Some(first)) = sides.next() else { return (StepVerdict::Unchecked, None) };
-    let mut last: Option<Expression> = None;
+    let mut sides = text.split('=');
+    let Some(first) = sides.next().and_then(expression::parse) else {
+        return (StepVerdict::Unchecked, None);
+    };
+    let mut last = None;
     let mut equal = true;
     for side in sides {
-        let Some(side) = side else { return (StepVerdict::Unchecked, None) };
-        equal &= side.value == first.value;
-        last = Some(side);
+        let Some(value) = expression::value(side) else { return (StepVerdict::Unchecked, None) };
+        equal &= value == first.value;
+        last = Some(value);
     }
     let Some(last) = last else { return (StepVerdict::Unchecked, None) };
     let sourced = first.numbers.iter().all(|operand| known.contains(operand));
@@ -90,14 +89,56 @@ fn equality(text: &str, known: &[Rational]) -> (StepVerdict, Option<Rational>) {
     } else {
         StepVerdict::Wrong
     };
-    (verdict, last.value)
+    (verdict, last)
 }
 
-/// The work of a line: sums on the side, what a story's line says of who gains and who
-/// loses, such as `Bob -2, Ann +2, `, and the sum.
-static WORK: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"^(?:([^A-Za-z]*), )?((?:[A-Z][a-z]* [+-]\d+, )+|[A-Z][a-z]* has )?([^A-Za-z,]*)$")
-});
+/// The work of a line.
+struct Work<'text> {
+    /// Sums on the side, with commas between them.
+    aside: &'text str,
+    /// What a story's line says of who gains and who loses, such as `Bob -2, Ann +2, `.
+    said: &'text str,
+    /// The sum.
+    sum: &'text str,
+}
+
+impl<'text> Work<'text> {
+    /// Takes a line's work apart; nothing where it has another form.
+    fn of(work: &'text str) -> Option<Self> {
+        let is_letter = |next: char| next.is_ascii_alphabetic();
+        let Some(first) = work.find(is_letter) else {
+            let (aside, sum) = work.rsplit_once(", ").unwrap_or(("", work));
+            return (!sum.contains(',')).then_some(Self { aside, said: "", sum });
+        };
+        let (aside, rest) = work.split_at(first);
+        let aside = if aside.is_empty() { aside } else { aside.strip_suffix(", ")? };
+        let behind = rest.rfind(is_letter)? + 1;
+        let length = match rest[..behind].strip_suffix(" has") {
+            Some(owner) => is_name(owner).then_some(behind + 1)?,
+            None => behind + rest[behind..].find(", ")? + 2,
+        };
+        let (said, sum) = (rest.get(..length)?, rest.get(length..)?);
+        let holds = match said.strip_suffix(", ") {
+            Some(hands) => hands.split(", ").all(is_hand),
+            None => said.ends_with("has "),
+        };
+        (holds && !sum.contains(',')).then_some(Self { aside, said, sum })
+    }
+}
+
+/// A capital letter and small ones.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_uppercase())
+        && text[1..].bytes().all(|next| next.is_ascii_lowercase())
+}
+
+/// A person and what they gain or lose: `Ann +2`.
+fn is_hand(text: &str) -> bool {
+    text.split_once(' ').is_some_and(|(name, signed)| {
+        let amount = signed.strip_prefix(['+', '-']).unwrap_or_default();
+        is_name(name) && !amount.is_empty() && amount.bytes().all(|next| next.is_ascii_digit())
+    })
+}
 
 /// Reads a program or a story; nothing where the second solver cannot.
 pub(super) fn read(question: &str) -> Option<Box<dyn Reading>> {
@@ -144,21 +185,20 @@ impl Solved {
         let mut checks = LineChecks::default();
         for line in lines {
             let parsed = ItemLine::of(line).and_then(|about| {
-                let parts = WORK.captures(about.work)?;
-                Some((about, parts))
+                let work = Work::of(about.work)?;
+                Some((about, work))
             });
-            let Some((about, parts)) = parsed else {
+            let Some((about, work)) = parsed else {
                 checks.verdicts.push(StepVerdict::Unchecked);
                 continue;
             };
-            let part = |index| parts.get(index).map_or("", |part| part.as_str());
             let event = self.events.get(next);
             let mut known = event.map(|event| event.numbers.clone()).unwrap_or_default();
             known.push(value);
             let mut verdicts = Vec::new();
             let mut reached = None;
-            let aside = part(1).split(", ").filter(|sum| !sum.is_empty());
-            for sum in aside.chain([part(3)]) {
+            let aside = work.aside.split(", ").filter(|sum| !sum.is_empty());
+            for sum in aside.chain([work.sum]) {
                 let (verdict, result) = equality(sum, &known);
                 verdicts.push(verdict);
                 known.extend(result);
@@ -170,7 +210,7 @@ impl Solved {
             }
             let held = event.is_some_and(|event| {
                 about.is_about(event.label, &event.text)
-                    && part(2) == event.said
+                    && work.said == event.said
                     && reached.is_some()
                     && reached == event.effect.on(value)
             });

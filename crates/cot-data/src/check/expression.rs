@@ -21,27 +21,39 @@ const MAX_DEPTH: usize = 32;
 
 /// Reads a whole text as an expression; nothing where it is none.
 pub(super) fn parse(text: &str) -> Option<Expression> {
-    let mut parser =
-        Parser { rest: text.trim_start(), depth: 0, numbers: Vec::new(), num_operations: 0 };
+    let mut parser = Parser::new(text, Some(Vec::with_capacity(4)));
     let value = parser.sum()?;
     parser.rest.is_empty().then_some(Expression {
         value,
-        numbers: parser.numbers,
+        numbers: parser.numbers.unwrap_or_default(),
         num_operations: parser.num_operations,
     })
+}
+
+/// The value of a whole text as an expression, as in [`Expression`], of which nothing else
+/// is wanted.
+pub(super) fn value(text: &str) -> Value {
+    let mut parser = Parser::new(text, None);
+    let value = parser.sum()?;
+    parser.rest.is_empty().then_some(value)
 }
 
 struct Parser<'text> {
     rest: &'text str,
     depth: usize,
-    numbers: Vec<Ratio<i128>>,
+    /// The numbers met, where they are wanted.
+    numbers: Option<Vec<Ratio<i128>>>,
     num_operations: usize,
 }
 
 /// Outer nothing: no expression. Inner nothing: an expression without a value.
-type Value = Option<Option<Ratio<i128>>>;
+pub(super) type Value = Option<Option<Ratio<i128>>>;
 
-impl Parser<'_> {
+impl<'text> Parser<'text> {
+    fn new(text: &'text str, numbers: Option<Vec<Ratio<i128>>>) -> Self {
+        Self { rest: text.trim_start(), depth: 0, numbers, num_operations: 0 }
+    }
+
     fn take(&mut self, wanted: &[char]) -> Option<char> {
         let first = self.rest.chars().next().filter(|first| wanted.contains(first))?;
         self.rest = self.rest[first.len_utf8()..].trim_start();
@@ -97,7 +109,9 @@ impl Parser<'_> {
         let value = number(&self.rest[..length])?;
         self.rest = self.rest[length..].trim_start();
         let value = if negative { -value } else { value };
-        self.numbers.push(value);
+        if let Some(numbers) = &mut self.numbers {
+            numbers.push(value);
+        }
         Some(Some(value))
     }
 }
@@ -119,6 +133,10 @@ mod tests {
             assert_eq!(parse(text).and_then(|e| e.value), Some(Ratio::new(top, bottom)), "{text}");
         }
         assert_eq!(parse("1 / 0").map(|e| e.value), Some(None));
+        assert_eq!(
+            (value("1 / 0"), value("2 + 2"), value("2 +")),
+            (Some(None), Some(Some(Ratio::from_integer(4))), None)
+        );
     }
 
     #[test]

@@ -6,6 +6,9 @@ use num_traits::{CheckedAdd, CheckedMul, CheckedSub};
 /// An exact number.
 pub type Rational = Ratio<i128>;
 
+/// 12 digits keep every product and quotient of two far inside 128 bits.
+const MOST_DIGITS: usize = 12;
+
 /// The sum, unless it overflows. Whole numbers, which are most, need no common divisor.
 pub(super) fn add(a: Rational, b: Rational) -> Option<Rational> {
     if a.is_integer() && b.is_integer() {
@@ -33,11 +36,30 @@ pub(super) fn multiply(a: Rational, b: Rational) -> Option<Rational> {
 /// A number: a sign, digits with or without thousands commas, decimals, or a fraction of
 /// two such.
 pub(crate) fn number(text: &str) -> Option<Rational> {
+    if let Some(value) = whole(text) {
+        return Some(value);
+    }
     if let Some((top, bottom)) = text.split_once('/') {
         let (top, bottom) = (decimal(top.trim())?, decimal(bottom.trim())?);
         return (bottom != Ratio::from_integer(0)).then(|| top / bottom);
     }
     decimal(text)
+}
+
+/// A plain whole number, as nearly all are: nothing but digits, and not too many.
+fn whole(text: &str) -> Option<Rational> {
+    let digits = text.as_bytes();
+    if digits.is_empty() || digits.len() > MOST_DIGITS {
+        return None;
+    }
+    let mut value = 0_i64;
+    for digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + i64::from(digit - b'0');
+    }
+    Some(Ratio::from_integer(i128::from(value)))
 }
 
 /// A number without a fraction bar; its whole part must be written.
@@ -56,8 +78,6 @@ pub(super) fn decimal(text: &str) -> Option<Rational> {
 
 /// The number of a whole part and its decimals, of which one may be empty.
 pub(super) fn joined(whole: &str, decimals: &str) -> Option<Rational> {
-    // 12 digits keep every product and quotient of two far inside 128 bits.
-    const MOST_DIGITS: usize = 12;
     let mut value: i128 = 0;
     let mut num_digits = 0;
     for digit in whole.bytes().filter(|&byte| byte != b',').chain(decimals.bytes()) {
