@@ -2,6 +2,7 @@
 //! what each person holds.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use num_rational::Ratio;
 
@@ -38,8 +39,11 @@ impl Event {
 /// Nothing where nothing changes for the owner.
 fn told(owner: &str, changes: &[(&str, i64)]) -> Option<String> {
     let own = changes.iter().position(|(person, _)| *person == owner)?;
-    let told = changes[..=own].iter().map(|(person, amount)| format!("{person} {amount:+}, "));
-    Some(told.collect::<Vec<String>>().concat())
+    let mut told = String::with_capacity(24);
+    for (person, amount) in &changes[..=own] {
+        let _ = write!(told, "{person} {amount:+}, ");
+    }
+    Some(told)
 }
 
 /// A question that the second solver understands.
@@ -60,9 +64,12 @@ struct Question {
 /// The numbers in a text.
 fn numbers(text: &str) -> Vec<Rational> {
     let part = |next: char| next.is_ascii_digit() || matches!(next, '.' | ',');
-    text.split(|next| !part(next))
-        .filter_map(|word| number::number(word.trim_matches(['.', ','])))
-        .collect()
+    let mut numbers = Vec::with_capacity(4);
+    numbers.extend(
+        text.split(|next| !part(next))
+            .filter_map(|word| number::number(word.trim_matches(['.', ',']))),
+    );
+    numbers
 }
 
 /// An equality chain: the verdict on it, and what it comes to.
@@ -156,7 +163,9 @@ impl Question {
         let solved = label::items(question)
             .filter(|items| !items.is_empty())
             .and_then(|items| program(question, &items).or_else(|| story(question, &items)));
-        Self { solved, question: question.to_owned() }
+        // Only prose is read again.
+        let question = if solved.is_some() { String::new() } else { question.to_owned() };
+        Self { solved, question }
     }
 }
 
@@ -193,18 +202,20 @@ impl Solved {
                 continue;
             };
             let event = self.events.get(next);
-            let mut known = event.map(|event| event.numbers.clone()).unwrap_or_default();
+            let mut known = Vec::with_capacity(8);
+            known.extend_from_slice(event.map_or(&[], |event| &event.numbers[..]));
             known.push(value);
-            let mut verdicts = Vec::new();
+            let (mut is_wrong, mut is_unchecked) = (false, false);
             let mut reached = None;
             let aside = work.aside.split(", ").filter(|sum| !sum.is_empty());
             for sum in aside.chain([work.sum]) {
                 let (verdict, result) = equality(sum, &known);
-                verdicts.push(verdict);
+                is_wrong |= verdict == StepVerdict::Wrong;
+                is_unchecked |= verdict == StepVerdict::Unchecked;
                 known.extend(result);
                 reached = result;
             }
-            if verdicts.contains(&StepVerdict::Unchecked) {
+            if is_unchecked {
                 checks.verdicts.push(StepVerdict::Unchecked);
                 continue;
             }
@@ -214,7 +225,7 @@ impl Solved {
                     && reached.is_some()
                     && reached == event.effect.on(value)
             });
-            checks.verdicts.push(if held && !verdicts.contains(&StepVerdict::Wrong) {
+            checks.verdicts.push(if held && !is_wrong {
                 StepVerdict::Ok
             } else {
                 StepVerdict::Wrong
@@ -242,7 +253,9 @@ impl Effect {
 
 /// The words of a text.
 fn words(text: &str) -> Vec<&str> {
-    text.split(' ').collect()
+    let mut words = Vec::with_capacity(12);
+    words.extend(text.split(' '));
+    words
 }
 
 /// A count, of at most nine digits in a program.

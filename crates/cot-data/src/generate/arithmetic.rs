@@ -105,10 +105,11 @@ impl Change {
         if self.hands.is_empty() {
             return format!("{} has ", self.owner);
         }
-        let signed = |(person, gains): &(String, bool)| {
-            format!("{person} {}{amount}, ", if *gains { '+' } else { '-' })
-        };
-        self.hands.iter().map(signed).collect()
+        let mut told = String::with_capacity(24);
+        for (person, gains) in &self.hands {
+            let _ = write!(told, "{person} {}{amount}, ", if *gains { '+' } else { '-' });
+        }
+        told
     }
 }
 
@@ -197,11 +198,16 @@ impl Arithmetic {
     fn chain(&self, changes: &[Change]) -> impl Iterator<Item = String> {
         self.events().enumerate().map(|(index, (operator, left, right, value))| {
             let (a, b) = (self.nodes[left].value(), self.nodes[right].value());
-            let product = self.bags(right).map_or(String::new(), |(count, size)| {
-                format!("{}, ", step(Operator::Multiply, count, size, b))
-            });
-            let said = changes.get(index).map_or(String::new(), |change| change.said(b));
-            format!("{product}{said}{}", step(operator, a, b, value))
+            let mut work = String::with_capacity(96);
+            if let Some((count, size)) = self.bags(right) {
+                work.push_str(&step(Operator::Multiply, count, size, b));
+                work.push_str(", ");
+            }
+            if let Some(change) = changes.get(index) {
+                work.push_str(&change.said(b));
+            }
+            work.push_str(&step(operator, a, b, value));
+            work
         })
     }
 
@@ -305,17 +311,20 @@ impl Arithmetic {
 
 impl Problem for Arithmetic {
     fn signature(&self) -> String {
-        let nodes: Vec<String> = self
-            .nodes
-            .iter()
-            .map(|node| match *node {
-                Node::Given(value) => value.to_string(),
+        let mut told = String::with_capacity(96);
+        let _ = write!(told, "arithmetic/{}/", self.kind_name());
+        for (index, node) in self.nodes.iter().enumerate() {
+            if index > 0 {
+                told.push(' ');
+            }
+            let _ = match *node {
+                Node::Given(value) => write!(told, "{value}"),
                 Node::Apply { operator, left, right, .. } => {
-                    format!("{}{left},{right}", symbol(operator))
+                    write!(told, "{}{left},{right}", symbol(operator))
                 }
-            })
-            .collect();
-        format!("arithmetic/{}/{}", self.kind_name(), nodes.join(" "))
+            };
+        }
+        told
     }
 
     fn kind_name(&self) -> &'static str {
@@ -390,11 +399,13 @@ pub(crate) fn symbol(operator: Operator) -> char {
 /// The non-zero places of a number, highest first: 67 gives 60 and 7.
 pub(crate) fn places(number: i64) -> Vec<i64> {
     let units = std::iter::successors(Some(1_i64), |unit| unit.checked_mul(10));
-    let mut places: Vec<i64> = units
-        .take_while(|&unit| unit <= number)
-        .map(|unit| number / unit % 10 * unit)
-        .filter(|&place| place != 0)
-        .collect();
+    let mut places = Vec::with_capacity(4);
+    places.extend(
+        units
+            .take_while(|&unit| unit <= number)
+            .map(|unit| number / unit % 10 * unit)
+            .filter(|&place| place != 0),
+    );
     places.reverse();
     places
 }
@@ -403,7 +414,8 @@ pub(crate) fn places(number: i64) -> Vec<i64> {
 /// a tokenizer that splits digits would give each its own token.
 pub(crate) fn step(operator: Operator, a: i64, b: i64, value: i64) -> String {
     let sign = symbol(operator);
-    let mut line = format!("{a}{sign}{b}");
+    let mut line = String::with_capacity(64);
+    let _ = write!(line, "{a}{sign}{b}");
     match operator {
         Operator::Add | Operator::Subtract => {
             let parts = places(b);
