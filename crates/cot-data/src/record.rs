@@ -67,6 +67,18 @@ pub struct CotRecord {
     pub extra: Map<String, Value>,
 }
 
+/// A record as a test writes it down.
+#[cfg(test)]
+pub(crate) fn hand_written(question: &str, steps: &[&str], answer: &str) -> CotRecord {
+    CotRecord {
+        id: "r".to_owned(),
+        question: question.to_owned(),
+        thought_process: steps.iter().map(|&step| step.to_owned()).collect(),
+        answer: answer.to_owned(),
+        ..CotRecord::default()
+    }
+}
+
 impl CotRecord {
     /// The assistant's turn: `<think>`, the steps, `</think>`, an empty line, the answer.
     pub fn completion(&self) -> String {

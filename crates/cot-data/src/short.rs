@@ -77,17 +77,7 @@ mod tests {
     use super::*;
     use crate::family::Family;
     use crate::generate::{Recipe, Shard, generate_many};
-    use crate::language::Language;
-
-    fn record(question: &str, steps: &[&str], answer: &str) -> CotRecord {
-        CotRecord {
-            id: "r".to_owned(),
-            question: question.to_owned(),
-            thought_process: steps.iter().map(|&step| step.to_owned()).collect(),
-            answer: answer.to_owned(),
-            ..CotRecord::default()
-        }
-    }
+    use crate::record::hand_written as record;
 
     #[test]
     fn an_item_becomes_its_label_and_a_sum_its_ends() {
@@ -140,7 +130,6 @@ mod tests {
                 assert!(!check.all_ok(), "{name:?}: a chain with a line lost");
             }
         }
-        assert_eq!(Language::En.code(), "en");
     }
 
     #[test]
