@@ -8,6 +8,7 @@ use crate::linear::Linear;
 use crate::mask::{Mask, Pattern};
 use crate::norm::RmsNorm;
 use crate::rope::Rotation;
+use crate::taps::Projections;
 
 #[derive(Debug)]
 pub(crate) struct SelfAttention {
@@ -31,6 +32,8 @@ pub(crate) struct AttentionContext<'a> {
     pub(crate) cache: Option<&'a mut KvCache>,
     /// Filled with the probabilities `[batch, heads, queries, keys]` when given.
     pub(crate) probabilities: Option<&'a mut Option<Tensor>>,
+    /// Filled with queries, keys and values when given.
+    pub(crate) projections: Option<&'a mut Option<Projections>>,
 }
 
 impl SelfAttention {
@@ -49,6 +52,13 @@ impl SelfAttention {
         }
         if let Some(norm) = &self.k_norm {
             key = norm.forward(&key)?;
+        }
+        if let Some(projections) = context.projections {
+            *projections = Some(Projections {
+                query: query.f_transpose(1, 2)?,
+                key: key.f_transpose(1, 2)?,
+                value: value.f_transpose(1, 2)?,
+            });
         }
         // [batch, heads, seq, head_dim]
         let query = context.rotation.apply(&query)?.f_transpose(1, 2)?;

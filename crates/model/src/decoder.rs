@@ -107,20 +107,26 @@ impl Decoder {
         }
         let shared = self.shared(input, start, 0..self.layers.len())?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let mut probabilities = None;
-            let tapped = taps.as_ref().is_some_and(|taps| taps.want_attention.contains(&index));
+            let (mut probabilities, mut projections) = (None, None);
+            let wanted = |of: fn(&Taps) -> &Vec<usize>| {
+                taps.as_deref().is_some_and(|taps| of(taps).contains(&index))
+            };
             let context = AttentionContext {
                 layer: index,
                 rotation: self.rotation(&shared, index)?,
                 mask: self.mask(&shared, index)?,
                 cache: cache.as_deref_mut(),
-                probabilities: tapped.then_some(&mut probabilities),
+                probabilities: wanted(|taps| &taps.want_attention).then_some(&mut probabilities),
+                projections: wanted(|taps| &taps.want_projections).then_some(&mut projections),
             };
             hidden = layer.forward(&hidden, context)?;
             if let Some(taps) = taps.as_deref_mut() {
                 taps.offer_hidden(index + 1, &hidden);
                 if let Some(probabilities) = probabilities {
                     taps.attention.insert(index, probabilities);
+                }
+                if let Some(projections) = projections {
+                    taps.projections.insert(index, projections);
                 }
             }
         }
@@ -220,6 +226,7 @@ impl Decoder {
             mask: self.mask(&shared, index)?,
             cache: None,
             probabilities: None,
+            projections: None,
         };
         layer.forward(hidden, context)
     }

@@ -37,4 +37,4 @@ pub use families::SUPPORTED_MODEL_TYPES;
 pub use input::{Attention, Input};
 pub use linear::{DenseLinear, Linear};
 pub use load::{LinearLoader, LoadOptions};
-pub use taps::Taps;
+pub use taps::{Projections, Taps};

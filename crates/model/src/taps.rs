@@ -1,10 +1,21 @@
-//! Hidden states and attention probabilities of chosen layers.
+//! Hidden states, attention probabilities and projections of chosen layers.
 
 use std::collections::BTreeMap;
 
 use tch::Tensor;
 
 use crate::error::{Error, Result};
+
+/// Queries, keys and values of a block, after their norms and before rotation.
+#[derive(Debug)]
+pub struct Projections {
+    /// `[batch, heads, seq, head_dim]`.
+    pub query: Tensor,
+    /// `[batch, key_value_heads, seq, head_dim]`.
+    pub key: Tensor,
+    /// `[batch, key_value_heads, seq, head_dim]`.
+    pub value: Tensor,
+}
 
 /// Says which activations a forward pass should hand out, and holds them afterwards.
 ///
@@ -17,10 +28,14 @@ pub struct Taps {
     pub want_hidden: Vec<usize>,
     /// Blocks whose attention probabilities are wanted.
     pub want_attention: Vec<usize>,
+    /// Blocks whose queries, keys and values are wanted.
+    pub want_projections: Vec<usize>,
     /// `[batch, seq, hidden]` by index.
     pub hidden: BTreeMap<usize, Tensor>,
     /// `[batch, heads, queries, keys]` by block.
     pub attention: BTreeMap<usize, Tensor>,
+    /// By block.
+    pub projections: BTreeMap<usize, Projections>,
 }
 
 impl Taps {
@@ -50,9 +65,18 @@ impl Taps {
         found(&self.attention, "attention of block", block)
     }
 
+    /// The queries, keys and values that a forward pass has given of a block.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for a block that was not wanted, or where no pass came yet.
+    pub fn projections_of(&self, block: usize) -> Result<&Projections> {
+        found(&self.projections, "projections of block", block)
+    }
+
     pub(crate) fn start(&mut self, num_layers: usize) -> Result<()> {
         self.hidden.clear();
         self.attention.clear();
+        self.projections.clear();
         if let Some(index) = self.want_hidden.iter().find(|index| **index > num_layers) {
             return Err(Error::shape(
                 "taps",
@@ -60,10 +84,11 @@ impl Taps {
                 index.to_string(),
             ));
         }
-        if let Some(index) = self.want_attention.iter().find(|index| **index >= num_layers) {
+        let mut blocks = self.want_attention.iter().chain(&self.want_projections);
+        if let Some(index) = blocks.find(|index| **index >= num_layers) {
             return Err(Error::shape(
                 "taps",
-                format!("attention of blocks below {num_layers}"),
+                format!("blocks below {num_layers}"),
                 index.to_string(),
             ));
         }
@@ -77,11 +102,11 @@ impl Taps {
     }
 }
 
-fn found<'taps>(
-    taps: &'taps BTreeMap<usize, Tensor>,
+fn found<'taps, T>(
+    taps: &'taps BTreeMap<usize, T>,
     what: &str,
     index: usize,
-) -> Result<&'taps Tensor> {
+) -> Result<&'taps T> {
     taps.get(&index).ok_or_else(|| {
         let held: Vec<String> = taps.keys().map(usize::to_string).collect();
         Error::shape("taps", format!("{what} {index}"), format!("[{}]", held.join(", ")))
