@@ -1,7 +1,7 @@
 //! Examples as right-padded tensors. Under a causal mask no real token can attend to the
 //! padding after it, so that padding needs no attention mask, only a loss weight of 0.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::{Example, Result};
 
@@ -31,6 +31,8 @@ pub struct Batch {
     pub num_tokens: usize,
     /// The examples, in the order of the batch's rows.
     pub examples: Vec<ExampleSpan>,
+    /// Whether the completions are the trained model's own, not the data's.
+    pub sampled: bool,
 }
 
 impl Batch {
@@ -74,7 +76,22 @@ impl Batch {
                     tokens: example.tokens.clone(),
                 })
                 .collect(),
+            sampled: false,
         })
+    }
+
+    /// Which positions are no padding: f32 `[batch, seq]` of ones and zeros.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn real_positions(&self) -> Result<Tensor> {
+        let (_, length) = self.tokens.size2()?;
+        let device = self.tokens.device();
+        let inputs: Vec<i64> =
+            self.examples.iter().map(|example| example.tokens.len() as i64 - 1).collect();
+        let inputs = Tensor::f_from_slice(&inputs)?.f_to_device(device)?.f_unsqueeze(1)?;
+        let places = Tensor::f_arange(length, (Kind::Int64, device))?;
+        Ok(places.f_lt_tensor(&inputs)?.f_to_kind(Kind::Float)?)
     }
 
     /// Where a row of the flattened `[batch * seq]` positions lies: the index of its
@@ -110,6 +127,8 @@ mod tests {
         assert_eq!(Vec::<f32>::try_from(&batch.weights).unwrap(), [1.0, 0.5, 1.0]);
         assert!((batch.weight_sum - 2.5).abs() < 1e-12);
         assert_eq!(batch.num_tokens, 4);
+        let real = batch.real_positions().unwrap().view(-1);
+        assert_eq!(Vec::<f32>::try_from(real).unwrap(), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
     }
 
     #[test]

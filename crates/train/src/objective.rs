@@ -12,8 +12,19 @@ pub type Losses = Vec<(&'static str, f64)>;
 
 /// A training objective.
 pub trait Objective {
-    /// Told before each step which one it is, counted from 0, also after a resumption.
-    fn begin_step(&mut self, _step: u64) {}
+    /// Told before each step which one it is, counted from 0, also after a resumption, and
+    /// what its micro-batches are. Those that it returns are trained on.
+    ///
+    /// # Errors
+    /// Those of the model and of libtorch.
+    fn begin_step(
+        &mut self,
+        _step: u64,
+        _model: &Decoder,
+        batches: Vec<Batch>,
+    ) -> Result<Vec<Batch>> {
+        Ok(batches)
+    }
 
     /// Forward and backward of one micro-batch. `total_weight` is the sum of the loss
     /// weights over all micro-batches of the step: dividing by it, instead of averaging

@@ -117,9 +117,9 @@ impl Trainer<'_> {
             let batches = (0..config.gradient_accumulation)
                 .map(|_| self.batch(examples, &sampler.next_micro_batch()))
                 .collect::<Result<Vec<Batch>>>()?;
+            let batches = objective.begin_step(state.step, model, batches)?;
             let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
             optimizer.zero_gradients()?;
-            objective.begin_step(state.step);
             for batch in &batches {
                 interval.add(&objective.accumulate(model, batch, total_weight)?);
             }
