@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
-use limbeck_distill::{DistillConfig, DistillObjective};
+use limbeck_distill::{DistillConfig, DistillObjective, Teacher, TokenIds};
 use limbeck_model::Decoder;
 use limbeck_train::{Batch, Example, Objective, SupervisedObjective};
 use serde_json::json;
@@ -32,6 +32,7 @@ fn batch() -> Batch {
             id: String::new(),
             tokens: (0..LENGTH).map(|at| ((index * 97 + at * 13) % 640) as i64).collect(),
             weights: (0..LENGTH).map(|at| if at > LENGTH / 3 { 1.0 } else { 0.0 }).collect(),
+            ..Example::default()
         })
         .collect();
     Batch::new(&examples.iter().collect::<Vec<_>>(), 0, Device::Cpu).expect("a batch")
@@ -48,7 +49,9 @@ fn main() {
             attention_weight: level,
             ..DistillConfig::default()
         };
-        DistillObjective::new(&teacher, &student, &config, 0, Device::Cpu).expect("an objective")
+        let (teacher, ids) = (Teacher::Live(&teacher), TokenIds::default());
+        DistillObjective::new(teacher, &student, &config, &ids, &[], 0, Device::Cpu)
+            .expect("an objective")
     };
     let mut objectives: [(&str, Box<dyn Objective + '_>); 3] = [
         ("labels", Box::new(SupervisedObjective { chunk_rows: 2048 })),

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::divergence::{Divergence, DivergenceSettings, Tail};
 use crate::features::{FeatureSettings, HiddenLoss};
+use crate::key_heads::HeadChoice;
+use crate::on_policy::OnPolicySettings;
+use crate::relations::RelationSettings;
 pub use crate::student::StudentConfig;
 
 /// Whose conventions the loss follows.
@@ -24,13 +27,16 @@ pub enum Compat {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DistillConfig {
-    /// `forward_kl`, `reverse_kl`, `jsd`, `skew_kl`, `skew_reverse_kl`, `total_variation` or
-    /// `sorted_l1`. Default `forward_kl`.
+    /// `forward_kl`, `reverse_kl`, `jsd`, `skew_kl`, `skew_reverse_kl`, `contrastive`,
+    /// `total_variation` or `sorted_l1`. Default `forward_kl`.
     pub divergence: Divergence,
     /// β of `jsd`, the teacher's share of the mixture, between 0 and 1, which `compat = "trl"`
     /// admits too. Default 0.5.
     pub jsd_beta: f64,
-    /// α of `skew_kl` and `skew_reverse_kl`, between 0 and 1: how much of a distribution is
+    /// β of `contrastive`, between 0 and 2: the weight of the student's own text, against
+    /// 2 − β of the data's. Default 1.
+    pub contrastive_beta: f64,
+    /// α of `skew_kl`, `skew_reverse_kl` and `contrastive`, between 0 and 1: how much of a distribution is
     /// mixed into the one that it is compared with. Default 0.1.
     pub skew: f64,
     /// How many of the teacher's likeliest tokens take part in the divergence; 0 for all.
@@ -59,6 +65,19 @@ pub struct DistillConfig {
     pub match_embeddings: bool,
     /// Factor of the divergence between attention maps; 0 leaves them alone. Default 1.0.
     pub attention_weight: f64,
+    /// Which heads of the teacher's are followed: `mean` of equal shares of them, or one for
+    /// each of the student's, chosen by `gradient` or `entropy` on calibration chains.
+    /// Default `mean`.
+    pub attention_heads: HeadChoice,
+    /// Records that heads are chosen on. Default 32.
+    pub calibration_records: usize,
+    /// Pairs `[student, teacher]` of blocks whose attention is compared, counted from 1.
+    /// Default: the first, the last, and those between in proportion.
+    pub attention_map: Vec<[usize; 2]>,
+    /// Relations between positions (`MiniLM`'s values, `MiniLMv2`).
+    pub relations: RelationSettings,
+    /// The student's own replies.
+    pub on_policy: OnPolicySettings,
     /// Share of the steps, from the start, in which the teacher takes part; the rest is
     /// cross-entropy alone, at several times the speed. Default 1.0.
     pub teacher_share: f64,
@@ -73,6 +92,7 @@ impl Default for DistillConfig {
         Self {
             divergence: Divergence::ForwardKl,
             jsd_beta: 0.5,
+            contrastive_beta: 1.0,
             skew: 0.1,
             top_k: 0,
             tail: Tail::Bucket,
@@ -84,6 +104,11 @@ impl Default for DistillConfig {
             layer_map: Vec::new(),
             match_embeddings: false,
             attention_weight: 1.0,
+            attention_heads: HeadChoice::Mean,
+            calibration_records: 32,
+            attention_map: Vec::new(),
+            relations: RelationSettings::default(),
+            on_policy: OnPolicySettings::default(),
             teacher_share: 1.0,
             student: StudentConfig::default(),
             train: TrainConfig::default(),
@@ -95,7 +120,15 @@ impl DistillConfig {
     /// The divergence with its parameters.
     pub fn divergence_settings(&self) -> DivergenceSettings {
         let Self { divergence, temperature, jsd_beta, skew, top_k, tail, .. } = *self;
-        let ours = DivergenceSettings { divergence, temperature, jsd_beta, skew, top_k, tail };
+        let ours = DivergenceSettings {
+            divergence,
+            temperature,
+            jsd_beta,
+            skew,
+            top_k,
+            tail,
+            constant_mixture: false,
+        };
         if self.compat != Compat::Trl || divergence != Divergence::Jsd {
             return ours;
         }
@@ -142,6 +175,19 @@ impl Validate for DistillConfig {
                 return Err(Invalid::new(field, "a number from 0 up", weight));
             }
         }
+        if !(0.0..=2.0).contains(&self.contrastive_beta) {
+            let found = self.contrastive_beta;
+            return Err(Invalid::new("contrastive_beta", "a number from 0 to 2", found));
+        }
+        if self.divergence == Divergence::Contrastive && self.on_policy.share == 0.0 {
+            let expected = "a share above 0: contrastive compares the student's own text too";
+            return Err(Invalid::new("on_policy.share", expected, 0));
+        }
+        if self.calibration_records == 0 && self.attention_heads != HeadChoice::Mean {
+            return Err(Invalid::new("calibration_records", "at least 1", 0));
+        }
+        self.relations.validate().map_err(|invalid| invalid.within("relations"))?;
+        self.on_policy.validate().map_err(|invalid| invalid.within("on_policy"))?;
         self.student.validate().map_err(|invalid| invalid.within("student"))?;
         self.train.validate().map_err(|invalid| invalid.within("train"))
     }

@@ -29,6 +29,10 @@ pub enum Divergence {
     SkewReverseKl,
     /// ½ Σ|p − q|, Wen et al. 2023 (`f-DISTILL`), section 3: no row counts for more than 1.
     TotalVariation,
+    /// `DistiLLM-2`'s pair (Ko et al. 2025, section 3): skew KL on the data's text, which
+    /// pulls the student up to what the teacher says, and skew reverse KL on the student's
+    /// own, which pushes it off what the teacher would not say. Needs `on_policy`.
+    Contrastive,
     /// Σ|sort(p) − sort(q)|, both from the most likely token down, Boizard et al. 2024
     /// (ULD), section 3.2: how sure the teacher is, whatever it is sure of.
     SortedL1,
@@ -64,6 +68,9 @@ pub struct DivergenceSettings {
     pub top_k: i64,
     /// What becomes of the others.
     pub tail: Tail,
+    /// Whether the student's part of a skewed mixture is a constant for the gradient, as in
+    /// `DistiLLM-2`.
+    pub constant_mixture: bool,
 }
 
 impl Default for DivergenceSettings {
@@ -75,7 +82,33 @@ impl Default for DivergenceSettings {
             skew: 0.1,
             top_k: 0,
             tail: Tail::Bucket,
+            constant_mixture: false,
         }
+    }
+}
+
+/// A teacher's likeliest tokens at each row, with what all others have together.
+#[derive(Debug)]
+pub struct TopTokens {
+    /// Token ids, i64 `[rows, top_k]`.
+    pub ids: Tensor,
+    /// Their log-probabilities at the divergence's temperature, f32 `[rows, top_k]`.
+    pub log_probs: Tensor,
+    /// The logarithm of what the other tokens have together, f32 `[rows]`.
+    pub log_tail: Tensor,
+}
+
+impl TopTokens {
+    /// Some of the rows.
+    ///
+    /// # Errors
+    /// libtorch's, if they are not there.
+    pub fn narrow(&self, start: i64, length: i64) -> Result<Self> {
+        Ok(Self {
+            ids: self.ids.f_narrow(0, start, length)?,
+            log_probs: self.log_probs.f_narrow(0, start, length)?,
+            log_tail: self.log_tail.f_narrow(0, start, length)?,
+        })
     }
 }
 
@@ -90,7 +123,9 @@ impl DivergenceSettings {
         }
         let share = match self.divergence {
             Divergence::Jsd => Some(("jsd_beta", self.jsd_beta)),
-            Divergence::SkewKl | Divergence::SkewReverseKl => Some(("skew", self.skew)),
+            Divergence::SkewKl | Divergence::SkewReverseKl | Divergence::Contrastive => {
+                Some(("skew", self.skew))
+            }
             _ => None,
         };
         if let Some((field, share)) = share
@@ -121,24 +156,60 @@ impl DivergenceSettings {
     /// libtorch's, if the shapes differ.
     pub fn per_row(&self, student_logits: &Tensor, teacher_logits: &Tensor) -> Result<Tensor> {
         let (teacher, student) = self.log_probabilities(teacher_logits, student_logits)?;
+        self.between(&teacher, &student)
+    }
+
+    /// As [`Self::per_row`], from a teacher of whom only the likeliest tokens are known;
+    /// `top_k` counts no more.
+    ///
+    /// # Shapes
+    /// `student_logits` f32 `[rows, vocab]`; f32 `[rows]`.
+    ///
+    /// # Errors
+    /// libtorch's, if the shapes differ.
+    pub fn per_row_of_top(&self, student_logits: &Tensor, teacher: &TopTokens) -> Result<Tensor> {
+        let kind = student_logits.f_kind()?;
+        let student = student_logits.f_div_scalar(self.temperature)?;
+        let gathered = |logs: &Tensor| logs.f_gather(-1, &teacher.ids, false);
+        let known = teacher.log_probs.f_to_kind(kind)?;
+        if self.tail == Tail::Renormalised {
+            let student = gathered(&student)?.f_log_softmax(-1, kind)?;
+            return self.between(&known.f_log_softmax(-1, kind)?, &student);
+        }
+        let student = gathered(&student.f_log_softmax(-1, kind)?)?;
+        if self.tail == Tail::Truncated {
+            return self.between(&known, &student);
+        }
+        let tail = teacher.log_tail.f_to_kind(kind)?.f_unsqueeze(-1)?;
+        self.between(&Tensor::f_cat(&[&known, &tail], -1)?, &with_tail(&student)?)
+    }
+
+    /// The divergence of each row from log-probabilities, `[rows, tokens]`.
+    fn between(&self, teacher: &Tensor, student: &Tensor) -> Result<Tensor> {
+        let mixed_in =
+            || if self.constant_mixture { student.f_detach() } else { Ok(student.shallow_clone()) };
         match self.divergence {
-            Divergence::ForwardKl => kl(&teacher, &student),
-            Divergence::ReverseKl => kl(&student, &teacher),
+            Divergence::ForwardKl => kl(teacher, student),
+            Divergence::ReverseKl => kl(student, teacher),
             Divergence::Jsd => {
-                let mixture = mixed(&teacher, &student, self.jsd_beta)?;
-                let forward = kl(&teacher, &mixture)?.f_mul_scalar(self.jsd_beta)?;
-                let reverse = kl(&student, &mixture)?.f_mul_scalar(1.0 - self.jsd_beta)?;
+                let mixture = mixed(teacher, student, self.jsd_beta)?;
+                let forward = kl(teacher, &mixture)?.f_mul_scalar(self.jsd_beta)?;
+                let reverse = kl(student, &mixture)?.f_mul_scalar(1.0 - self.jsd_beta)?;
                 forward.f_add(&reverse)
             }
-            Divergence::SkewKl => kl(&teacher, &mixed(&teacher, &student, self.skew)?),
-            Divergence::SkewReverseKl => kl(&student, &mixed(&teacher, &student, 1.0 - self.skew)?),
+            Divergence::SkewKl | Divergence::Contrastive => {
+                kl(teacher, &mixed(teacher, student, self.skew)?)
+            }
+            Divergence::SkewReverseKl => {
+                kl(student, &mixed(teacher, &mixed_in()?, 1.0 - self.skew)?)
+            }
             Divergence::TotalVariation => {
                 sum(&teacher.f_exp()?.f_sub(&student.f_exp()?)?.f_abs()?)?.f_mul_scalar(0.5)
             }
             Divergence::SortedL1 => {
                 let sorted =
                     |logs: &Tensor| -> Result<Tensor> { Ok(logs.f_exp()?.f_sort(-1, true)?.0) };
-                sum(&sorted(&teacher)?.f_sub(&sorted(&student)?)?.f_abs()?)
+                sum(&sorted(teacher)?.f_sub(&sorted(student)?)?.f_abs()?)
             }
         }
     }
@@ -215,12 +286,13 @@ mod tests {
         f64::midpoint(rows.double_value(&[0]), rows.double_value(&[2]))
     }
 
-    const ALL: [Divergence; 7] = [
+    const ALL: [Divergence; 8] = [
         Divergence::ForwardKl,
         Divergence::ReverseKl,
         Divergence::Jsd,
         Divergence::SkewKl,
         Divergence::SkewReverseKl,
+        Divergence::Contrastive,
         Divergence::TotalVariation,
         Divergence::SortedL1,
     ];
@@ -337,6 +409,45 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn the_likeliest_tokens_alone_give_what_the_whole_gives_with_as_many() {
+        let (student, teacher) = logits();
+        for divergence in ALL {
+            for tail in [Tail::Bucket, Tail::Renormalised] {
+                let settings = DivergenceSettings { top_k: 3, tail, ..of(divergence, 2.0) };
+                let (log_probs, ids) =
+                    (&teacher / 2.0).log_softmax(-1, Kind::Double).topk(3, -1, true, true);
+                let all = log_probs.logsumexp([-1_i64].as_slice(), false);
+                let top = TopTokens { ids, log_tail: (-all.expm1()).log(), log_probs };
+                let expected = settings.per_row(&student, &teacher).unwrap();
+                let found = settings.per_row_of_top(&student, &top).unwrap();
+                let worst = (&found - &expected).abs().max().double_value(&[]);
+                assert!(worst < 1e-9, "{settings:?}: {worst}");
+            }
+        }
+    }
+
+    /// Python: `p = softmax(zt); q = softmax(zs); m = .9 p + .1 q.detach(); (q * (q.log() -
+    /// m.log())).sum()`, differentiated by hand: ∂/∂z = q (log q − log m + 1 − Σ …).
+    #[test]
+    fn a_constant_mixture_takes_no_gradient() {
+        let (student, teacher) = logits();
+        let settings = DivergenceSettings {
+            constant_mixture: true,
+            ..of(Divergence::SkewReverseKl, 1.0)
+        };
+        let leaf = student.copy().set_requires_grad(true);
+        settings.per_row(&leaf, &teacher).unwrap().sum(Kind::Double).backward();
+        let (p, q) = (teacher.softmax(-1, Kind::Double), student.softmax(-1, Kind::Double));
+        let ratio = q.log() - (&p * 0.9 + &q * 0.1).log();
+        let mean = (&q * &ratio).sum_dim_intlist([-1_i64].as_slice(), true, Kind::Double);
+        let expected = &q * (&ratio - mean);
+        assert!((leaf.grad() - expected).abs().max().double_value(&[]) < 1e-12);
+        let free = of(Divergence::SkewReverseKl, 1.0).per_row(&student, &teacher).unwrap();
+        let constant = settings.per_row(&student, &teacher).unwrap();
+        assert!((free - constant).abs().max().double_value(&[]) < 1e-12);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use limbeck_model::{Decoder, Taps};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor};
 
+use crate::positions::Positions;
 use crate::{Error, Result};
 
 /// How far two hidden states are apart.
@@ -87,7 +88,8 @@ impl FeatureMatching {
         }
         let outside = |[block, of]: &&[usize; 2]| *block > blocks || *of > depth;
         if let Some(&pair) = map.iter().find(outside) {
-            return Err(Error::LayerMap { pair, student: blocks, teacher: depth });
+            let key = "layer_map";
+            return Err(Error::LayerMap { key, pair, student: blocks, teacher: depth });
         }
         let pairs = map.into_iter().enumerate().map(|(index, [block, teacher])| {
             // Pairs by depth draw by block; those of a map by their place in it too.
@@ -123,12 +125,18 @@ impl FeatureMatching {
         self.pairs.iter().map(|pair| pair.teacher).collect()
     }
 
-    /// The mean, over pairs and all positions, prompt included, of how far the mapped hidden
-    /// state is from the teacher's.
+    /// How far the mapped hidden states are from the teacher's: the mean over pairs, summed
+    /// over the real positions of this batch, prompt included, and divided by those of the
+    /// whole step.
     ///
     /// # Errors
     /// A hidden state that was not tapped; libtorch's.
-    pub fn loss(&self, student: &Taps, teacher: &Taps) -> limbeck_model::Result<Tensor> {
+    pub fn loss(
+        &self,
+        student: &Taps,
+        teacher: &Taps,
+        positions: &Positions,
+    ) -> limbeck_model::Result<Tensor> {
         let mut losses = Vec::with_capacity(self.pairs.len());
         for pair in &self.pairs {
             let narrow = student.hidden_state(pair.student)?;
@@ -143,7 +151,8 @@ impl FeatureMatching {
                 }
             };
             let factor = if self.loss == HiddenLoss::Cosine { 0.5 } else { 1.0 };
-            losses.push(difference.f_square()?.f_mean(Kind::Float)?.f_mul_scalar(factor)?);
+            let square = difference.f_square()?.f_mean_dim(-1, false, Kind::Float)?; // [batch, seq]
+            losses.push(positions.mean(&square)?.f_mul_scalar(factor)?);
         }
         Ok(Tensor::f_stack(&losses, 0)?.f_mean(Kind::Float)?)
     }
@@ -208,7 +217,8 @@ mod tests {
             let (mut of_student, mut of_teacher) = (Taps::default(), Taps::default());
             of_student.hidden.insert(1, narrow.shallow_clone());
             of_teacher.hidden.insert(1, wide.shallow_clone());
-            matching.loss(&of_student, &of_teacher).unwrap().double_value(&[])
+            let positions = Positions::all(2, 5);
+            matching.loss(&of_student, &of_teacher, &positions).unwrap().double_value(&[])
         };
         let angle = Tensor::cosine_similarity(&narrow, &wide, -1, 1e-8);
         let cosine = 1.0 - angle.mean(Kind::Float).double_value(&[]);
@@ -240,14 +250,15 @@ mod tests {
         let (_, mut projection) = matching.parameters().remove(0);
         projection.copy_(&(Tensor::eye(8, (Kind::Float, Device::Cpu)) * 3.0));
         let hidden = Tensor::randn([2, 5, 8], (Kind::Float, Device::Cpu));
+        let positions = Positions::all(2, 5);
         let (mut narrow, mut wide) = (Taps::default(), Taps::default());
         narrow.hidden.insert(1, hidden.shallow_clone());
         wide.hidden.insert(1, &hidden * 0.5);
-        assert!(matching.loss(&narrow, &wide).unwrap().double_value(&[]) < 1e-5);
+        assert!(matching.loss(&narrow, &wide, &positions).unwrap().double_value(&[]) < 1e-5);
         wide.hidden.insert(1, -&hidden);
-        let opposite = matching.loss(&narrow, &wide).unwrap().double_value(&[]);
+        let opposite = matching.loss(&narrow, &wide, &positions).unwrap().double_value(&[]);
         assert!((opposite - 4.0).abs() < 1e-3, "{opposite}");
-        let error = matching.loss(&narrow, &Taps::default()).unwrap_err().to_string();
+        let error = matching.loss(&narrow, &Taps::default(), &positions).unwrap_err().to_string();
         assert!(error.contains("hidden state 1"), "{error}");
     }
 }

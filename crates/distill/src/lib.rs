@@ -2,19 +2,30 @@
 //! states and attention.
 //!
 //! Reading order: [`divergence`] measures how far the student's distributions are from
-//! the teacher's, [`features`] its hidden states, [`attention`] where it looks;
-//! [`objective`] mixes that with cross-entropy batch by batch, [`student`] makes the
-//! student, [`config`] is what a user sets.
+//! the teacher's, [`features`] its hidden states, [`attention`] where it looks ([`key_heads`]
+//! chooses whom to follow) and [`relations`] how it relates positions; [`teacher`] is where
+//! the teacher's side comes from, [`align`] meets a teacher with other tokens and
+//! `on_policy` samples the student's own text; [`objective`] mixes all that with
+//! cross-entropy batch by batch, [`student`] makes the student, [`config`] is what a user
+//! sets.
 
+pub mod align;
 pub mod attention;
 pub mod config;
 pub mod divergence;
 pub mod error;
 pub mod features;
+pub mod key_heads;
 mod look_back;
 pub mod objective;
+mod on_policy;
+pub mod positions;
+pub mod relations;
 pub mod student;
+pub mod teacher;
 
 pub use config::{DistillConfig, StudentConfig};
 pub use error::{Error, Result};
-pub use objective::DistillObjective;
+pub use objective::{DistillObjective, TokenIds};
+pub use on_policy::OnPolicySettings;
+pub use teacher::Teacher;

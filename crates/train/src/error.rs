@@ -64,9 +64,27 @@ pub enum Error {
     /// From the run crate.
     #[error(transparent)]
     Run(#[from] limbeck_run::Error),
+    /// From an objective of another crate.
+    #[error("loss of a batch")]
+    Objective {
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// The exit code that it leads to.
+        exit: Exit,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// libtorch refused an operation.
     #[error("training step")]
     Torch(#[from] tch::TchError),
+}
+
+impl Error {
+    /// An error of an objective of another crate.
+    pub fn objective(source: impl Diagnose + Send + Sync + 'static) -> Self {
+        let (exit, hint) = (source.exit(), source.hint());
+        Self::Objective { source: Box::new(source), exit, hint }
+    }
 }
 
 impl Diagnose for Error {
@@ -75,6 +93,7 @@ impl Diagnose for Error {
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
+            Self::Objective { exit, .. } => *exit,
             Self::EmptyMask { .. } | Self::Template { .. } | Self::EmptyDataset { .. } => {
                 Exit::BadInput
             }
@@ -88,6 +107,7 @@ impl Diagnose for Error {
             Self::Core(source) => return source.hint(),
             Self::Model(source) => return source.hint(),
             Self::Run(source) => return source.hint(),
+            Self::Objective { hint, .. } => return hint.clone(),
             Self::EmptyMask { .. } => "raise max_length, or drop the record",
             Self::Template { .. } => {
                 "use a template that renders the assistant's turn as written, with its <think> block"

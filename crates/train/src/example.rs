@@ -9,7 +9,7 @@ use limbeck_core::{Message, Tokenizer};
 use crate::{Error, Result, TokenWeights};
 
 /// Token ids of a conversation and what is learned from it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Example {
     /// The record it came from.
     pub id: String,
@@ -114,6 +114,43 @@ impl Example {
 impl Completion<'_> {
     fn thinks(self) -> bool {
         matches!(self, Self::Chain { .. })
+    }
+}
+
+/// A conversation as text: what the model is given, and what it is to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts {
+    /// The prompt's turns and the beginning of the assistant's.
+    pub prefix: String,
+    /// The reply, and what the template ends it with.
+    pub completion: String,
+}
+
+/// A conversation as the template renders it.
+///
+/// # Errors
+/// [`Error::Template`] where the whole does not begin with the prompt.
+pub fn texts(
+    tokenizer: &Tokenizer,
+    id: &str,
+    prompt: &[Message],
+    completion: Completion<'_>,
+) -> Result<Texts> {
+    let prefix = prompt_text(tokenizer, prompt, completion.thinks())?;
+    let (reasoning, answer) = match completion {
+        Completion::Chain { reasoning, answer } => (reasoning, answer),
+        Completion::AnswerOnly { answer } => ("", answer),
+    };
+    let content = format!("<think>\n{reasoning}\n</think>\n\n{answer}");
+    let mut messages = prompt.to_vec();
+    messages.push(Message::assistant(content));
+    let whole = tokenizer.require_chat_template()?.render(&messages, false, None)?;
+    match whole.strip_prefix(&prefix) {
+        Some(completion) => Ok(Texts { completion: completion.to_owned(), prefix }),
+        None => Err(Error::Template {
+            id: id.to_owned(),
+            what: "the prompt as the beginning of the whole conversation",
+        }),
     }
 }
 
