@@ -63,6 +63,9 @@ pub enum Error {
     /// From the model crate.
     #[error(transparent)]
     Model(#[from] limbeck_model::Error),
+    /// From the infer crate.
+    #[error(transparent)]
+    Infer(#[from] limbeck_infer::Error),
     /// From the train crate.
     #[error(transparent)]
     Train(#[from] limbeck_train::Error),
@@ -82,6 +85,7 @@ impl Diagnose for Error {
             Self::NoMeeting { .. } => Exit::BadInput,
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
+            Self::Infer(source) => source.exit(),
             Self::Train(source) => source.exit(),
             Self::Torch(_) => Exit::Failed,
         }
@@ -106,6 +110,7 @@ impl Diagnose for Error {
             }
             Self::Core(source) => source.hint(),
             Self::Model(source) => source.hint(),
+            Self::Infer(source) => source.hint(),
             Self::Train(source) => source.hint(),
             Self::Torch(_) => None,
         }

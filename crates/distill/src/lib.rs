@@ -4,8 +4,8 @@
 //! Reading order: [`divergence`] measures how far the student's distributions are from
 //! the teacher's, [`features`] its hidden states, [`attention`] where it looks ([`key_heads`]
 //! chooses whom to follow) and [`relations`] how it relates positions; [`teacher`] is where
-//! the teacher's side comes from, [`align`] meets a teacher with other tokens and
-//! `on_policy` samples the student's own text; [`objective`] mixes all that with
+//! the teacher's side comes from, [`align`] meets a teacher with other tokens `on_policy`
+//! samples the student's own text and [`sequence`] takes the teacher's text alone; [`objective`] mixes all that with
 //! cross-entropy batch by batch, [`student`] makes the student, [`config`] is what a user
 //! sets.
 
@@ -21,6 +21,7 @@ pub mod objective;
 mod on_policy;
 pub mod positions;
 pub mod relations;
+pub mod sequence;
 pub mod student;
 pub mod teacher;
 
