@@ -4,7 +4,7 @@ use limbeck_core::DType;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::OptimizerConfig;
+use crate::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::schedule::{Decay, Schedule};
 use crate::token_weights::TokenWeights;
 
@@ -21,10 +21,14 @@ pub struct TrainConfig {
     /// The longest conversation, in tokens; longer records are left out and counted.
     /// Default 512.
     pub max_length: usize,
+    /// `adamw`, `adamw_8bit` (both moments of matrices in 8 bits: 2.03 instead of 8 bytes a
+    /// parameter) or `adafactor` (a number a row and column of a matrix, no momentum).
+    /// Default `adamw`.
+    pub optimizer: OptimizerKind,
     /// The highest learning rate. Default 1e-3.
     pub learning_rate: f64,
     /// Muon's highest learning rate for the blocks' matrices; the same schedule applies. 0
-    /// trains them with `AdamW` like the rest. Around 0.02 where it is used. Default 0.
+    /// trains them like the rest. Around 0.02 where it is used. Default 0.
     pub muon_learning_rate: f64,
     /// The last learning rate as a share of the highest. Default 0.05.
     pub min_learning_rate_ratio: f64,
@@ -66,6 +70,7 @@ impl Default for TrainConfig {
             micro_batch_tokens: 4096,
             gradient_accumulation: 1,
             max_length: 512,
+            optimizer: OptimizerKind::AdamW,
             learning_rate: 1e-3,
             muon_learning_rate: 0.0,
             min_learning_rate_ratio: 0.05,
@@ -103,6 +108,7 @@ impl TrainConfig {
     pub fn optimizer(&self) -> OptimizerConfig {
         let muon = self.muon_learning_rate > 0.0;
         OptimizerConfig {
+            kind: self.optimizer,
             beta1: self.beta1,
             beta2: self.beta2,
             epsilon: self.epsilon,

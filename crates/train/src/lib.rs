@@ -11,7 +11,6 @@ pub mod config;
 pub mod error;
 pub mod example;
 pub mod head;
-mod muon;
 pub mod objective;
 pub mod optimizer;
 pub mod sampler;
