@@ -49,6 +49,10 @@ pub struct TrainConfig {
     /// Dtype of activations and matrix products; parameters and moments stay float32.
     /// Default `float32`.
     pub compute_dtype: DType,
+    /// Keep only each block's input in the forward pass and compute its activations again
+    /// in the backward pass: the same gradients, a third more time, and activations of one
+    /// block instead of all. Default false.
+    pub activation_checkpointing: bool,
     /// What the tokens of each part of a reply count.
     pub weights: TokenWeights,
     /// Rows of the vocabulary projection held at a time. Default 2048.
@@ -82,6 +86,7 @@ impl Default for TrainConfig {
             epsilon: 1e-8,
             clip_norm: 1.0,
             compute_dtype: DType::Float32,
+            activation_checkpointing: false,
             weights: TokenWeights::default(),
             head_chunk_rows: 2048,
             log_every: 10,

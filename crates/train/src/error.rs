@@ -55,6 +55,9 @@ pub enum Error {
         /// The last of them.
         step: u64,
     },
+    /// Recomputation where the loss needs the activations themselves.
+    #[error("activation_checkpointing: expected false with this objective, found true")]
+    ActivationCheckpointing,
     /// From the core crate.
     #[error(transparent)]
     Core(#[from] limbeck_core::Error),
@@ -79,6 +82,7 @@ impl Diagnose for Error {
                 Exit::BadInput
             }
             Self::Checkpoint { .. } => Exit::BadInput,
+            Self::ActivationCheckpointing => Exit::Usage,
             Self::NoParameters | Self::Diverged { .. } | Self::Torch(_) => Exit::Failed,
         }
     }
@@ -95,6 +99,9 @@ impl Diagnose for Error {
             Self::EmptyDataset { .. } => "raise max_length, or give more data",
             Self::Checkpoint { .. } => "delete the checkpoint (or use --fresh) to start again",
             Self::Diverged { .. } => "lower learning_rate or clip_norm, or raise warmup_steps",
+            Self::ActivationCheckpointing => {
+                "set train.activation_checkpointing=false; lower micro_batch_tokens to save memory"
+            }
             Self::NoParameters | Self::Torch(_) => return None,
         };
         Some(hint.to_owned())

@@ -1,7 +1,7 @@
 //! Training: from rendered conversations to updated parameters.
 //!
 //! Reading order: [`example`] masks what is learned, [`sampler`] and [`batch`] shape the
-//! work, [`objective`] and [`head`] turn a batch into gradients, [`optimizer`] and
+//! work, [`objective`], [`head`] and [`recompute`] turn a batch into gradients, [`optimizer`] and
 //! [`schedule`] turn gradients into steps, [`trainer`] is the loop and [`checkpoint`]
 //! what a killed run resumes from.
 
@@ -13,6 +13,7 @@ pub mod example;
 pub mod head;
 pub mod objective;
 pub mod optimizer;
+pub mod recompute;
 pub mod sampler;
 pub mod schedule;
 pub mod token_weights;
