@@ -65,6 +65,30 @@ pub struct TrainConfig {
     pub validate_every: u64,
     /// Validation records used. Default 256.
     pub validation_records: usize,
+    /// What early stopping and the best parameters go by: `loss`, or `accuracy` of greedy
+    /// replies to validation records. Default `loss`.
+    pub validation_metric: MetricKind,
+    /// Validation records that `validation_metric = "accuracy"` lets the model answer.
+    /// Default 64.
+    pub accuracy_records: usize,
+    /// Validations without a better one after which the run ends; 0 for never. Default 0.
+    pub early_stopping_patience: u64,
+    /// End with the parameters of the best validation instead of the last. Default false.
+    pub keep_best: bool,
+    /// Decay of an exponential moving average of the parameters, which validation sees and
+    /// the run ends with; 0 for none. 0.999 looks back about a thousand steps. Default 0.
+    pub ema_decay: f64,
+}
+
+/// What a validation is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricKind {
+    /// Cross-entropy; lower is better.
+    #[default]
+    Loss,
+    /// Share of greedy replies that are right; higher is better.
+    Accuracy,
 }
 
 impl Default for TrainConfig {
@@ -93,6 +117,11 @@ impl Default for TrainConfig {
             checkpoint_every: 200,
             validate_every: 0,
             validation_records: 256,
+            validation_metric: MetricKind::Loss,
+            accuracy_records: 64,
+            early_stopping_patience: 0,
+            keep_best: false,
+            ema_decay: 0.0,
         }
     }
 }
@@ -107,6 +136,11 @@ impl TrainConfig {
             steps: self.steps,
             decay: self.decay,
         }
+    }
+
+    /// Whether validations decide over the run.
+    pub fn selects(&self) -> bool {
+        self.keep_best || self.early_stopping_patience > 0
     }
 
     /// The optimiser's constants.
@@ -132,6 +166,7 @@ impl Validate for TrainConfig {
             ("learning_rate", self.learning_rate),
             ("epsilon", self.epsilon),
             ("head_chunk_rows", self.head_chunk_rows as f64),
+            ("accuracy_records", self.accuracy_records as f64),
             ("log_every", self.log_every as f64),
         ];
         for (field, value) in positive {
@@ -143,7 +178,9 @@ impl Validate for TrainConfig {
         if self.max_length < 2 {
             return Err(Invalid::new("max_length", "at least 2 tokens", self.max_length));
         }
-        for (field, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+        for (field, value) in
+            [("beta1", self.beta1), ("beta2", self.beta2), ("ema_decay", self.ema_decay)]
+        {
             if !(0.0..1.0).contains(&value) {
                 return Err(Invalid::new(field, "a number from 0 to below 1", value));
             }
@@ -160,6 +197,10 @@ impl Validate for TrainConfig {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(Invalid::new(field, "a number from 0 up", value));
             }
+        }
+        if self.selects() && self.validate_every == 0 {
+            let expected = "above 0 with early_stopping_patience or keep_best";
+            return Err(Invalid::new("validate_every", expected, self.validate_every));
         }
         self.weights.validate().map_err(|invalid| invalid.within("weights"))?;
         if self.warmup_steps > self.steps {
@@ -182,6 +223,12 @@ mod tests {
             ("beta2", TrainConfig { beta2: 1.0, ..TrainConfig::default() }),
             ("warmup_steps", TrainConfig { warmup_steps: 5000, ..TrainConfig::default() }),
             ("clip_norm", TrainConfig { clip_norm: -1.0, ..TrainConfig::default() }),
+            ("ema_decay", TrainConfig { ema_decay: 1.0, ..TrainConfig::default() }),
+            ("validate_every", TrainConfig { keep_best: true, ..TrainConfig::default() }),
+            (
+                "validate_every",
+                TrainConfig { early_stopping_patience: 3, ..TrainConfig::default() },
+            ),
         ];
         for (field, config) in cases {
             assert_eq!(config.validate().unwrap_err().field, field);

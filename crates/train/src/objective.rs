@@ -12,7 +12,8 @@ pub type Losses = Vec<(&'static str, f64)>;
 
 /// A training objective.
 pub trait Objective {
-    /// Told before each step which one it is, counted from 0, also after a resumption.
+    /// Told before each step which one it is, counted from 0, also after a resumption and
+    /// after going back to an earlier step.
     fn begin_step(&mut self, _step: u64) {}
 
     /// Forward and backward of one micro-batch. `total_weight` is the sum of the loss

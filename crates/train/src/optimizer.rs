@@ -18,6 +18,7 @@ mod stack;
 use tch::{Tensor, no_grad};
 
 pub use kind::{OptimizerConfig, OptimizerKind};
+pub(crate) use stack::slabs;
 
 use crate::{Error, Result};
 use group::Group;

@@ -53,7 +53,7 @@ impl Stack {
 }
 
 /// Start and length of each slab of a buffer.
-pub(super) fn slabs(length: i64) -> impl Iterator<Item = (i64, i64)> {
+pub(crate) fn slabs(length: i64) -> impl Iterator<Item = (i64, i64)> {
     (0..length).step_by(SLAB as usize).map(move |start| (start, SLAB.min(length - start)))
 }
 
