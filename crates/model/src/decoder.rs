@@ -202,6 +202,14 @@ impl Decoder {
         }
     }
 
+    /// The norm between the last block and the head.
+    ///
+    /// # Shapes
+    /// `[batch, seq, hidden]` → the same.
+    pub fn final_norm(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.final_norm.forward(hidden)
+    }
+
     /// Runs one block on `hidden`, without a cache: for quantisation, block by block.
     ///
     /// # Shapes
@@ -211,6 +219,18 @@ impl Decoder {
         index: usize,
         hidden: &Tensor,
         input: &Input<'_>,
+    ) -> Result<Tensor> {
+        self.layer_forward_tapped(index, hidden, input, None)
+    }
+
+    /// As [`Self::layer_forward`]; `probabilities` is filled with the block's attention,
+    /// `[batch, heads, queries, keys]`, when given.
+    pub fn layer_forward_tapped(
+        &self,
+        index: usize,
+        hidden: &Tensor,
+        input: &Input<'_>,
+        probabilities: Option<&mut Option<Tensor>>,
     ) -> Result<Tensor> {
         let Some(layer) = self.layers.get(index) else {
             return Err(Error::shape(
@@ -225,7 +245,7 @@ impl Decoder {
             rotation: self.rotation(&shared, index)?,
             mask: self.mask(&shared, index)?,
             cache: None,
-            probabilities: None,
+            probabilities,
             projections: None,
         };
         layer.forward(hidden, context)

@@ -1,12 +1,14 @@
 //! A training step on the fixture teacher's shape, beside the machine's matrix-product
-//! rate at the same dtype and sizes. The last line on stderr is their ratio.
+//! rate at the same dtype and sizes, and the update of each optimiser. The last line on
+//! stderr is the step's share of that rate.
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
 use limbeck_model::Decoder;
-use limbeck_train::{Batch, Example, Objective, SupervisedObjective};
+use limbeck_train::optimizer::{Optimizer, OptimizerKind};
+use limbeck_train::{Batch, Example, Objective, SupervisedObjective, TrainConfig};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
@@ -48,6 +50,32 @@ fn matmul_rate() -> f64 {
     f64::from(rounds) * 2.0 * tokens as f64 * 256.0 * 704.0 / started.elapsed().as_secs_f64()
 }
 
+/// An update of all parameters, gradients given.
+fn bench_optimizers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("optimizer");
+    for (name, optimizer, muon_learning_rate) in [
+        ("adamw", OptimizerKind::AdamW, 0.0),
+        ("adamw_8bit", OptimizerKind::AdamW8bit, 0.0),
+        ("adafactor", OptimizerKind::Adafactor, 0.0),
+        ("muon_adamw", OptimizerKind::AdamW, 0.02),
+    ] {
+        let model = teacher_shape();
+        model.set_requires_grad(true).expect("trainable parameters");
+        let config = TrainConfig { optimizer, muon_learning_rate, ..TrainConfig::default() };
+        let mut optimizer = Optimizer::new(model.named_parameters(), config.optimizer())
+            .expect("an optimizer of the model's parameters");
+        let batch = batch();
+        SupervisedObjective { chunk_rows: 2048 }
+            .accumulate(&model, &batch, batch.weight_sum)
+            .expect("gradients");
+        group.throughput(Throughput::Elements(optimizer.num_parameters() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| optimizer.step(1e-6).expect("an update"));
+        });
+    }
+    group.finish();
+}
+
 fn main() {
     let model = teacher_shape();
     model.set_requires_grad(true).expect("trainable parameters");
@@ -62,6 +90,7 @@ fn main() {
     group.throughput(Throughput::Elements(batch.num_tokens as u64));
     group.bench_function("forward_backward/hidden256_layers6", |bencher| bencher.iter(&mut step));
     group.finish();
+    bench_optimizers(&mut criterion);
     criterion.final_summary();
 
     step();

@@ -1,20 +1,25 @@
-//! What a killed run resumes from: parameters, moments, sampler state and the number of
-//! steps, in one safetensors file that is replaced atomically.
+//! What a killed run resumes from: parameters, moments, averages, sampler state and where
+//! validation stands, in one safetensors file that is replaced atomically. The best
+//! parameters so far lie beside it (see [`crate::selection`]).
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use limbeck_core::{Checkpoint, TensorFile, write_tensors};
+use tch::no_grad;
 
+use crate::average::Average;
 use crate::optimizer::Optimizer;
 use crate::sampler::SamplerState;
+use crate::selection::{self, Selection, Validation};
 use crate::{Error, Result};
 
 /// The file's name within the output folder.
 pub const FILE: &str = "trainer-state.safetensors";
 
 /// Progress that is not in tensors.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     /// Steps done.
     pub step: u64,
@@ -24,36 +29,84 @@ pub struct Progress {
     pub tokens: u64,
     /// Where the sampler stands.
     pub sampler: SamplerState,
+    /// Times that the run went back to a checkpoint, each with half the learning rate.
+    pub rollbacks: u64,
+    /// Where validation stands.
+    pub selection: Selection,
     /// Identifies configuration and data; a checkpoint of another run is refused.
     pub run: String,
 }
 
-/// Writes the checkpoint.
+impl Progress {
+    /// A run's beginning.
+    pub fn new(run: &str) -> Self {
+        Self {
+            step: 0,
+            updates: 0,
+            tokens: 0,
+            sampler: SamplerState::default(),
+            rollbacks: 0,
+            selection: Selection::default(),
+            run: run.to_owned(),
+        }
+    }
+}
+
+/// The checkpoint's path.
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join(FILE)
+}
+
+/// Writes the checkpoint, and removes best parameters that it does not refer to.
 ///
 /// # Errors
 /// Write errors; the checkpoint before stays whole.
-pub fn save(folder: &Path, optimizer: &Optimizer, progress: &Progress) -> Result<()> {
-    let numbers = [
-        ("step", progress.step),
-        ("updates", progress.updates),
-        ("tokens", progress.tokens),
-        ("epoch", progress.sampler.epoch),
-        ("taken", progress.sampler.taken as u64),
-    ]
-    .map(|(key, number)| (key, number.to_string()));
-    let mut metadata: Vec<(&str, &str)> =
-        numbers.iter().map(|(key, text)| (*key, text.as_str())).collect();
-    metadata.push(("run", &progress.run));
-    Ok(write_tensors(&folder.join(FILE), &optimizer.state(), &metadata)?)
+pub fn save(
+    folder: &Path,
+    optimizer: &Optimizer,
+    average: Option<&Average>,
+    progress: &Progress,
+) -> Result<()> {
+    let best = progress.selection.best;
+    let mut metadata = vec![
+        ("step", progress.step.to_string()),
+        ("updates", progress.updates.to_string()),
+        ("tokens", progress.tokens.to_string()),
+        ("epoch", progress.sampler.epoch.to_string()),
+        ("taken", progress.sampler.taken.to_string()),
+        ("rollbacks", progress.rollbacks.to_string()),
+        ("since_best", progress.selection.since_best.to_string()),
+        ("run", progress.run.clone()),
+    ];
+    if let Some(Validation { step, score, loss }) = best {
+        // The shortest decimal that reads back as the same bits.
+        metadata.extend([
+            ("best_step", step.to_string()),
+            ("best_score", score.to_string()),
+            ("best_loss", loss.to_string()),
+        ]);
+    }
+    let metadata: Vec<(&str, &str)> =
+        metadata.iter().map(|(key, text)| (*key, text.as_str())).collect();
+    let mut state = optimizer.state();
+    state.extend(average.into_iter().flat_map(Average::state));
+    write_tensors(&path(folder), &state, &metadata)?;
+    let kept: Vec<u64> = best.iter().map(|best| best.step).collect();
+    selection::keep_only(folder, &kept)
 }
 
-/// Restores the optimiser (and with it the parameters) from the folder's checkpoint;
-/// `None` if there is none.
+/// Restores the optimiser (and with it the parameters) and the average from the folder's
+/// checkpoint; `None` if there is none.
 ///
 /// # Errors
 /// [`Error::Checkpoint`] if it belongs to another run; a damaged file.
-pub fn load(folder: &Path, optimizer: &mut Optimizer, run: &str) -> Result<Option<Progress>> {
-    let path = folder.join(FILE);
+pub fn load(
+    folder: &Path,
+    optimizer: &mut Optimizer,
+    average: Option<&mut Average>,
+    run: &str,
+) -> Result<Option<Progress>> {
+    let path = path(folder);
     if !path.exists() {
         return Ok(None);
     }
@@ -70,25 +123,62 @@ pub fn load(folder: &Path, optimizer: &mut Optimizer, run: &str) -> Result<Optio
     let mut checkpoint = Checkpoint::open_file(&path)?;
     optimizer
         .restore(progress.updates, &mut |name, shape| Ok(checkpoint.expect_shape(name, shape)?))?;
+    for (name, mut tensor) in average.into_iter().flat_map(|average| average.state()) {
+        let stored = checkpoint.expect_shape(&name, &tensor.size())?;
+        no_grad(|| tensor.f_copy_(&stored))?;
+    }
     checkpoint.finish(&[])?;
     Ok(Some(progress))
 }
 
+/// Removes the checkpoint and the best parameters once the result has been written.
+///
+/// # Errors
+/// Write errors.
+pub fn remove(folder: &Path) -> Result<()> {
+    let path = path(folder);
+    if path.exists() {
+        std::fs::remove_file(&path)
+            .map_err(|source| Error::Run(limbeck_run::Error::write(&path, source)))?;
+    }
+    selection::keep_only(folder, &[])
+}
+
 fn parse(path: &Path, metadata: &BTreeMap<String, String>) -> Result<Progress> {
-    let number = |key: &str| {
-        let text = metadata.get(key).cloned().unwrap_or_default();
-        text.parse::<u64>().map_err(|_| Error::Checkpoint {
-            path: path.to_owned(),
+    let fields = Fields { path, metadata };
+    let best = if metadata.contains_key("best_step") {
+        Some(Validation {
+            step: fields.number("best_step")?,
+            score: fields.number("best_score")?,
+            loss: fields.number("best_loss")?,
+        })
+    } else {
+        None
+    };
+    Ok(Progress {
+        step: fields.number("step")?,
+        updates: fields.number("updates")?,
+        tokens: fields.number("tokens")?,
+        sampler: SamplerState { epoch: fields.number("epoch")?, taken: fields.number("taken")? },
+        rollbacks: fields.number("rollbacks")?,
+        selection: Selection { best, since_best: fields.number("since_best")? },
+        run: metadata.get("run").cloned().unwrap_or_default(),
+    })
+}
+
+struct Fields<'a> {
+    path: &'a Path,
+    metadata: &'a BTreeMap<String, String>,
+}
+
+impl Fields<'_> {
+    fn number<T: FromStr>(&self, key: &str) -> Result<T> {
+        let text = self.metadata.get(key).cloned().unwrap_or_default();
+        text.parse().map_err(|_| Error::Checkpoint {
+            path: self.path.to_owned(),
             what: format!("metadata {key}"),
             expected: "a number".to_owned(),
             found: format!("{text:?}"),
         })
-    };
-    Ok(Progress {
-        step: number("step")?,
-        updates: number("updates")?,
-        tokens: number("tokens")?,
-        sampler: SamplerState { epoch: number("epoch")?, taken: number("taken")? as usize },
-        run: metadata.get("run").cloned().unwrap_or_default(),
-    })
+    }
 }

@@ -4,7 +4,7 @@ use limbeck_core::DType;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
-use crate::optimizer::OptimizerConfig;
+use crate::optimizer::{OptimizerConfig, OptimizerKind};
 use crate::schedule::{Decay, Schedule};
 use crate::token_weights::TokenWeights;
 
@@ -21,10 +21,14 @@ pub struct TrainConfig {
     /// The longest conversation, in tokens; longer records are left out and counted.
     /// Default 512.
     pub max_length: usize,
+    /// `adamw`, `adamw_8bit` (both moments of matrices in 8 bits: 2.03 instead of 8 bytes a
+    /// parameter) or `adafactor` (a number a row and column of a matrix, no momentum).
+    /// Default `adamw`.
+    pub optimizer: OptimizerKind,
     /// The highest learning rate. Default 1e-3.
     pub learning_rate: f64,
     /// Muon's highest learning rate for the blocks' matrices; the same schedule applies. 0
-    /// trains them with `AdamW` like the rest. Around 0.02 where it is used. Default 0.
+    /// trains them like the rest. Around 0.02 where it is used. Default 0.
     pub muon_learning_rate: f64,
     /// The last learning rate as a share of the highest. Default 0.05.
     pub min_learning_rate_ratio: f64,
@@ -45,6 +49,10 @@ pub struct TrainConfig {
     /// Dtype of activations and matrix products; parameters and moments stay float32.
     /// Default `float32`.
     pub compute_dtype: DType,
+    /// Keep only each block's input in the forward pass and compute its activations again
+    /// in the backward pass: the same gradients, a third more time, and activations of one
+    /// block instead of all. Default false.
+    pub activation_checkpointing: bool,
     /// What the tokens of each part of a reply count.
     pub weights: TokenWeights,
     /// Rows of the vocabulary projection held at a time. Default 2048.
@@ -57,6 +65,30 @@ pub struct TrainConfig {
     pub validate_every: u64,
     /// Validation records used. Default 256.
     pub validation_records: usize,
+    /// What early stopping and the best parameters go by: `loss`, or `accuracy` of greedy
+    /// replies to validation records. Default `loss`.
+    pub validation_metric: MetricKind,
+    /// Validation records that `validation_metric = "accuracy"` lets the model answer.
+    /// Default 64.
+    pub accuracy_records: usize,
+    /// Validations without a better one after which the run ends; 0 for never. Default 0.
+    pub early_stopping_patience: u64,
+    /// End with the parameters of the best validation instead of the last. Default false.
+    pub keep_best: bool,
+    /// Decay of an exponential moving average of the parameters, which validation sees and
+    /// the run ends with; 0 for none. 0.999 looks back about a thousand steps. Default 0.
+    pub ema_decay: f64,
+}
+
+/// What a validation is judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MetricKind {
+    /// Cross-entropy; lower is better.
+    #[default]
+    Loss,
+    /// Share of greedy replies that are right; higher is better.
+    Accuracy,
 }
 
 impl Default for TrainConfig {
@@ -66,6 +98,7 @@ impl Default for TrainConfig {
             micro_batch_tokens: 4096,
             gradient_accumulation: 1,
             max_length: 512,
+            optimizer: OptimizerKind::AdamW,
             learning_rate: 1e-3,
             muon_learning_rate: 0.0,
             min_learning_rate_ratio: 0.05,
@@ -77,12 +110,18 @@ impl Default for TrainConfig {
             epsilon: 1e-8,
             clip_norm: 1.0,
             compute_dtype: DType::Float32,
+            activation_checkpointing: false,
             weights: TokenWeights::default(),
             head_chunk_rows: 2048,
             log_every: 10,
             checkpoint_every: 200,
             validate_every: 0,
             validation_records: 256,
+            validation_metric: MetricKind::Loss,
+            accuracy_records: 64,
+            early_stopping_patience: 0,
+            keep_best: false,
+            ema_decay: 0.0,
         }
     }
 }
@@ -99,10 +138,16 @@ impl TrainConfig {
         }
     }
 
+    /// Whether validations decide over the run.
+    pub fn selects(&self) -> bool {
+        self.keep_best || self.early_stopping_patience > 0
+    }
+
     /// The optimiser's constants.
     pub fn optimizer(&self) -> OptimizerConfig {
         let muon = self.muon_learning_rate > 0.0;
         OptimizerConfig {
+            kind: self.optimizer,
             beta1: self.beta1,
             beta2: self.beta2,
             epsilon: self.epsilon,
@@ -121,6 +166,7 @@ impl Validate for TrainConfig {
             ("learning_rate", self.learning_rate),
             ("epsilon", self.epsilon),
             ("head_chunk_rows", self.head_chunk_rows as f64),
+            ("accuracy_records", self.accuracy_records as f64),
             ("log_every", self.log_every as f64),
         ];
         for (field, value) in positive {
@@ -132,7 +178,9 @@ impl Validate for TrainConfig {
         if self.max_length < 2 {
             return Err(Invalid::new("max_length", "at least 2 tokens", self.max_length));
         }
-        for (field, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
+        for (field, value) in
+            [("beta1", self.beta1), ("beta2", self.beta2), ("ema_decay", self.ema_decay)]
+        {
             if !(0.0..1.0).contains(&value) {
                 return Err(Invalid::new(field, "a number from 0 to below 1", value));
             }
@@ -149,6 +197,10 @@ impl Validate for TrainConfig {
             if !(value >= 0.0 && value.is_finite()) {
                 return Err(Invalid::new(field, "a number from 0 up", value));
             }
+        }
+        if self.selects() && self.validate_every == 0 {
+            let expected = "above 0 with early_stopping_patience or keep_best";
+            return Err(Invalid::new("validate_every", expected, self.validate_every));
         }
         self.weights.validate().map_err(|invalid| invalid.within("weights"))?;
         if self.warmup_steps > self.steps {
@@ -171,6 +223,12 @@ mod tests {
             ("beta2", TrainConfig { beta2: 1.0, ..TrainConfig::default() }),
             ("warmup_steps", TrainConfig { warmup_steps: 5000, ..TrainConfig::default() }),
             ("clip_norm", TrainConfig { clip_norm: -1.0, ..TrainConfig::default() }),
+            ("ema_decay", TrainConfig { ema_decay: 1.0, ..TrainConfig::default() }),
+            ("validate_every", TrainConfig { keep_best: true, ..TrainConfig::default() }),
+            (
+                "validate_every",
+                TrainConfig { early_stopping_patience: 3, ..TrainConfig::default() },
+            ),
         ];
         for (field, config) in cases {
             assert_eq!(config.validate().unwrap_err().field, field);

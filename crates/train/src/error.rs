@@ -47,14 +47,42 @@ pub enum Error {
         /// The checkpoint's.
         found: String,
     },
-    /// The loss stayed infinite or not a number.
-    #[error("the gradient was not finite for {steps} steps in a row, the last is step {step}")]
+    /// The loss stayed infinite or not a number, also after going back.
+    #[error(
+        "the gradient was not finite for {steps} steps in a row, the last is step {step}, after \
+         {rollbacks} rollbacks; {}", good_checkpoint(checkpoint.as_deref())
+    )]
     Diverged {
         /// How many steps.
         steps: u64,
         /// The last of them.
         step: u64,
+        /// How often the run went back to a checkpoint with half the learning rate.
+        rollbacks: u64,
+        /// The last checkpoint before the bad steps, which stays.
+        checkpoint: Option<PathBuf>,
     },
+    /// Validations are to decide, and there are no validation records.
+    #[error("{key}: expected validation records to decide by, found none")]
+    NoValidation {
+        /// The key of the configuration.
+        key: &'static str,
+    },
+    /// A metric that the caller cannot measure.
+    #[error("validation_metric: expected \"loss\" for this run, found \"accuracy\"")]
+    NoMetric,
+    /// A validation metric failed.
+    #[error("validation metric {name}")]
+    Metric {
+        /// The metric.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Recomputation where the loss needs the activations themselves.
+    #[error("activation_checkpointing: expected false with this objective, found true")]
+    ActivationCheckpointing,
     /// From the core crate.
     #[error(transparent)]
     Core(#[from] limbeck_core::Error),
@@ -87,6 +115,13 @@ impl Error {
     }
 }
 
+fn good_checkpoint(path: Option<&std::path::Path>) -> String {
+    path.map_or_else(
+        || "there is no checkpoint".to_owned(),
+        |path| format!("the last good checkpoint stays at {}", path.display()),
+    )
+}
+
 impl Diagnose for Error {
     fn exit(&self) -> Exit {
         match self {
@@ -97,8 +132,11 @@ impl Diagnose for Error {
             Self::EmptyMask { .. } | Self::Template { .. } | Self::EmptyDataset { .. } => {
                 Exit::BadInput
             }
-            Self::Checkpoint { .. } => Exit::BadInput,
-            Self::NoParameters | Self::Diverged { .. } | Self::Torch(_) => Exit::Failed,
+            Self::Checkpoint { .. } | Self::NoValidation { .. } => Exit::BadInput,
+            Self::ActivationCheckpointing | Self::NoMetric => Exit::Usage,
+            Self::NoParameters | Self::Diverged { .. } | Self::Metric { .. } | Self::Torch(_) => {
+                Exit::Failed
+            }
         }
     }
 
@@ -115,7 +153,12 @@ impl Diagnose for Error {
             Self::EmptyDataset { .. } => "raise max_length, or give more data",
             Self::Checkpoint { .. } => "delete the checkpoint (or use --fresh) to start again",
             Self::Diverged { .. } => "lower learning_rate or clip_norm, or raise warmup_steps",
-            Self::NoParameters | Self::Torch(_) => return None,
+            Self::ActivationCheckpointing => {
+                "set train.activation_checkpointing=false; lower micro_batch_tokens to save memory"
+            }
+            Self::NoValidation { .. } => "give a data folder with validation.jsonl",
+            Self::NoMetric => "set train.validation_metric=\"loss\"",
+            Self::NoParameters | Self::Metric { .. } | Self::Torch(_) => return None,
         };
         Some(hint.to_owned())
     }

@@ -4,7 +4,7 @@
 use limbeck_model::{Attention, Decoder, Input, Taps};
 use tch::{Kind, Reduction, Tensor};
 
-use crate::{Batch, Result, head};
+use crate::{Batch, Error, Result, head, recompute};
 
 /// Named parts of a micro-batch's loss, each already divided by the step's total weight,
 /// so that the parts of a step add up. The first is what was minimised.
@@ -12,8 +12,9 @@ pub type Losses = Vec<(&'static str, f64)>;
 
 /// A training objective.
 pub trait Objective {
-    /// Told before each step which one it is, counted from 0, also after a resumption, and
-    /// what its micro-batches are. Those that it returns are trained on.
+    /// Told before each step which one it is, counted from 0, also after a resumption and
+    /// after going back to an earlier step, and what its micro-batches are. Those that it
+    /// returns are trained on.
     ///
     /// # Errors
     /// Those of the model and of libtorch.
@@ -33,6 +34,37 @@ pub trait Objective {
     /// # Errors
     /// Those of the model and of libtorch.
     fn accumulate(&mut self, model: &Decoder, batch: &Batch, total_weight: f64) -> Result<Losses>;
+
+    /// As [`Self::accumulate`], with the same gradients, but keeping of each block's
+    /// activations only its input; see [`crate::recompute`].
+    ///
+    /// # Errors
+    /// [`Error::ActivationCheckpointing`] from an objective that cannot; as
+    /// [`Self::accumulate`].
+    fn accumulate_recomputed(
+        &mut self,
+        _model: &Decoder,
+        _batch: &Batch,
+        _total_weight: f64,
+    ) -> Result<Losses> {
+        Err(Error::ActivationCheckpointing)
+    }
+
+    /// Bytes beside the trained model and its activations, such as a teacher's, for the
+    /// estimate before the run: those that stay, and those of a micro-batch of this many
+    /// positions.
+    fn memory(&self, _positions: usize) -> ObjectiveMemory {
+        ObjectiveMemory::default()
+    }
+}
+
+/// What an objective adds to the memory that a run needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ObjectiveMemory {
+    /// Bytes on the device before the run begins, a teacher's parameters.
+    pub resident: u64,
+    /// Bytes of a micro-batch.
+    pub activations: u64,
 }
 
 /// Cross-entropy on the tokens of the completion.
@@ -42,16 +74,41 @@ pub struct SupervisedObjective {
     pub chunk_rows: i64,
 }
 
-impl Objective for SupervisedObjective {
-    fn accumulate(&mut self, model: &Decoder, batch: &Batch, total_weight: f64) -> Result<Losses> {
-        let hidden = forward(model, batch)?;
-        let loss = head::backward(model, &hidden, batch, self.chunk_rows, &mut |logits, rows| {
+impl SupervisedObjective {
+    /// Backward from the loss to wherever the graph of `hidden` begins.
+    fn backward(
+        self,
+        model: &Decoder,
+        hidden: &Tensor,
+        batch: &Batch,
+        total_weight: f64,
+    ) -> Result<Losses> {
+        let loss = head::backward(model, hidden, batch, self.chunk_rows, &mut |logits, rows| {
             let length = rows.end - rows.start;
             let targets = batch.targets.f_narrow(0, rows.start, length)?;
             let weights = batch.weights.f_narrow(0, rows.start, length)?;
             weighted_cross_entropy(logits, &targets, &weights, total_weight)
         })?;
         Ok(vec![("loss", loss)])
+    }
+}
+
+impl Objective for SupervisedObjective {
+    fn accumulate(&mut self, model: &Decoder, batch: &Batch, total_weight: f64) -> Result<Losses> {
+        let hidden = forward(model, batch)?;
+        self.backward(model, &hidden, batch, total_weight)
+    }
+
+    fn accumulate_recomputed(
+        &mut self,
+        model: &Decoder,
+        batch: &Batch,
+        total_weight: f64,
+    ) -> Result<Losses> {
+        let (hidden, cut) = recompute::forward(model, batch, None)?;
+        let losses = self.backward(model, &hidden, batch, total_weight)?;
+        cut.backward()?;
+        Ok(losses)
     }
 }
 

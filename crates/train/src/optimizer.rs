@@ -1,62 +1,28 @@
-//! `AdamW` (Loshchilov and Hutter 2019, algorithm 2) and Muon (Jordan et al. 2024) over
-//! flat buffers.
+//! Optimisers over flat buffers: `AdamW`, `AdamW` with 8-bit moments, Adafactor and Muon.
 //!
 //! The parameters of a group become views into one buffer, and so do their gradients,
 //! so that a step is a dozen passes over memory whatever the number of parameters, and
-//! the moments are one tensor to save each.
+//! the moments are a tensor or two to save each.
+//!
+//! Reading order: [`OptimizerConfig`], `group` (the buffers), then the rules: `adamw`,
+//! `adamw_8bit`, `adafactor`, `muon`.
 
-use tch::{Kind, Tensor, no_grad};
+mod adafactor;
+mod adamw;
+mod adamw_8bit;
+mod group;
+mod kind;
+mod muon;
+mod stack;
 
-use crate::muon::orthogonalized;
+use tch::{Tensor, no_grad};
+
+pub use kind::{OptimizerConfig, OptimizerKind};
+pub(crate) use stack::slabs;
+
 use crate::{Error, Result};
-
-/// The constants of the optimiser.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct OptimizerConfig {
-    /// `AdamW`'s decay of the first moment.
-    pub beta1: f64,
-    /// `AdamW`'s decay of the second moment.
-    pub beta2: f64,
-    /// `AdamW`'s epsilon, added to the root of the second moment.
-    pub epsilon: f64,
-    /// Decoupled weight decay of matrices; vectors (norms, biases) have none.
-    pub weight_decay: f64,
-    /// Muon for the blocks' matrices: its learning rate as a multiple of `AdamW`'s. `AdamW`
-    /// alone if `None`.
-    pub muon_ratio: Option<f64>,
-}
-
-/// Decay of Muon's momentum.
-const MUON_MOMENTUM: f64 = 0.95;
-
-/// How a group is updated, with its state.
-#[derive(Debug)]
-enum Rule {
-    AdamW { exp_avg: Tensor, exp_avg_sq: Tensor },
-    Muon { momentum: Tensor, ratio: f64, stacks: Vec<Stack> },
-}
-
-/// Matrices of one shape that lie one after another in the buffer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Stack {
-    start: i64,
-    count: i64,
-    rows: i64,
-    columns: i64,
-}
-
-/// Parameters updated alike, stored in one buffer.
-#[derive(Debug)]
-struct Group {
-    name: &'static str,
-    parameters: Vec<Tensor>,
-    spans: Vec<(i64, i64)>,
-    flat: Tensor,
-    gradient: Tensor,
-    gradients_adopted: bool,
-    rule: Rule,
-    weight_decay: f64,
-}
+use group::Group;
+use kind::Update;
 
 /// An optimiser with a group each of the blocks' matrices, other matrices and vectors.
 #[derive(Debug)]
@@ -66,12 +32,9 @@ pub struct Optimizer {
     updates: u64,
 }
 
-/// Views start on 64-byte borders, which libtorch's kernels are fastest on.
-const ALIGNMENT: i64 = 16;
-
 impl Optimizer {
-    /// Moves the parameters into flat buffers. The tensors given stay the model's own:
-    /// only their storage changes.
+    /// Moves the parameters into flat buffers and gives them gradients of zero. The
+    /// tensors given stay the model's own: only their storage changes.
     ///
     /// # Errors
     /// [`Error::NoParameters`]; libtorch's.
@@ -90,16 +53,16 @@ impl Optimizer {
             };
             place.push(tensor);
         }
-        // Equal shapes side by side, so that Muon takes them together.
+        // Equal shapes side by side, to be taken together.
         hidden.sort_by_key(Tensor::size);
+        if config.kind == OptimizerKind::Adafactor {
+            matrices.sort_by_key(Tensor::size);
+        }
         let mut groups = Vec::new();
-        for (name, parameters, weight_decay, muon_ratio) in [
-            ("hidden", hidden, config.weight_decay, config.muon_ratio),
-            ("matrices", matrices, config.weight_decay, None),
-            ("vectors", vectors, 0.0, None),
-        ] {
+        for (name, parameters) in [("hidden", hidden), ("matrices", matrices), ("vectors", vectors)]
+        {
             if !parameters.is_empty() {
-                groups.push(Group::new(name, parameters, weight_decay, muon_ratio)?);
+                groups.push(Group::new(name, parameters, &config)?);
             }
         }
         Ok(Self { config, groups, updates: 0 })
@@ -113,8 +76,7 @@ impl Optimizer {
     pub fn clip_gradients(&mut self, max_norm: f64) -> Result<f64> {
         no_grad(|| {
             let mut square = 0.0;
-            for group in &mut self.groups {
-                group.adopt_gradients()?;
+            for group in &self.groups {
                 let norm = group.gradient.f_norm()?.f_double_value(&[])?;
                 square += norm * norm;
             }
@@ -128,16 +90,20 @@ impl Optimizer {
         })
     }
 
-    /// One update at this learning rate (`AdamW`'s; Muon's is a multiple of it).
+    /// One update at this learning rate (Muon's is a multiple of it).
     ///
     /// # Errors
     /// libtorch's.
     pub fn step(&mut self, learning_rate: f64) -> Result<()> {
         self.updates += 1;
         no_grad(|| {
-            for group in &mut self.groups {
-                group.adopt_gradients()?;
-                group.update(&self.config, learning_rate, self.updates)?;
+            for group in &self.groups {
+                group.update(&Update {
+                    config: &self.config,
+                    rate: learning_rate,
+                    weight_decay: group.weight_decay,
+                    number: self.updates,
+                })?;
             }
             Ok(())
         })
@@ -150,11 +116,7 @@ impl Optimizer {
     pub fn zero_gradients(&mut self) -> Result<()> {
         no_grad(|| {
             for group in &mut self.groups {
-                if group.gradients_adopted {
-                    let _ = group.gradient.f_zero_()?;
-                } else {
-                    group.parameters.iter_mut().for_each(Tensor::zero_grad);
-                }
+                let _ = group.gradient.f_zero_()?;
             }
             Ok(())
         })
@@ -167,23 +129,41 @@ impl Optimizer {
 
     /// Number of scalars that are trained.
     pub fn num_parameters(&self) -> i64 {
-        self.groups.iter().flat_map(|group| &group.spans).map(|(_, length)| length).sum()
+        self.groups.iter().map(Group::num_parameters).sum()
+    }
+
+    /// The groups' buffers of parameters with their names, as shallow clones: f32, padded
+    /// between parameters.
+    pub fn buffers(&self) -> Vec<(&'static str, Tensor)> {
+        self.groups.iter().map(|group| (group.name, group.flat.shallow_clone())).collect()
+    }
+
+    /// Whether every parameter is a finite number.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn is_finite(&self) -> Result<bool> {
+        for group in &self.groups {
+            if !no_grad(|| group.flat.f_norm()?.f_double_value(&[]))?.is_finite() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Bytes of the moments.
+    pub fn state_bytes(&self) -> u64 {
+        let bytes = |tensor: &Tensor| (tensor.numel() * tensor.kind().elt_size_in_bytes()) as u64;
+        self.groups.iter().flat_map(Group::moments).map(|(_, tensor)| bytes(&tensor)).sum()
     }
 
     /// What a checkpoint keeps: parameters and moments of each group.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = Vec::new();
         for group in &self.groups {
-            let mut push = |what: &str, tensor: &Tensor| {
-                state.push((format!("{}.{what}", group.name), tensor.shallow_clone()));
-            };
-            push("parameters", &group.flat);
-            match &group.rule {
-                Rule::AdamW { exp_avg, exp_avg_sq } => {
-                    push("exp_avg", exp_avg);
-                    push("exp_avg_sq", exp_avg_sq);
-                }
-                Rule::Muon { momentum, .. } => push("momentum", momentum),
+            let parameters = ("parameters", group.flat.shallow_clone());
+            for (what, tensor) in std::iter::once(parameters).chain(group.moments()) {
+                state.push((format!("{}.{what}", group.name), tensor));
             }
         }
         state
@@ -207,131 +187,14 @@ impl Optimizer {
     }
 }
 
-/// The fewest stacks of these matrices; padding between two of them parts them.
-fn stacks(parameters: &[Tensor], spans: &[(i64, i64)]) -> Vec<Stack> {
-    let mut stacks: Vec<Stack> = Vec::new();
-    for (parameter, &(start, length)) in parameters.iter().zip(spans) {
-        let size = parameter.size();
-        match stacks.last_mut() {
-            Some(last)
-                if [last.rows, last.columns] == size[..]
-                    && last.start + last.count * length == start =>
-            {
-                last.count += 1;
-            }
-            _ => stacks.push(Stack { start, count: 1, rows: size[0], columns: size[1] }),
-        }
-    }
-    stacks
-}
-
-impl Group {
-    fn new(
-        name: &'static str,
-        mut parameters: Vec<Tensor>,
-        weight_decay: f64,
-        muon_ratio: Option<f64>,
-    ) -> Result<Self> {
-        let mut spans = Vec::with_capacity(parameters.len());
-        let mut length = 0;
-        for parameter in &parameters {
-            let count = parameter.numel() as i64;
-            spans.push((length, count));
-            length = (length + count + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        }
-        let device = parameters[0].device();
-        let zeros = || Tensor::f_zeros([length], (Kind::Float, device));
-        let (flat, gradient) = (zeros()?, zeros()?);
-        no_grad(|| -> Result<()> {
-            for (parameter, &(start, count)) in parameters.iter_mut().zip(&spans) {
-                let view = flat.f_narrow(0, start, count)?.f_view(parameter.size().as_slice())?;
-                view.shallow_clone().f_copy_(&parameter.f_detach()?)?;
-                parameter.f_set_data(&view)?;
-            }
-            Ok(())
-        })?;
-        let rule = match muon_ratio {
-            Some(ratio) => {
-                Rule::Muon { momentum: zeros()?, ratio, stacks: stacks(&parameters, &spans) }
-            }
-            None => Rule::AdamW { exp_avg: zeros()?, exp_avg_sq: zeros()? },
-        };
-        let gradients_adopted = false;
-        Ok(Self { name, parameters, spans, flat, gradient, gradients_adopted, rule, weight_decay })
-    }
-
-    fn update(&mut self, config: &OptimizerConfig, rate: f64, updates: u64) -> Result<()> {
-        let gradient = &self.gradient;
-        let rate = match &mut self.rule {
-            Rule::AdamW { exp_avg, exp_avg_sq } => {
-                let OptimizerConfig { beta1, beta2, epsilon, .. } = *config;
-                let correction1 = 1.0 - beta1.powf(updates as f64);
-                let correction2 = 1.0 - beta2.powf(updates as f64);
-                let _ = exp_avg.f_lerp_(gradient, 1.0 - beta1)?;
-                let _ = exp_avg_sq.f_mul_scalar_(beta2)?;
-                let square = gradient.f_square()?.f_mul_scalar_(1.0 - beta2)?;
-                let _ = exp_avg_sq.f_add_(&square)?;
-                let mut denominator = exp_avg_sq.f_sqrt()?;
-                let _ = denominator.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
-                let mut update = exp_avg.f_div(&denominator)?;
-                let _ = update.f_mul_scalar_(-rate / correction1)?;
-                let _ = self.flat.f_mul_scalar_(1.0 - rate * self.weight_decay)?;
-                let _ = self.flat.f_add_(&update)?;
-                return Ok(());
-            }
-            Rule::Muon { momentum, ratio, .. } => {
-                let _ = momentum.f_lerp_(gradient, 1.0 - MUON_MOMENTUM)?;
-                rate * *ratio
-            }
-        };
-        let Rule::Muon { momentum, stacks, .. } = &self.rule else { return Ok(()) };
-        // Nesterov: look one step ahead along the momentum.
-        let ahead = gradient.f_lerp(momentum, MUON_MOMENTUM)?;
-        let _ = self.flat.f_mul_scalar_(1.0 - rate * self.weight_decay)?;
-        for &Stack { start, count, rows, columns } in stacks {
-            let length = count * rows * columns;
-            let direction = ahead.f_narrow(0, start, length)?.f_view([count, rows, columns])?;
-            let mut update = orthogonalized(&direction)?.f_reshape([-1])?;
-            // The update's root mean square shall not depend on the matrix's shape.
-            let shape = (rows as f64 / columns as f64).max(1.0).sqrt();
-            let _ = update.f_mul_scalar_(-rate * shape)?;
-            let _ = self.flat.f_narrow(0, start, length)?.f_add_(&update)?;
-        }
-        Ok(())
-    }
-
-    /// After the first backward the gradients are tensors of their own; from then on they
-    /// are views into the flat buffer, which autograd accumulates into in place.
-    fn adopt_gradients(&mut self) -> Result<()> {
-        if self.gradients_adopted {
-            return Ok(());
-        }
-        let mut complete = true;
-        for (parameter, &(start, count)) in self.parameters.iter().zip(&self.spans) {
-            let mut gradient = parameter.f_grad()?;
-            if !gradient.defined() {
-                complete = false;
-                continue;
-            }
-            let view =
-                self.gradient.f_narrow(0, start, count)?.f_view(parameter.size().as_slice())?;
-            if gradient.data_ptr() != view.data_ptr() {
-                view.shallow_clone().f_copy_(&gradient)?;
-                gradient.f_set_data(&view)?;
-            }
-        }
-        self.gradients_adopted = complete;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::*;
 
     const CONFIG: OptimizerConfig = OptimizerConfig {
+        kind: OptimizerKind::AdamW,
         beta1: 0.9,
         beta2: 0.95,
         epsilon: 1e-8,
@@ -428,17 +291,6 @@ mod tests {
         assert!((optimizer.clip_gradients(0.0).unwrap() - 2.0 * once).abs() < 1e-4);
         optimizer.zero_gradients().unwrap();
         assert!(optimizer.clip_gradients(0.0).unwrap() == 0.0);
-    }
-
-    #[test]
-    fn matrices_of_one_shape_are_stacked_unless_padding_parts_them() {
-        let of = |rows, columns| Tensor::zeros([rows, columns], (Kind::Float, Device::Cpu));
-        let parameters = [of(4, 8), of(4, 8), of(8, 4), of(3, 3), of(3, 3)];
-        let stack = |start, count, rows, columns| Stack { start, count, rows, columns };
-        assert_eq!(
-            stacks(&parameters, &[(0, 32), (32, 32), (64, 32), (96, 9), (112, 9)]),
-            [stack(0, 2, 4, 8), stack(64, 1, 8, 4), stack(96, 1, 3, 3), stack(112, 1, 3, 3)]
-        );
     }
 
     #[test]

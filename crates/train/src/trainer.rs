@@ -6,17 +6,23 @@ use std::time::Instant;
 
 use limbeck_core::seed::derive;
 use limbeck_model::Decoder;
-use limbeck_run::{MetricsWriter, Progress};
+use limbeck_run::MetricsWriter;
 use tch::{Device, Tensor, no_grad};
 
-use crate::objective::{forward, weighted_cross_entropy};
+use crate::average::Average;
+use crate::checkpoint::{self, Progress};
 use crate::optimizer::Optimizer;
-use crate::sampler::{Sampler, SamplerState};
-use crate::{Batch, Error, Example, Objective, Result, TrainConfig, checkpoint, head};
+use crate::sampler::Sampler;
+use crate::selection::{self, Validation};
+use crate::validation::{self, ValidationMetric};
+use crate::{Batch, Error, Example, MetricKind, Objective, Result, TrainConfig};
 
-/// Steps in a row with a gradient that is not finite before a run gives up; one such
-/// step is skipped.
+/// Steps in a row with a gradient that is not finite before a run goes back to its last
+/// checkpoint; one such step is skipped.
 const MAX_BAD_STEPS: u64 = 10;
+
+/// Times that a run goes back, each with half the learning rate, before it gives up.
+const MAX_ROLLBACKS: u64 = 3;
 
 /// A training run's fixed parts.
 #[derive(Debug)]
@@ -56,10 +62,17 @@ pub struct TrainReport {
     pub trainable_parameters: i64,
     /// The parts of the loss, averaged over the last interval of `log_every` steps.
     pub last_losses: Vec<(String, f64)>,
-    /// Cross-entropy on the validation records after the last step, nats a token.
+    /// Cross-entropy on the validation records of the parameters that the run ended with,
+    /// nats a token.
     pub validation_loss: Option<f64>,
+    /// The step whose parameters the run ended with, if not the last one.
+    pub best_step: Option<u64>,
+    /// Whether validations brought nothing better for long enough.
+    pub stopped_early: bool,
     /// Steps left out because the gradient was not finite.
     pub skipped_steps: u64,
+    /// Times that the run went back to a checkpoint.
+    pub rollbacks: u64,
 }
 
 impl Trainer<'_> {
@@ -68,8 +81,7 @@ impl Trainer<'_> {
     /// folder holds a checkpoint.
     ///
     /// # Errors
-    /// [`Error::EmptyDataset`], [`Error::NoParameters`], [`Error::Diverged`], a
-    /// checkpoint that does not fit, write errors, libtorch's.
+    /// As [`Self::run_with`]; [`Error::NoMetric`].
     pub fn run(
         &self,
         model: &Decoder,
@@ -78,75 +90,198 @@ impl Trainer<'_> {
         validation: &[Example],
         objective: &mut dyn Objective,
     ) -> Result<TrainReport> {
+        if self.config.validation_metric != MetricKind::Loss {
+            return Err(Error::NoMetric);
+        }
+        self.run_with(model, parameters, examples, validation, objective, None)
+    }
+
+    /// As [`Self::run`], validations judged by a metric of the caller's.
+    ///
+    /// # Errors
+    /// [`Error::EmptyDataset`], [`Error::NoParameters`], [`Error::NoValidation`],
+    /// [`Error::Diverged`], a checkpoint that does not fit, write errors, libtorch's.
+    pub fn run_with(
+        &self,
+        model: &Decoder,
+        parameters: Vec<(String, Tensor)>,
+        examples: &[Example],
+        validation: &[Example],
+        objective: &mut dyn Objective,
+        metric: Option<&mut dyn ValidationMetric>,
+    ) -> Result<TrainReport> {
+        let config = self.config;
         if examples.is_empty() {
             return Err(Error::EmptyDataset {
                 reason: "no record was left after rendering".to_owned(),
             });
         }
-        let config = self.config;
-        let mut optimizer = Optimizer::new(parameters, config.optimizer())?;
-        let resumed = checkpoint::load(self.output, &mut optimizer, self.run)?;
-        let mut state = resumed.clone().unwrap_or_else(|| checkpoint::Progress {
-            step: 0,
-            updates: 0,
-            tokens: 0,
-            sampler: SamplerState::default(),
-            run: self.run.to_owned(),
-        });
+        if validation.is_empty() && config.selects() {
+            let key = if config.keep_best { "keep_best" } else { "early_stopping_patience" };
+            return Err(Error::NoValidation { key });
+        }
+        let validation = &validation[..config.validation_records.min(validation.len())];
+        let optimizer = Optimizer::new(parameters, config.optimizer())?;
+        let average = (config.ema_decay > 0.0)
+            .then(|| Average::new(&optimizer, config.ema_decay))
+            .transpose()?;
+        let mut run = Run {
+            trainer: self,
+            model,
+            examples,
+            validation,
+            metric,
+            optimizer,
+            average,
+            state: Progress::new(self.run),
+            saved_best: None,
+        };
+        let resumed = run.restore()?;
+        run.complete(objective, resumed)
+    }
+
+    fn batch(&self, examples: &[Example], indices: &[usize]) -> Result<Batch> {
+        let chosen: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
+        Batch::new(&chosen, self.pad_token_id, self.device)
+    }
+}
+
+/// A run's moving parts.
+struct Run<'a, 'm> {
+    trainer: &'a Trainer<'a>,
+    model: &'a Decoder,
+    examples: &'a [Example],
+    validation: &'a [Example],
+    metric: Option<&'m mut dyn ValidationMetric>,
+    optimizer: Optimizer,
+    average: Option<Average>,
+    state: Progress,
+    /// The step of the best parameters that the checkpoint on the disk refers to.
+    saved_best: Option<u64>,
+}
+
+impl Run<'_, '_> {
+    /// Goes on from the output folder's checkpoint; whether there is one.
+    fn restore(&mut self) -> Result<bool> {
+        let Trainer { output, run, .. } = *self.trainer;
+        let average = self.average.as_mut();
+        match checkpoint::load(output, &mut self.optimizer, average, run)? {
+            Some(state) => {
+                self.saved_best = state.selection.best.map(|best| best.step);
+                self.state = state;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let output = self.trainer.output;
+        checkpoint::save(output, &self.optimizer, self.average.as_ref(), &self.state)?;
+        self.saved_best = self.state.selection.best.map(|best| best.step);
+        Ok(())
+    }
+
+    fn complete(mut self, objective: &mut dyn Objective, resumed: bool) -> Result<TrainReport> {
+        let &Trainer { config, output, seed, label, .. } = self.trainer;
         let mut report = TrainReport {
-            resumed_from: state.step,
-            trainable_parameters: optimizer.num_parameters(),
+            resumed_from: self.state.step,
+            trainable_parameters: self.optimizer.num_parameters(),
             ..TrainReport::default()
         };
-        if state.step > 0 {
-            tracing::info!(step = state.step, "resumed from a checkpoint");
+        let mut has_checkpoint = resumed;
+        if resumed {
+            tracing::info!(step = self.state.step, "resumed from a checkpoint");
+        } else {
+            selection::keep_only(output, &[])?;
         }
-        let mut sampler =
-            Sampler::new(examples, config.micro_batch_tokens, self.seed, state.sampler);
-        let mut metrics = MetricsWriter::open(self.output, resumed.map(|progress| progress.step))?;
+        let sampler_at =
+            |state| Sampler::new(self.examples, config.micro_batch_tokens, seed, state);
+        let mut sampler = sampler_at(self.state.sampler);
+        let mut metrics = MetricsWriter::open(output, resumed.then_some(self.state.step))?;
         let schedule = config.schedule();
-        let progress = Progress::new(self.label, config.steps, "steps");
-        progress.skip(state.step);
+        let progress = limbeck_run::Progress::new(label, config.steps, "steps");
+        progress.skip(self.state.step);
         let started = Instant::now();
-        let (tokens_before, mut bad_steps) = (state.tokens, 0);
+        let (mut tokens_done, mut bad_steps) = (0, 0);
         let mut interval = Interval::default();
 
-        while state.step < config.steps {
+        while self.state.step < config.steps && !report.stopped_early {
+            let step = self.state.step;
             // Dropout is the only user of libtorch's own generator.
-            tch::manual_seed(derive(self.seed, "step", state.step) as i64);
+            tch::manual_seed(derive(seed, "step", step) as i64);
             let batches = (0..config.gradient_accumulation)
-                .map(|_| self.batch(examples, &sampler.next_micro_batch()))
+                .map(|_| self.trainer.batch(self.examples, &sampler.next_micro_batch()))
                 .collect::<Result<Vec<Batch>>>()?;
-            let batches = objective.begin_step(state.step, model, batches)?;
+            let batches = objective.begin_step(step, self.model, batches)?;
             let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
-            optimizer.zero_gradients()?;
+            self.optimizer.zero_gradients()?;
             for batch in &batches {
-                interval.add(&objective.accumulate(model, batch, total_weight)?);
+                interval.add(&if config.activation_checkpointing {
+                    objective.accumulate_recomputed(self.model, batch, total_weight)?
+                } else {
+                    objective.accumulate(self.model, batch, total_weight)?
+                });
             }
-            let norm = optimizer.clip_gradients(config.clip_norm)?;
-            let learning_rate = schedule.rate(state.step);
+            let norm = self.optimizer.clip_gradients(config.clip_norm)?;
+            let halvings = self.state.rollbacks as i32;
+            let learning_rate = schedule.rate(step) * 0.5_f64.powi(halvings);
             if norm.is_finite() {
-                optimizer.step(learning_rate)?;
+                self.optimizer.step(learning_rate)?;
+                if let Some(average) = &mut self.average {
+                    average.update(&self.optimizer)?;
+                }
                 bad_steps = 0;
             } else {
+                tracing::warn!(step, "gradient is not finite, step skipped");
+                if !has_checkpoint && self.optimizer.is_finite()? {
+                    // Bad steps change nothing: this is still the state before them.
+                    self.save()?;
+                    has_checkpoint = true;
+                }
                 bad_steps += 1;
                 report.skipped_steps += 1;
-                tracing::warn!(step = state.step, "gradient is not finite, step skipped");
-                if bad_steps == MAX_BAD_STEPS {
-                    return Err(Error::Diverged { steps: bad_steps, step: state.step });
+            }
+            if bad_steps == MAX_BAD_STEPS {
+                let rollbacks = self.state.rollbacks;
+                if rollbacks == MAX_ROLLBACKS || !has_checkpoint {
+                    metrics.flush()?;
+                    let checkpoint = has_checkpoint.then(|| checkpoint::path(output));
+                    return Err(Error::Diverged { steps: bad_steps, step, rollbacks, checkpoint });
                 }
+                self.restore()?;
+                self.state.rollbacks = rollbacks + 1;
+                tracing::warn!(
+                    step = self.state.step,
+                    "back to the last good checkpoint, with half the learning rate"
+                );
+                sampler = sampler_at(self.state.sampler);
+                metrics = MetricsWriter::open(output, Some(self.state.step))?;
+                (bad_steps, interval) = (0, Interval::default());
+                report.rollbacks += 1;
+                continue;
             }
             interval.steps += 1;
             let tokens: usize = batches.iter().map(|batch| batch.num_tokens).sum();
-            state.step += 1;
-            state.updates = optimizer.updates();
-            state.tokens += tokens as u64;
-            state.sampler = sampler.state();
-
+            tokens_done += tokens as u64;
+            self.state.step += 1;
+            self.state.updates = self.optimizer.updates();
+            self.state.tokens += tokens as u64;
+            self.state.sampler = sampler.state();
+            let step = self.state.step;
             progress.inc(1);
-            let last = state.step == config.steps;
-            if last || state.step.is_multiple_of(config.log_every) {
-                let rate = (state.tokens - tokens_before) as f64 / started.elapsed().as_secs_f64();
+
+            let is_due = |every: u64| every > 0 && step.is_multiple_of(every);
+            let mut last = step == config.steps;
+            let mut figures = None;
+            if !self.validation.is_empty() && (last || is_due(config.validate_every)) {
+                figures = Some(self.validate()?);
+                report.stopped_early =
+                    !last && self.state.selection.is_exhausted(config.early_stopping_patience);
+                last |= report.stopped_early;
+            }
+            if last || is_due(config.log_every) {
+                let rate = tokens_done as f64 / started.elapsed().as_secs_f64();
                 report.last_losses = interval.take();
                 let mut scalars: Vec<(&str, f64)> = report
                     .last_losses
@@ -159,60 +294,82 @@ impl Trainer<'_> {
                 scalars.extend([
                     ("learning_rate", learning_rate),
                     ("gradient_norm", norm),
-                    ("tokens", state.tokens as f64),
+                    ("tokens", self.state.tokens as f64),
                     ("tokens_per_second", rate),
                     ("epoch", sampler.state().epoch as f64),
                 ]);
-                metrics.log(state.step, &scalars)?;
+                metrics.log(step, &scalars)?;
             }
-            let due = config.validate_every > 0 && state.step.is_multiple_of(config.validate_every);
-            if !validation.is_empty() && (due || last) {
-                let limit = config.validation_records.min(validation.len());
-                let loss = self.validate(model, &validation[..limit])?;
-                report.validation_loss = Some(loss);
-                metrics.log(state.step, &[("validation_loss", loss)])?;
+            if let Some(figures) = figures {
+                report.validation_loss = Some(figures[0].1);
+                metrics.log(step, &figures)?;
             }
-            let due =
-                config.checkpoint_every > 0 && state.step.is_multiple_of(config.checkpoint_every);
-            if due && !last {
+            // A checkpoint amid bad steps would not be a good one to go back to.
+            if is_due(config.checkpoint_every) && !last && bad_steps == 0 {
                 metrics.flush()?;
-                checkpoint::save(self.output, &optimizer, &state)?;
+                self.save()?;
+                has_checkpoint = true;
             }
         }
         metrics.flush()?;
         progress.finish();
-        report.steps = state.step;
-        report.tokens = state.tokens;
+        if report.stopped_early {
+            tracing::info!(step = self.state.step, "stopped early: no validation was better");
+        }
+        self.settle(&mut report)?;
+        report.steps = self.state.step;
+        report.tokens = self.state.tokens;
         report.epochs = sampler.state().epoch;
         report.seconds = started.elapsed().as_secs_f64();
-        report.tokens_per_second = (state.tokens - tokens_before) as f64 / report.seconds.max(1e-9);
+        report.tokens_per_second = tokens_done as f64 / report.seconds.max(1e-9);
         Ok(report)
     }
 
-    /// Mean cross-entropy of the completions, nats a token.
-    ///
-    /// # Errors
-    /// Those of the model.
-    pub fn validate(&self, model: &Decoder, examples: &[Example]) -> Result<f64> {
-        let state = SamplerState::default();
-        let mut sampler = Sampler::new(examples, self.config.micro_batch_tokens, 0, state);
-        let (mut sum, mut weight) = (0.0, 0.0);
-        for _ in 0..sampler.epoch_length() {
-            let batch = self.batch(examples, &sampler.next_micro_batch())?;
-            sum += no_grad(|| -> Result<f64> {
-                let rows = head::select_rows(&forward(model, &batch)?, &batch)?;
-                let logits = model.logits(&rows)?.f_to_kind(tch::Kind::Float)?;
-                let loss = weighted_cross_entropy(&logits, &batch.targets, &batch.weights, 1.0)?;
-                Ok(loss.f_double_value(&[])?)
-            })?;
-            weight += batch.weight_sum;
+    /// Validates the parameters, or their average where there is one, keeps them if they
+    /// are the best so far and are to be kept, and gives the figures for the metrics.
+    fn validate(&mut self) -> Result<Vec<(&'static str, f64)>> {
+        let &Trainer { config, output, pad_token_id, device, .. } = self.trainer;
+        self.exchange_average()?;
+        let loss =
+            validation::cross_entropy(self.model, self.validation, config, pad_token_id, device)?;
+        let mut figures = vec![("validation_loss", loss)];
+        let mut score = -loss;
+        if let Some(metric) = self.metric.as_deref_mut() {
+            score = no_grad(|| metric.measure(self.model))?;
+            figures.push((metric.name(), score));
         }
-        Ok(sum / weight)
+        let step = self.state.step;
+        let better = self.state.selection.add(Validation { step, score, loss });
+        if better && config.keep_best {
+            selection::save(output, step, &self.optimizer)?;
+            // The checkpoint may refer to those before.
+            let kept: Vec<u64> = self.saved_best.into_iter().chain([step]).collect();
+            selection::keep_only(output, &kept)?;
+        }
+        self.exchange_average()?;
+        Ok(figures)
     }
 
-    fn batch(&self, examples: &[Example], indices: &[usize]) -> Result<Batch> {
-        let chosen: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
-        Batch::new(&chosen, self.pad_token_id, self.device)
+    fn exchange_average(&mut self) -> Result<()> {
+        match &mut self.average {
+            Some(average) => average.exchange(&self.optimizer),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves the model with the parameters that the run ends with.
+    fn settle(&mut self, report: &mut TrainReport) -> Result<()> {
+        let &Trainer { config, output, .. } = self.trainer;
+        match self.state.selection.best.filter(|_| config.keep_best) {
+            Some(best) if best.step != self.state.step || self.average.is_some() => {
+                selection::load(output, best.step, &self.optimizer)?;
+                report.validation_loss = Some(best.loss);
+                report.best_step = (best.step != self.state.step).then_some(best.step);
+                Ok(())
+            }
+            Some(_) => Ok(()),
+            None => self.exchange_average(),
+        }
     }
 }
 
