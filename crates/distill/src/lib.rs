@@ -18,3 +18,4 @@ pub mod student;
 pub use config::{DistillConfig, StudentConfig};
 pub use error::{Error, Result};
 pub use objective::DistillObjective;
+pub use student::{Init, Initialisation, Origin, Student, StudentError};
