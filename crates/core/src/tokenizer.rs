@@ -164,6 +164,17 @@ impl Tokenizer {
         })
     }
 
+    /// The token of the lowest id on which two vocabularies differ, as the id, this one's token
+    /// and the other's; `None` where all ids agree.
+    pub fn first_difference(&self, other: &Self) -> Option<(i64, Option<String>, Option<String>)> {
+        let highest = self.vocab_size().max(other.vocab_size());
+        (0..highest).find_map(|id| {
+            let index = u32::try_from(id).ok()?;
+            let (ours, theirs) = (self.inner.id_to_token(index), other.inner.id_to_token(index));
+            (ours != theirs).then_some((id, ours, theirs))
+        })
+    }
+
     /// The id of a token, if the vocabulary has it.
     pub fn token_id(&self, token: &str) -> Option<i64> {
         self.inner.token_to_id(token).map(i64::from)

@@ -57,6 +57,9 @@ pub enum Error {
         /// The record's id.
         id: String,
     },
+    /// A student that cannot be made as asked.
+    #[error(transparent)]
+    Student(#[from] crate::student::StudentError),
     /// From the core crate.
     #[error(transparent)]
     Core(#[from] limbeck_core::Error),
@@ -83,6 +86,7 @@ impl Diagnose for Error {
             | Self::Temperature { .. }
             | Self::NotAligned => Exit::Usage,
             Self::NoMeeting { .. } => Exit::BadInput,
+            Self::Student(source) => source.exit(),
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Infer(source) => source.exit(),
@@ -108,6 +112,7 @@ impl Diagnose for Error {
             Self::NoMeeting { .. } => {
                 Some("leave the record out, or look at the two chat templates".to_owned())
             }
+            Self::Student(source) => source.hint(),
             Self::Core(source) => source.hint(),
             Self::Model(source) => source.hint(),
             Self::Infer(source) => source.hint(),

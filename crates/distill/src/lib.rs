@@ -29,4 +29,5 @@ pub use config::{DistillConfig, StudentConfig};
 pub use error::{Error, Result};
 pub use objective::{DistillObjective, TokenIds};
 pub use on_policy::OnPolicySettings;
+pub use student::{Init, Initialisation, Origin, Student, StudentError};
 pub use teacher::Teacher;

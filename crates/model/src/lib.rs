@@ -7,8 +7,9 @@
 //! the model.
 //!
 //! Modules in reading order: [`config`] (the descriptor), `linear`, `norm`, `rope`,
-//! `mask`, `attention`, `mlp`, `block`, `decoder`, `cache`, `taps`, `load`, `init`, `save`, [`gguf`].
+//! `mask`, `attention`, `mlp`, `block`, `decoder`, `cache`, `taps`, `load`, `init`, `assemble`, `save`, [`gguf`].
 
+mod assemble;
 mod attention;
 mod block;
 mod build;
