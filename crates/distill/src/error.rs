@@ -26,6 +26,9 @@ pub enum Error {
         /// Blocks of the teacher.
         teacher: usize,
     },
+    /// A capture of a teacher.
+    #[error(transparent)]
+    Capture(#[from] crate::capture::CaptureError),
     /// From the core crate.
     #[error(transparent)]
     Core(#[from] limbeck_core::Error),
@@ -45,6 +48,7 @@ impl Diagnose for Error {
         match self {
             Self::Vocabulary { .. } => Exit::BadInput,
             Self::LayerMap { .. } => Exit::Usage,
+            Self::Capture(source) => source.exit(),
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Train(source) => source.exit(),
@@ -60,6 +64,7 @@ impl Diagnose for Error {
             Self::LayerMap { .. } => {
                 Some("pairs are [student, teacher], counted from 1; 0 is the embedding".to_owned())
             }
+            Self::Capture(source) => source.hint(),
             Self::Core(source) => source.hint(),
             Self::Model(source) => source.hint(),
             Self::Train(source) => source.hint(),
