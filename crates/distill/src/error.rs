@@ -60,6 +60,9 @@ pub enum Error {
     /// A student that cannot be made as asked.
     #[error(transparent)]
     Student(#[from] crate::student::StudentError),
+    /// A capture of a teacher.
+    #[error(transparent)]
+    Capture(#[from] crate::capture::CaptureError),
     /// From the core crate.
     #[error(transparent)]
     Core(#[from] limbeck_core::Error),
@@ -87,6 +90,7 @@ impl Diagnose for Error {
             | Self::NotAligned => Exit::Usage,
             Self::NoMeeting { .. } => Exit::BadInput,
             Self::Student(source) => source.exit(),
+            Self::Capture(source) => source.exit(),
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Infer(source) => source.exit(),
@@ -113,6 +117,7 @@ impl Diagnose for Error {
                 Some("leave the record out, or look at the two chat templates".to_owned())
             }
             Self::Student(source) => source.hint(),
+            Self::Capture(source) => source.hint(),
             Self::Core(source) => source.hint(),
             Self::Model(source) => source.hint(),
             Self::Infer(source) => source.hint(),

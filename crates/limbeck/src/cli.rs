@@ -1,5 +1,6 @@
 //! The arguments, and nothing else.
 
+mod capture;
 mod data;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use limbeck_core::{DType, DeviceSpec};
 use limbeck_run::{Diagnose, Exit};
 
+pub(crate) use capture::{CaptureArguments, Shard};
 pub(crate) use data::{
     AugmentArguments, Chains, CleanArguments, CurriculumName, DataCommand, ExportArguments,
     GenerateRecordsArguments, ImportArguments, NegativesArguments, StratifyArguments,
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Sft(SftArguments),
     /// Train a small student from a teacher's distributions
     Distill(DistillArguments),
+    /// Keep a teacher's distributions on disk, to distil from them any number of times
+    Capture(CaptureArguments),
     /// Train and merge LoRA adapters
     #[command(subcommand)]
     Lora(LoraCommand),

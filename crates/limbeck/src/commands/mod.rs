@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod capture;
 mod check_config;
 mod convert;
 mod data;
@@ -32,6 +33,7 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Tokenizer(command) => tokenizer::run(command, json),
         Command::Sft(arguments) => sft::run(&arguments, json),
         Command::Distill(arguments) => distill::run(&arguments, json),
+        Command::Capture(arguments) => capture::run(&arguments, json),
         Command::Lora(LoraCommand::Train { model, data, stage }) => {
             lora::train(&model, &data, &stage, json)
         }
