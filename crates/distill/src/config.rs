@@ -1,5 +1,6 @@
 //! How a distillation is set up: the pipeline's `[distill]` table.
 
+use limbeck_cot_data::AugmentConfig;
 use limbeck_run::config::{Invalid, Validate};
 use limbeck_train::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,8 @@ use crate::features::{FeatureSettings, HiddenLoss};
 use crate::key_heads::HeadChoice;
 use crate::on_policy::OnPolicySettings;
 use crate::relations::RelationSettings;
+use crate::sequence::SequenceSettings;
+use crate::student::Init;
 pub use crate::student::StudentConfig;
 
 /// Whose conventions the loss follows.
@@ -23,10 +26,64 @@ pub enum Compat {
     Trl,
 }
 
+/// How the teacher teaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TeacherKind {
+    /// In memory beside the student.
+    #[default]
+    Live,
+    /// Through its likeliest tokens on disk: those of `limbeck capture`, or else captured
+    /// before the training begins, after which the teacher leaves memory.
+    Captured,
+    /// Through its own replies to the training questions.
+    Sequence,
+    /// Through the replies of an OpenAI-compatible endpoint.
+    Http,
+}
+
+/// What is done about a student with other tokens than the teacher's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlignmentKind {
+    /// It is refused.
+    #[default]
+    None,
+    /// The two are compared where tokens of both begin at the same byte.
+    ByteOffsets,
+}
+
+/// The `[distill.capture]` table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CaptureSettings {
+    /// How many of the likeliest tokens are kept at each position; what the others have
+    /// together is kept too. Default 50.
+    pub top_k: usize,
+}
+
+impl Default for CaptureSettings {
+    fn default() -> Self {
+        Self { top_k: 50 }
+    }
+}
+
 /// The `[distill]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DistillConfig {
+    /// How the teacher teaches: `live`, `captured`, `sequence` or `http`. Default `live`.
+    pub teacher: TeacherKind,
+    /// What a captured teacher keeps.
+    pub capture: CaptureSettings,
+    /// The teacher's replies, for `sequence`.
+    pub sequence: SequenceSettings,
+    /// The endpoint, for `http`: the keys of `limbeck data augment`.
+    pub http: AugmentConfig,
+    /// What is done about a student with other tokens than the teacher's: `none`, or
+    /// `byte_offsets`, which takes `divergence = "sorted_l1"` and a student from a folder.
+    /// Default `none`.
+    pub alignment: AlignmentKind,
     /// `forward_kl`, `reverse_kl`, `jsd`, `skew_kl`, `skew_reverse_kl`, `contrastive`,
     /// `total_variation` or `sorted_l1`. Default `forward_kl`.
     pub divergence: Divergence,
@@ -90,6 +147,11 @@ pub struct DistillConfig {
 impl Default for DistillConfig {
     fn default() -> Self {
         Self {
+            teacher: TeacherKind::Live,
+            capture: CaptureSettings::default(),
+            sequence: SequenceSettings::default(),
+            http: AugmentConfig::default(),
+            alignment: AlignmentKind::None,
             divergence: Divergence::ForwardKl,
             jsd_beta: 0.5,
             contrastive_beta: 1.0,
@@ -186,6 +248,26 @@ impl Validate for DistillConfig {
         if self.calibration_records == 0 && self.attention_heads != HeadChoice::Mean {
             return Err(Invalid::new("calibration_records", "at least 1", 0));
         }
+        if self.capture.top_k == 0 {
+            return Err(Invalid::new("capture.top_k", "at least 1", 0));
+        }
+        if self.teacher == TeacherKind::Http {
+            self.http.validate().map_err(|error| {
+                let field = error.field.strip_prefix("augment.").unwrap_or(&error.field);
+                Invalid::new(field, error.expected, error.got).within("http")
+            })?;
+        }
+        if self.alignment == AlignmentKind::ByteOffsets {
+            if self.student.init != Init::Folder {
+                let expected = "folder: a student with tokens of its own";
+                return Err(Invalid::new("student.init", expected, self.student.init.name()));
+            }
+            if self.divergence != Divergence::SortedL1 {
+                let expected = "sorted_l1, which compares no token with another by its id";
+                return Err(Invalid::new("divergence", expected, "another"));
+            }
+        }
+        self.sequence.validate().map_err(|invalid| invalid.within("sequence"))?;
         self.relations.validate().map_err(|invalid| invalid.within("relations"))?;
         self.on_policy.validate().map_err(|invalid| invalid.within("on_policy"))?;
         self.student.validate().map_err(|invalid| invalid.within("student"))?;

@@ -9,6 +9,7 @@ use limbeck_train::{Batch, head};
 use tch::{Kind, Tensor, no_grad};
 
 use crate::align::Alignment;
+use crate::capture::{CapturedRows, CapturedTeacher, Wanted};
 use crate::divergence::{DivergenceSettings, TopTokens};
 
 /// A teacher.
@@ -33,6 +34,31 @@ pub trait TopTokenSource: Debug {
 
     /// The temperature of its distributions.
     fn temperature(&self) -> f64;
+}
+
+impl TopTokenSource for CapturedTeacher {
+    fn top_tokens(&self, batch: &Batch) -> limbeck_train::Result<TopTokens> {
+        let mut positions: Vec<Vec<usize>> = vec![Vec::new(); batch.examples.len()];
+        for row in Vec::<i64>::try_from(&batch.rows)? {
+            let (index, position) = batch.place(row)?;
+            positions[index].push(position);
+        }
+        // Rows come example by example, as positions are asked for.
+        let wanted: Vec<Wanted<'_>> = batch
+            .examples
+            .iter()
+            .zip(&positions)
+            .map(|(span, positions)| Wanted { id: &span.id, tokens: &span.tokens, positions })
+            .collect();
+        let rows = self.rows(&wanted, batch.tokens.device());
+        let CapturedRows { ids, log_probs, log_tail } =
+            rows.map_err(limbeck_train::Error::objective)?;
+        Ok(TopTokens { ids, log_probs, log_tail })
+    }
+
+    fn temperature(&self) -> f64 {
+        self.header().temperature
+    }
 }
 
 /// What a teacher says of the rows of a batch that carry a loss.

@@ -45,6 +45,8 @@ fn try_build(config: &StudentConfig, teacher: &mut Decoder) -> Result<Student, E
     config.build(Origin {
         tokenizer: &tokenizer,
         teacher: Some(teacher),
+        vocab_size: None,
+        aligned: false,
         calibration: &SEQUENCES,
         seed: 3,
         device: test_device(),
@@ -358,6 +360,8 @@ fn weights_of_a_teacher_need_a_teacher_and_records() {
     let origin = || Origin {
         tokenizer: &tokenizer,
         teacher: None,
+        vocab_size: None,
+        aligned: false,
         calibration: &[],
         seed: 0,
         device: Device::Cpu,

@@ -136,14 +136,56 @@ pub(crate) struct SftArguments {
     pub(crate) stage: StageOptions,
 }
 
+/// What `limbeck distill --help` says of the configuration.
+const DISTILL_HELP: &str = "\
+The loss of a step, in the keys of the configuration:
+  (1 - kd_weight) cross-entropy + kd_weight temperature^2 divergence
+  + hidden_weight hidden states + attention_weight attention + relations.weight relations
+
+divergence            what it does to the student
+  forward_kl          covers all that the teacher may say (default)
+  reverse_kl          says only what the teacher would
+  jsd                 between the two, at jsd_beta
+  skew_kl, skew_reverse_kl  the same with bounded gradients (DistiLLM), at skew
+  contrastive         DistiLLM-2: skew_kl on data, skew_reverse_kl on its own text
+  total_variation     no position counts for more than 1
+  sorted_l1           how sure the teacher is, whatever of (ULD)
+top_k, tail           only the teacher's likeliest tokens; the rest as one bucket,
+                      truncated or renormalised
+compat = \"trl\"        TRL's conventions: no temperature^2
+
+teacher               where it comes from
+  live                in memory; a 4- or 8-bit folder will do (default)
+  captured            its likeliest tokens on disk: --capture, or captured first
+  sequence            its own replies to the questions; right ones are kept
+  http                replies of an OpenAI-compatible endpoint ([http])
+on_policy.share       share of the steps on the student's own replies (GKD)
+alignment = \"byte_offsets\"  a student with other tokens than the teacher's
+
+hidden_loss, layer_map, match_embeddings    hidden states
+attention_map, attention_heads              attention: mean, gradient or entropy
+relations.kinds, relations.heads            MiniLM (value), MiniLMv2 (query, key, value)
+train.weights         what tokens of the chain, the answer and the template count
+student.init          random, teacher_layers, width_sliced or folder
+
+Examples:
+  limbeck distill --teacher fixtures/teacher --data data --config distill.toml --output student
+  limbeck distill --teacher big --data data --set student.init=teacher_layers --output half
+  limbeck distill --teacher big --capture captured --data data --set teacher=captured \\
+    --set hidden_weight=0 --set attention_weight=0 --output student";
+
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  limbeck distill --teacher fixtures/teacher --data data --config distill.toml --output student"
+    after_help = "Example:\n  limbeck distill --teacher fixtures/teacher --data data --config distill.toml --output student",
+    after_long_help = DISTILL_HELP
 )]
 pub(crate) struct DistillArguments {
-    /// The teacher's model folder
+    /// The teacher's model folder: its tokenizer, and its weights where they are needed
     #[arg(long, value_name = "DIR")]
     pub(crate) teacher: PathBuf,
+    /// Folders or files of `limbeck capture`, instead of the teacher's weights
+    #[arg(long, value_name = "PATH")]
+    pub(crate) capture: Vec<PathBuf>,
     /// JSONL records, or a folder with train.jsonl and validation.jsonl
     #[arg(long, value_name = "PATH")]
     pub(crate) data: PathBuf,

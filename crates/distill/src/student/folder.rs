@@ -8,14 +8,16 @@ use super::{Initialisation, Student, StudentConfig, StudentError};
 use crate::Result;
 
 impl StudentConfig {
-    /// The model in `path`, whose ids must mean what `tokenizer`'s do.
+    /// The model in `path`, whose ids must mean what `tokenizer`'s do, if one is given.
     ///
     /// # Errors
     /// [`StudentError::OtherVocabulary`]; [`StudentError::Impossible`] for a size that is not
     /// the folder's; errors of the folder.
-    pub(super) fn folder(&self, tokenizer: &Tokenizer, device: Device) -> Result<Student> {
+    pub(super) fn folder(&self, tokenizer: Option<&Tokenizer>, device: Device) -> Result<Student> {
         let own = Tokenizer::load(&self.path)?;
-        self.check_vocabulary(&own, tokenizer)?;
+        if let Some(tokenizer) = tokenizer {
+            self.check_vocabulary(&own, tokenizer)?;
+        }
         let decoder = Decoder::load(&self.path, &LoadOptions::dense(device, Kind::Float))?;
         own.check_fits(decoder.config().vocab_size)?;
         self.check_sizes_are("the folder's", decoder.config())?;

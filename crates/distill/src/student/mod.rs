@@ -254,11 +254,11 @@ impl StudentConfig {
     /// [`StudentError`] for what does not fit the teacher or the folder; a tokenizer with
     /// more ids than the embedding has rows; errors of the model.
     pub fn build(&self, origin: Origin<'_>) -> Result<Student> {
-        let Origin { tokenizer, teacher, calibration, seed, device } = origin;
+        let Origin { tokenizer, teacher, vocab_size, aligned, calibration, seed, device } = origin;
         let missing = || StudentError::NoTeacher { init: self.init.name() };
         let student = match self.init {
             Init::Random => {
-                let vocab_size = teacher.map(|teacher| teacher.config().vocab_size);
+                let vocab_size = teacher.map(|teacher| teacher.config().vocab_size).or(vocab_size);
                 let decoder = self.random(tokenizer, vocab_size, seed, device)?;
                 let record = Initialisation::new(self.init, &decoder);
                 Student { decoder, tokenizer: None, record }
@@ -267,7 +267,7 @@ impl StudentConfig {
             Init::WidthSliced => {
                 self.width_sliced(teacher.ok_or_else(missing)?, calibration, device)?
             }
-            Init::Folder => self.folder(tokenizer, device)?,
+            Init::Folder => self.folder((!aligned).then_some(tokenizer), device)?,
         };
         tracing::info!("{}", student.record);
         Ok(student)
@@ -281,6 +281,10 @@ pub struct Origin<'a> {
     pub tokenizer: &'a Tokenizer,
     /// The teacher, or another model whose weights may be taken. Comes out as it went in.
     pub teacher: Option<&'a mut Decoder>,
+    /// Rows of the teacher's head, where the teacher itself is not at hand.
+    pub vocab_size: Option<i64>,
+    /// Whether a folder's tokens may differ from the teacher's.
+    pub aligned: bool,
     /// Token ids to measure importance on: [`StudentConfig::calibration`].
     pub calibration: &'a [&'a [i64]],
     /// Seeds random weights.

@@ -11,6 +11,7 @@ use limbeck_distill::capture::{
     CaptureError, CaptureWriter, CapturedTeacher, EXTENSION, Expected, Header, ask, capture_files,
     compare, loss_positions,
 };
+use limbeck_model::Decoder;
 use limbeck_run::{Progress, digest, sha256_file, sha256_path};
 use limbeck_train::sampler::{Sampler, SamplerState};
 use limbeck_train::{Example, TrainConfig};
@@ -43,7 +44,7 @@ pub(crate) fn run(arguments: &CaptureArguments, json: bool) -> Result<()> {
     let summary = if arguments.verify {
         verify(arguments, &teacher, &expected, &data)?
     } else {
-        capture(arguments, &teacher, &expected, &data)?
+        capture(arguments, &teacher.decoder, &teacher.tokenizer)?
     };
     if json {
         println!("{summary}");
@@ -58,13 +59,14 @@ pub(crate) fn run(arguments: &CaptureArguments, json: bool) -> Result<()> {
 }
 
 /// Asks the teacher about every record that the shard's file lacks.
-fn capture(
+pub(super) fn capture(
     arguments: &CaptureArguments,
-    teacher: &ModelFolder,
-    expected: &Expected,
-    data: &Data,
+    teacher: &Decoder,
+    tokenizer: &Tokenizer,
 ) -> Result<serde_json::Value> {
-    let header = header(arguments, expected)?;
+    let data = Data::new(arguments);
+    let expected = Expected::of(tokenizer, teacher.config().vocab_size)?;
+    let header = header(arguments, &expected)?;
     let shard = arguments.shard;
     check_split(&arguments.output, shard)?;
     let path = shard_file(&arguments.output, shard);
@@ -72,7 +74,7 @@ fn capture(
     if writer.cut_bytes() > 0 {
         tracing::warn!(bytes = writer.cut_bytes(), "cut off what a killed run had half-written");
     }
-    let plan = data.survey(&teacher.tokenizer, shard, &writer)?;
+    let plan = data.survey(tokenizer, shard, &writer)?;
     if plan.left_out > 0 {
         let max_length = arguments.max_length;
         tracing::warn!(left_out = plan.left_out, max_length, "records left out as too long");
@@ -81,13 +83,13 @@ fn capture(
     progress.skip(plan.tokens_done);
     let asking = Instant::now();
     let mut captured = 0;
-    let pad = teacher.tokenizer.pad_token_id();
-    data.for_each_batch(&teacher.tokenizer, shard, &mut |batch| {
+    let pad = tokenizer.pad_token_id();
+    data.for_each_batch(tokenizer, shard, &mut |batch| {
         let missing = missing(&writer, batch)?;
         if missing.iter().any(|&is_missing| is_missing) {
             // The whole batch, as a run that was not killed would ask it: its results then
             // are the same to the bit.
-            let records = ask(&teacher.decoder, batch, &header, pad)?;
+            let records = ask(teacher, batch, &header, pad)?;
             for ((example, record), _) in
                 batch.iter().zip(&records).zip(&missing).filter(|(_, missing)| **missing)
             {

@@ -1,52 +1,148 @@
-//! `limbeck distill`: a student from a live teacher, or the same student without one.
+//! `limbeck distill`: a student from a teacher, or the same student without one.
+
+mod teacher;
 
 use anyhow::Result;
+use limbeck_core::Tokenizer;
 use limbeck_core::seed::derive;
-use limbeck_distill::{DistillConfig, DistillObjective};
-use limbeck_model::Decoder;
-use limbeck_train::{Objective, SupervisedObjective};
+use limbeck_distill::config::{AlignmentKind, TeacherKind};
+use limbeck_distill::key_heads::HeadChoice;
+use limbeck_distill::{
+    DistillConfig, DistillObjective, Init, Origin, Student, Teacher, TokenIds,
+};
+use limbeck_train::{Batch, Objective, SupervisedObjective};
 
 use super::training::{self, Examples};
 use super::{announce, stage_config};
-use crate::cli::DistillArguments;
+use crate::cli::{DistillArguments, UsageError};
 use crate::dataset::DataFolder;
 use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
+
+/// Examples of a batch on which heads are scored.
+const CALIBRATION_BATCH: usize = 8;
 
 pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     let options = &arguments.stage;
     let config: DistillConfig = stage_config(options)?;
     let device = training::device(options)?;
     let data = DataFolder::new(&arguments.data);
+    let kind = (!arguments.without_teacher).then_some(config.teacher);
+    check_capture(arguments, kind)?;
     let name = if arguments.without_teacher { "baseline" } else { "distill" };
-    let inputs = [("train", data.train.as_path()), ("teacher", arguments.teacher.as_path())];
+    let mut inputs =
+        vec![("train", data.train.as_path()), ("teacher", arguments.teacher.as_path())];
+    inputs.extend(training::student_input(&config.student));
+    inputs.extend(arguments.capture.iter().map(|path| ("capture", path.as_path())));
     let mut stage = Stage::begin(name, options, serde_json::to_value(&config)?, &inputs)?;
 
-    let dtype = config.train.compute_dtype;
-    let teacher = ModelFolder::open(&arguments.teacher, &[], options.device, dtype)?;
-    let tokenizer = &teacher.tokenizer;
-    let vocab_size = teacher.decoder.config().vocab_size;
-    let mut student: Decoder =
-        config.student.build(tokenizer, Some(vocab_size), options.seed, device)?;
-    student.set_compute_dtype(dtype.kind());
-    let ratio = student.num_parameters() as f64 / teacher.decoder.num_parameters() as f64;
-    tracing::info!(
-        "student of {} parameters, {:.1}% of the teacher's {}",
-        student.num_parameters(),
-        100.0 * ratio,
-        teacher.decoder.num_parameters()
-    );
-
-    let examples = Examples::render(tokenizer, &data.read()?, &config.train, &|_| false)?;
-    let mut parameters = training::all_parameters(&student)?;
-    let mut objective: Box<dyn Objective + '_> = if arguments.without_teacher {
-        Box::new(SupervisedObjective { chunk_rows: config.train.head_chunk_rows })
+    let teacher_tokenizer = Tokenizer::load(&arguments.teacher)?;
+    let capture = match arguments.capture.as_slice() {
+        [] => None,
+        paths => Some(teacher::open_capture(&arguments.teacher, &teacher_tokenizer, paths)?),
+    };
+    let cuts_the_teacher =
+        matches!(config.student.init, Init::TeacherLayers | Init::WidthSliced);
+    let asks_the_teacher = match kind {
+        Some(TeacherKind::Live | TeacherKind::Sequence) => true,
+        Some(TeacherKind::Captured) => capture.is_none(),
+        Some(TeacherKind::Http) | None => false,
+    };
+    let mut weights = if cuts_the_teacher || asks_the_teacher {
+        let dtype = config.train.compute_dtype;
+        Some(ModelFolder::open(&arguments.teacher, &[], options.device, dtype)?.decoder)
     } else {
-        let seed = derive(options.seed, "distillation", 0);
-        let distillation =
-            DistillObjective::new(&teacher.decoder, &student, &config, seed, device)?;
-        parameters.extend(distillation.parameters());
-        Box::new(distillation)
+        None
+    };
+
+    let mut records = data.read()?;
+    match (kind, &weights) {
+        (Some(TeacherKind::Sequence), Some(decoder)) => {
+            let name = teacher::name(&arguments.teacher);
+            let seed = derive(options.seed, "sequence", 0);
+            records.0 = teacher::replies(
+                decoder,
+                &teacher_tokenizer,
+                &records.0,
+                &config,
+                seed,
+                &name,
+                &mut stage,
+            )?;
+        }
+        (Some(TeacherKind::Http), _) => {
+            records.0 = teacher::endpoint_replies(&config, &data.train, &mut stage)?;
+        }
+        _ => {}
+    }
+
+    let aligned = config.alignment == AlignmentKind::ByteOffsets && kind.is_some();
+    let own_tokenizer = aligned.then(|| Tokenizer::load(&config.student.path)).transpose()?;
+    let tokenizer = own_tokenizer.as_ref().unwrap_or(&teacher_tokenizer);
+    let examples = Examples::render(tokenizer, &records, &config.train, &|_| false)?;
+    let vocab_size = teacher::vocab_size(&arguments.teacher, weights.as_ref())?;
+    let Student { decoder: mut student, record, .. } = config.student.build(Origin {
+        tokenizer,
+        teacher: weights.as_mut(),
+        vocab_size: Some(vocab_size),
+        aligned,
+        calibration: &config.student.calibration(&examples.train),
+        seed: options.seed,
+        device,
+    })?;
+    record.write(stage.folder())?;
+    student.set_compute_dtype(config.train.compute_dtype.kind());
+    let ratio = training::share_of_teacher(&student, weights.as_ref());
+
+    let capture = match (kind, capture) {
+        (Some(TeacherKind::Captured), None) => Some(teacher::capture_first(
+            arguments,
+            &config,
+            &teacher_tokenizer,
+            weights.as_ref(),
+            stage.folder(),
+        )?),
+        (_, capture) => capture,
+    };
+    if kind != Some(TeacherKind::Live) {
+        weights = None;
+    }
+    let source = match (kind, &weights, &capture) {
+        (Some(TeacherKind::Captured), _, Some(capture)) => {
+            capture.check_covers(&examples.train).map_err(limbeck_distill::Error::from)?;
+            Some(Teacher::Captured(capture))
+        }
+        (Some(TeacherKind::Live), Some(decoder), _) if aligned => {
+            let alignment = teacher::align(&records, tokenizer, &teacher_tokenizer, &examples)?;
+            Some(Teacher::Aligned(decoder, alignment))
+        }
+        (Some(TeacherKind::Live), Some(decoder), _) => Some(Teacher::Live(decoder)),
+        _ => None,
+    };
+    let mut parameters = training::all_parameters(&student)?;
+    let mut objective: Box<dyn Objective + '_> = match source {
+        None => Box::new(SupervisedObjective { chunk_rows: config.train.head_chunk_rows }),
+        Some(source) => {
+            let seed = derive(options.seed, "distillation", 0);
+            let ids = TokenIds::from(tokenizer);
+            let calibration = calibration(&config, &examples, ids.pad, device)?;
+            let distillation = DistillObjective::new(
+                source,
+                &student,
+                &config,
+                &ids,
+                &calibration,
+                seed,
+                device,
+            )?;
+            if let Some(heads) = distillation.key_heads() {
+                tracing::info!("heads of the teacher that are followed: {heads}");
+                let text = serde_json::to_vec_pretty(heads)?;
+                limbeck_run::write_file(&stage.folder().join("attention-heads.json"), &text)?;
+            }
+            parameters.extend(distillation.parameters());
+            Box::new(distillation)
+        }
     };
     training::train(
         name,
@@ -61,8 +157,38 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     )?;
     drop(objective);
     stage.metric("parameters", student.num_parameters());
-    stage.metric("parameter_share_of_teacher", ratio);
+    if let Some(ratio) = ratio {
+        stage.metric("parameter_share_of_teacher", ratio);
+    }
     training::save_model(&student, tokenizer, stage.folder())?;
     let manifest = stage.finish()?;
     announce(&manifest, &options.output, json)
+}
+
+/// `--capture` and `teacher = "captured"` belong together.
+fn check_capture(arguments: &DistillArguments, kind: Option<TeacherKind>) -> Result<()> {
+    if arguments.capture.is_empty() || kind == Some(TeacherKind::Captured) {
+        return Ok(());
+    }
+    Err(UsageError {
+        message: "--capture without a captured teacher".to_owned(),
+        hint: "add --set teacher=captured".to_owned(),
+    }
+    .into())
+}
+
+/// Batches on which heads are scored; none where they are not.
+fn calibration(
+    config: &DistillConfig,
+    examples: &Examples,
+    pad_token_id: i64,
+    device: tch::Device,
+) -> Result<Vec<Batch>> {
+    if config.attention_heads == HeadChoice::Mean {
+        return Ok(Vec::new());
+    }
+    let count = config.calibration_records.min(examples.train.len());
+    let chosen: Vec<_> = examples.train[..count].iter().collect();
+    let batches = chosen.chunks(CALIBRATION_BATCH);
+    Ok(batches.map(|batch| Batch::new(batch, pad_token_id, device)).collect::<Result<_, _>>()?)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use limbeck_core::Tokenizer;
 use limbeck_cot_data::CotRecord;
+use limbeck_distill::{Init, StudentConfig};
 use limbeck_model::Decoder;
 use limbeck_train::{
     Example, Objective, TokenWeights, TrainConfig, TrainReport, Trainer, checkpoint,
@@ -93,10 +94,30 @@ pub(crate) fn save_model(model: &Decoder, tokenizer: &Tokenizer, folder: &Path) 
     drop_checkpoint(folder)
 }
 
+/// The student's parameters as a share of the teacher's, if that is in memory; says so.
+pub(crate) fn share_of_teacher(student: &Decoder, teacher: Option<&Decoder>) -> Option<f64> {
+    let parameters = student.num_parameters();
+    let Some(teacher) = teacher.map(Decoder::num_parameters) else {
+        tracing::info!("student of {parameters} parameters");
+        return None;
+    };
+    let share = parameters as f64 / teacher as f64;
+    tracing::info!(
+        "student of {parameters} parameters, {:.1}% of the teacher's {teacher}",
+        100.0 * share
+    );
+    Some(share)
+}
+
 /// All parameters of a model that trains as a whole.
 pub(crate) fn all_parameters(model: &Decoder) -> Result<Vec<(String, Tensor)>> {
     model.set_requires_grad(true)?;
     Ok(model.named_parameters())
+}
+
+/// The folder that a student starts from, as an input of the stage.
+pub(crate) fn student_input(config: &StudentConfig) -> Option<(&'static str, &Path)> {
+    (config.init == Init::Folder).then_some(("student", config.path.as_path()))
 }
 
 /// The device of a stage.
