@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 use limbeck_core::seed::derive;
-use limbeck_distill::{DistillConfig, DistillObjective};
-use limbeck_model::Decoder;
+use limbeck_distill::{DistillConfig, DistillObjective, Origin, Student};
 use limbeck_train::{Objective, SupervisedObjective};
 
 use super::training::{self, Examples};
@@ -19,15 +18,23 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     let device = training::device(options)?;
     let data = DataFolder::new(&arguments.data);
     let name = if arguments.without_teacher { "baseline" } else { "distill" };
-    let inputs = [("train", data.train.as_path()), ("teacher", arguments.teacher.as_path())];
+    let mut inputs =
+        vec![("train", data.train.as_path()), ("teacher", arguments.teacher.as_path())];
+    inputs.extend(training::student_input(&config.student));
     let mut stage = Stage::begin(name, options, serde_json::to_value(&config)?, &inputs)?;
 
     let dtype = config.train.compute_dtype;
-    let teacher = ModelFolder::open(&arguments.teacher, &[], options.device, dtype)?;
+    let mut teacher = ModelFolder::open(&arguments.teacher, &[], options.device, dtype)?;
     let tokenizer = &teacher.tokenizer;
-    let vocab_size = teacher.decoder.config().vocab_size;
-    let mut student: Decoder =
-        config.student.build(tokenizer, Some(vocab_size), options.seed, device)?;
+    let examples = Examples::render(tokenizer, &data.read()?, &config.train, &|_| false)?;
+    let Student { decoder: mut student, record, .. } = config.student.build(Origin {
+        tokenizer,
+        teacher: Some(&mut teacher.decoder),
+        calibration: &config.student.calibration(&examples.train),
+        seed: options.seed,
+        device,
+    })?;
+    record.write(stage.folder())?;
     student.set_compute_dtype(dtype.kind());
     let ratio = student.num_parameters() as f64 / teacher.decoder.num_parameters() as f64;
     tracing::info!(
@@ -37,7 +44,6 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
         teacher.decoder.num_parameters()
     );
 
-    let examples = Examples::render(tokenizer, &data.read()?, &config.train, &|_| false)?;
     let mut parameters = training::all_parameters(&student)?;
     let mut objective: Box<dyn Objective + '_> = if arguments.without_teacher {
         Box::new(SupervisedObjective { chunk_rows: config.train.head_chunk_rows })

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use limbeck_core::Tokenizer;
 use limbeck_cot_data::CotRecord;
+use limbeck_distill::{Init, StudentConfig};
 use limbeck_model::Decoder;
 use limbeck_train::{
     Example, Objective, TokenWeights, TrainConfig, TrainReport, Trainer, checkpoint,
@@ -97,6 +98,11 @@ pub(crate) fn save_model(model: &Decoder, tokenizer: &Tokenizer, folder: &Path) 
 pub(crate) fn all_parameters(model: &Decoder) -> Result<Vec<(String, Tensor)>> {
     model.set_requires_grad(true)?;
     Ok(model.named_parameters())
+}
+
+/// The folder that a student starts from, as an input of the stage.
+pub(crate) fn student_input(config: &StudentConfig) -> Option<(&'static str, &Path)> {
+    (config.init == Init::Folder).then_some(("student", config.path.as_path()))
 }
 
 /// The device of a stage.
