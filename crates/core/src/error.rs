@@ -175,7 +175,7 @@ impl Diagnose for Error {
             }
             Self::Device { .. } => "use --device cpu, or run on a machine that has the device",
             Self::Template { .. } => {
-                "the template is read from tokenizer_config.json (chat_template) or chat_template.jinja"
+                "the template is read from chat_template.jinja or tokenizer_config.json (chat_template); for a base model, limbeck convert --chat-template writes one"
             }
             _ => return None,
         };

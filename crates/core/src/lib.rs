@@ -7,6 +7,7 @@
 //! token ids; [`seed`] derives every random stream of a run from one number.
 
 pub mod chat;
+pub mod chat_templates;
 pub mod checkpoint;
 pub mod device;
 pub mod dtype;

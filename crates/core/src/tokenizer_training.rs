@@ -28,7 +28,7 @@ const WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N
 
 /// `ChatML` with Qwen3's `enable_thinking = false`, and without its removal of reasoning
 /// from earlier turns: what is trained on is what was written.
-const CHAT_TEMPLATE: &str = "\
+pub(crate) const CHAT_TEMPLATE: &str = "\
 {%- for message in messages %}
 {{- '<|im_start|>' + message.role + '\\n' }}
 {%- if message.role == 'assistant' and message.reasoning_content %}
@@ -44,8 +44,8 @@ const CHAT_TEMPLATE: &str = "\
 {%- endif %}";
 
 const END_OF_TEXT: &str = "<|endoftext|>";
-const START_OF_TURN: &str = "<|im_start|>";
-const END_OF_TURN: &str = "<|im_end|>";
+pub(crate) const START_OF_TURN: &str = "<|im_start|>";
+pub(crate) const END_OF_TURN: &str = "<|im_end|>";
 /// Ordinary added tokens in Qwen3, not special ones: decoding must keep them.
 const THINK: [&str; 2] = ["<think>", "</think>"];
 

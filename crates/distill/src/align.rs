@@ -87,7 +87,8 @@ impl Alignment {
         let mut examples = Vec::with_capacity(batch.examples.len());
         for span in &batch.examples {
             let record = self.records.get(&span.id);
-            let tokens = record.map_or_else(|| vec![pad_token_id; 2], |record| record.tokens.clone());
+            let tokens =
+                record.map_or_else(|| vec![pad_token_id; 2], |record| record.tokens.clone());
             let weights = vec![0.0; tokens.len()];
             examples.push(Example { id: span.id.clone(), tokens, weights, ..Example::default() });
         }

@@ -434,10 +434,8 @@ mod tests {
     #[test]
     fn a_constant_mixture_takes_no_gradient() {
         let (student, teacher) = logits();
-        let settings = DivergenceSettings {
-            constant_mixture: true,
-            ..of(Divergence::SkewReverseKl, 1.0)
-        };
+        let settings =
+            DivergenceSettings { constant_mixture: true, ..of(Divergence::SkewReverseKl, 1.0) };
         let leaf = student.copy().set_requires_grad(true);
         settings.per_row(&leaf, &teacher).unwrap().sum(Kind::Double).backward();
         let (p, q) = (teacher.softmax(-1, Kind::Double), student.softmax(-1, Kind::Double));

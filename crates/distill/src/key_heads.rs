@@ -81,7 +81,11 @@ impl KeyHeads {
         let mut chosen = Vec::with_capacity(sums.len());
         for (block, sum) in sums {
             let scores = Vec::<f64>::try_from(&sum.f_to_kind(Kind::Double)?)?;
-            chosen.push(BlockHeads { block, heads: best(&scores, count), scores: even(by, scores) });
+            chosen.push(BlockHeads {
+                block,
+                heads: best(&scores, count),
+                scores: even(by, scores),
+            });
         }
         Ok(Self { by, blocks: chosen })
     }
@@ -132,11 +136,7 @@ fn even(by: HeadChoice, mut scores: Vec<f64>) -> Vec<f64> {
 }
 
 /// |Σ P ∘ ∂L/∂P| of each head, summed over the batch's examples, `[heads]` by block.
-fn gradients(
-    teacher: &Decoder,
-    blocks: &[usize],
-    batch: &Batch,
-) -> Result<Vec<(usize, Tensor)>> {
+fn gradients(teacher: &Decoder, blocks: &[usize], batch: &Batch) -> Result<Vec<(usize, Tensor)>> {
     let mut taps = Taps::new(Vec::new(), blocks.to_vec());
     // The graph needs something that takes gradients to begin at.
     teacher.set_requires_grad(true)?;

@@ -83,8 +83,7 @@ impl<'a> DistillObjective<'a> {
                 features = Some(FeatureMatching::new(student, teacher, &settings, seed, device)?);
             }
             if wants[1].1 {
-                let mut matching =
-                    AttentionMatching::new(student, teacher, &config.attention_map)?;
+                let mut matching = AttentionMatching::new(student, teacher, &config.attention_map)?;
                 if config.attention_heads != HeadChoice::Mean {
                     let blocks = matching.teacher_blocks();
                     let count = student.config().num_attention_heads;

@@ -214,8 +214,7 @@ mod tests {
     #[test]
     fn the_relation_of_two_positions_is_what_the_formula_says() {
         let model = decoder(1, 1, 2);
-        let matching =
-            RelationMatching::new(&model, &model, &RelationSettings::default()).unwrap();
+        let matching = RelationMatching::new(&model, &model, &RelationSettings::default()).unwrap();
         let of = |values: [f32; 4]| taps(&Tensor::from_slice(&values).view([1, 1, 2, 2]));
         let (student, teacher) = (of([1.0, 0.0, 0.0, 1.0]), of([2.0, 0.0, 1.0, 0.0]));
         let loss = matching.loss(&student, &teacher, &Positions::all(1, 2)).unwrap();

@@ -152,9 +152,7 @@ fn logits(
     start: i64,
     length: i64,
 ) -> limbeck_train::Result<Tensor> {
-    no_grad(|| {
-        Ok(decoder.logits(&rows.f_narrow(0, start, length)?)?.f_to_kind(Kind::Float)?)
-    })
+    no_grad(|| Ok(decoder.logits(&rows.f_narrow(0, start, length)?)?.f_to_kind(Kind::Float)?))
 }
 
 /// The columns that the other has too: heads are padded to round numbers of rows, and the

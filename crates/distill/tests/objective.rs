@@ -301,16 +301,9 @@ fn a_captured_teacher_teaches_as_a_live_one_with_as_many_tokens() {
             ..config()
         };
         let run = |teacher: Teacher<'_>| {
-            let mut objective = DistillObjective::new(
-                teacher,
-                &student,
-                &config,
-                &ids(),
-                &[],
-                7,
-                test_device(),
-            )
-            .unwrap();
+            let mut objective =
+                DistillObjective::new(teacher, &student, &config, &ids(), &[], 7, test_device())
+                    .unwrap();
             let batch = batch();
             objective.accumulate(&student, &batch, batch.weight_sum).unwrap()
         };

@@ -338,6 +338,9 @@ pub(crate) struct ConvertArguments {
     /// Dtype of the converted weights
     #[arg(long, default_value = "bfloat16")]
     pub(crate) dtype: DType,
+    /// A template for a base model that comes without: gemma, chatml, or a Jinja file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) chat_template: Option<String>,
     /// The file or folder to read
     #[arg(value_name = "IN")]
     pub(crate) input: PathBuf,

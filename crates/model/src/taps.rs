@@ -102,11 +102,7 @@ impl Taps {
     }
 }
 
-fn found<'taps, T>(
-    taps: &'taps BTreeMap<usize, T>,
-    what: &str,
-    index: usize,
-) -> Result<&'taps T> {
+fn found<'taps, T>(taps: &'taps BTreeMap<usize, T>, what: &str, index: usize) -> Result<&'taps T> {
     taps.get(&index).ok_or_else(|| {
         let held: Vec<String> = taps.keys().map(usize::to_string).collect();
         Error::shape("taps", format!("{what} {index}"), format!("[{}]", held.join(", ")))

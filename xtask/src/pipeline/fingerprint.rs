@@ -39,13 +39,15 @@ pub(crate) fn fingerprint(
     Ok(sha256_bytes(everything.to_string().as_bytes()))
 }
 
-/// The files that a stage's table names: the sources and benchmarks of the data.
+/// The files that a stage's table names: the sources and benchmarks of the data, the folder
+/// that a student starts from.
 fn files_named_by(table: &Value) -> impl Iterator<Item = &str> {
-    ["/sources", "/clean/benchmarks"]
+    let lists = ["/sources", "/clean/benchmarks"]
         .into_iter()
         .filter_map(|place| table.pointer(place)?.as_array())
-        .flatten()
-        .filter_map(Value::as_str)
+        .flatten();
+    let start = table.pointer("/student/path").filter(|path| *path != "");
+    lists.chain(start).filter_map(Value::as_str)
 }
 
 /// The hash of an input's content. A stage's own record of its output saves reading
@@ -145,6 +147,10 @@ mod tests {
         assert_eq!(of(&config), first);
         fs::write(run.join("a.jsonl"), "two").unwrap();
         assert_ne!(of(&config), first);
+        let config = json!({ "lora": { "student": { "path": "a.jsonl" } } });
+        let second = of(&config);
+        fs::write(run.join("a.jsonl"), "three").unwrap();
+        assert_ne!(of(&config), second);
     }
 
     #[test]

@@ -201,7 +201,9 @@ impl Scan {
             if self.rest_is_zero(&head)? {
                 return Err(self.cut_off("zeros"));
             }
-            return Err(self.damaged(at, "the checksum of a block's length does not fit".to_owned()));
+            return Err(
+                self.damaged(at, "the checksum of a block's length does not fit".to_owned())
+            );
         }
         let kind = [head[0], head[1], head[2], head[3]];
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
@@ -230,12 +232,13 @@ impl Scan {
                 offset: at + BLOCK_HEAD,
                 length,
             }),
-            END => (body == self.num_records.to_le_bytes() && end == self.size)
-                .then_some(Block::End),
+            END => {
+                (body == self.num_records.to_le_bytes() && end == self.size).then_some(Block::End)
+            }
             _ => None,
         };
-        let block = block
-            .ok_or_else(|| self.damaged(at, "a block that no writer makes".to_owned()))?;
+        let block =
+            block.ok_or_else(|| self.damaged(at, "a block that no writer makes".to_owned()))?;
         if matches!(block, Block::Record { .. }) {
             self.num_records += 1;
             self.offset = end;

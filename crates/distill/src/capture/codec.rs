@@ -39,12 +39,10 @@ pub(super) fn encode(record: &CapturedRecord) -> Vec<u8> {
     let (table, counts) = id_table(&record.ids);
     let mut encoder = Encoder::new(bytes);
     code_table(&mut encoder, &mut TableModels::new(), &table, &counts);
-    let mut ranks: Vec<(i32, u32)> =
-        table.iter().zip(0..).map(|(&id, rank)| (id, rank)).collect();
+    let mut ranks: Vec<(i32, u32)> = table.iter().zip(0..).map(|(&id, rank)| (id, rank)).collect();
     ranks.sort_unstable();
-    let rank_of = |id: i32| {
-        ranks.binary_search_by_key(&id, |&(id, _)| id).map_or(0, |place| ranks[place].1)
-    };
+    let rank_of =
+        |id: i32| ranks.binary_search_by_key(&id, |&(id, _)| id).map_or(0, |place| ranks[place].1);
     let mut models = RowModels::new();
     for (ids, log_probs) in
         record.ids.chunks(record.top_k).zip(record.log_probs.chunks(record.top_k))
@@ -80,12 +78,8 @@ pub(super) fn decode(
         positions.extend(start..end);
     }
     let (tails, coded) = rest.split_at_checked(positions.len() * 4)?;
-    let log_tail: Vec<f32> = tails
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|&bytes| f32::from_le_bytes(bytes))
-        .collect();
+    let log_tail: Vec<f32> =
+        tails.as_chunks::<4>().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
     let num_values = positions.len().checked_mul(top_k)?;
     let mut decoder = Decoder::new(coded);
     let table = read_table(&mut decoder, num_values, vocab_size)?;

@@ -7,9 +7,7 @@ use limbeck_core::Tokenizer;
 use limbeck_core::seed::derive;
 use limbeck_distill::config::{AlignmentKind, TeacherKind};
 use limbeck_distill::key_heads::HeadChoice;
-use limbeck_distill::{
-    DistillConfig, DistillObjective, Init, Origin, Student, Teacher, TokenIds,
-};
+use limbeck_distill::{DistillConfig, DistillObjective, Init, Origin, Student, Teacher, TokenIds};
 use limbeck_train::{Batch, Objective, SupervisedObjective};
 
 use super::training::{self, Examples};
@@ -33,7 +31,14 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     let mut inputs =
         vec![("train", data.train.as_path()), ("teacher", arguments.teacher.as_path())];
     inputs.extend(training::student_input(&config.student));
-    inputs.extend(arguments.capture.iter().map(|path| ("capture", path.as_path())));
+    let numbered: Vec<String> =
+        (0..arguments.capture.len()).map(|index| format!("capture {index}")).collect();
+    inputs.extend(
+        numbered
+            .iter()
+            .map(String::as_str)
+            .zip(arguments.capture.iter().map(|path| path.as_path())),
+    );
     let mut stage = Stage::begin(name, options, serde_json::to_value(&config)?, &inputs)?;
 
     let teacher_tokenizer = Tokenizer::load(&arguments.teacher)?;
@@ -41,8 +46,7 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
         [] => None,
         paths => Some(teacher::open_capture(&arguments.teacher, &teacher_tokenizer, paths)?),
     };
-    let cuts_the_teacher =
-        matches!(config.student.init, Init::TeacherLayers | Init::WidthSliced);
+    let cuts_the_teacher = matches!(config.student.init, Init::TeacherLayers | Init::WidthSliced);
     let asks_the_teacher = match kind {
         Some(TeacherKind::Live | TeacherKind::Sequence) => true,
         Some(TeacherKind::Captured) => capture.is_none(),
@@ -126,15 +130,8 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
             let seed = derive(options.seed, "distillation", 0);
             let ids = TokenIds::from(tokenizer);
             let calibration = calibration(&config, &examples, ids.pad, device)?;
-            let distillation = DistillObjective::new(
-                source,
-                &student,
-                &config,
-                &ids,
-                &calibration,
-                seed,
-                device,
-            )?;
+            let distillation =
+                DistillObjective::new(source, &student, &config, &ids, &calibration, seed, device)?;
             if let Some(heads) = distillation.key_heads() {
                 tracing::info!("heads of the teacher that are followed: {heads}");
                 let text = serde_json::to_vec_pretty(heads)?;

@@ -94,15 +94,10 @@ pub(super) fn replies(
     }
     let asked = records.len() * config.sequence.num_samples;
     let progress = Progress::new("replies", asked as u64, "replies");
-    let replies = teacher_replies(
-        decoder,
-        tokenizer,
-        records,
-        &config.sequence,
-        seed,
-        name,
-        &mut |done| progress.inc(done as u64),
-    )?;
+    let replies =
+        teacher_replies(decoder, tokenizer, records, &config.sequence, seed, name, &mut |done| {
+            progress.inc(done as u64)
+        })?;
     progress.finish();
     tracing::info!(
         "{} of {asked} replies are learned from; {} did not end, {} had another answer",
