@@ -24,7 +24,7 @@ pub use error::{Error, Result};
 pub use exit::{Diagnose, Exit};
 pub use hash::{digest, sha256_bytes, sha256_file, sha256_files, sha256_path};
 pub use manifest::Manifest;
-pub use memory::peak_memory_bytes;
+pub use memory::{available_memory_bytes, peak_memory_bytes, resident_memory_bytes};
 pub use metrics::MetricsWriter;
 pub use output_dir::OutputDir;
 pub use progress::{Progress, format_duration};

@@ -57,6 +57,9 @@ pub struct TrainConfig {
     pub weights: TokenWeights,
     /// Rows of the vocabulary projection held at a time. Default 2048.
     pub head_chunk_rows: i64,
+    /// End before training if it needs more memory, by estimate, than the device has; the
+    /// estimate is logged in any case. Default true.
+    pub check_memory: bool,
     /// Steps between lines of metrics. Default 10.
     pub log_every: u64,
     /// Steps between checkpoints; 0 for none. Default 200.
@@ -113,6 +116,7 @@ impl Default for TrainConfig {
             activation_checkpointing: false,
             weights: TokenWeights::default(),
             head_chunk_rows: 2048,
+            check_memory: true,
             log_every: 10,
             checkpoint_every: 200,
             validate_every: 0,

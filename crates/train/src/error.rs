@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use limbeck_run::{Diagnose, Exit};
 
+use crate::MemoryEstimate;
+
 /// The result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -61,6 +63,19 @@ pub enum Error {
         rollbacks: u64,
         /// The last checkpoint before the bad steps, which stays.
         checkpoint: Option<PathBuf>,
+    },
+    /// More memory than the machine has.
+    #[error(
+        "the run needs about {estimate}; expected at most {:.2} GB, which the device has",
+        *available as f64 / 1e9
+    )]
+    Memory {
+        /// What is needed.
+        estimate: MemoryEstimate,
+        /// What there is, bytes.
+        available: u64,
+        /// What to change.
+        advice: &'static str,
     },
     /// Validations are to decide, and there are no validation records.
     #[error("{key}: expected validation records to decide by, found none")]
@@ -134,6 +149,7 @@ impl Diagnose for Error {
             }
             Self::Checkpoint { .. } | Self::NoValidation { .. } => Exit::BadInput,
             Self::ActivationCheckpointing | Self::NoMetric => Exit::Usage,
+            Self::Memory { .. } => Exit::Missing,
             Self::NoParameters | Self::Diverged { .. } | Self::Metric { .. } | Self::Torch(_) => {
                 Exit::Failed
             }
@@ -155,6 +171,9 @@ impl Diagnose for Error {
             Self::Diverged { .. } => "lower learning_rate or clip_norm, or raise warmup_steps",
             Self::ActivationCheckpointing => {
                 "set train.activation_checkpointing=false; lower micro_batch_tokens to save memory"
+            }
+            Self::Memory { advice, .. } => {
+                return Some(format!("{advice}; check_memory=false runs all the same"));
             }
             Self::NoValidation { .. } => "give a data folder with validation.jsonl",
             Self::NoMetric => "set train.validation_metric=\"loss\"",

@@ -3,7 +3,8 @@
 //! Reading order: [`example`] masks what is learned, [`sampler`] and [`batch`] shape the
 //! work, [`objective`], [`head`] and [`recompute`] turn a batch into gradients, [`optimizer`] and
 //! [`schedule`] turn gradients into steps, [`average`] smooths them, [`validation`] and
-//! [`selection`] judge them, [`trainer`] is the loop and [`checkpoint`] what a killed run
+//! [`selection`] judge them, [`estimate`] tells the memory,
+//! [`trainer`] is the loop and [`checkpoint`] what a killed run
 //! resumes from.
 
 pub mod average;
@@ -11,6 +12,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
+pub mod estimate;
 pub mod example;
 pub mod head;
 pub mod objective;
@@ -26,8 +28,9 @@ pub mod validation;
 pub use batch::{Batch, ExampleSpan};
 pub use config::{MetricKind, TrainConfig};
 pub use error::{Error, Result};
+pub use estimate::MemoryEstimate;
 pub use example::{Completion, Example};
-pub use objective::{Losses, Objective, SupervisedObjective};
+pub use objective::{Losses, Objective, ObjectiveMemory, SupervisedObjective};
 pub use token_weights::TokenWeights;
 pub use trainer::{TrainReport, Trainer};
 pub use validation::ValidationMetric;

@@ -11,6 +11,7 @@ use tch::{Device, Tensor, no_grad};
 
 use crate::average::Average;
 use crate::checkpoint::{self, Progress};
+use crate::estimate::{self, MemoryEstimate};
 use crate::optimizer::Optimizer;
 use crate::sampler::Sampler;
 use crate::selection::{self, Validation};
@@ -100,7 +101,7 @@ impl Trainer<'_> {
     ///
     /// # Errors
     /// [`Error::EmptyDataset`], [`Error::NoParameters`], [`Error::NoValidation`],
-    /// [`Error::Diverged`], a checkpoint that does not fit, write errors, libtorch's.
+    /// [`Error::Memory`], [`Error::Diverged`], a checkpoint that does not fit, write errors, libtorch's.
     pub fn run_with(
         &self,
         model: &Decoder,
@@ -121,6 +122,7 @@ impl Trainer<'_> {
             return Err(Error::NoValidation { key });
         }
         let validation = &validation[..config.validation_records.min(validation.len())];
+        self.weigh(model, &parameters, examples, objective)?;
         let optimizer = Optimizer::new(parameters, config.optimizer())?;
         let average = (config.ema_decay > 0.0)
             .then(|| Average::new(&optimizer, config.ema_decay))
@@ -138,6 +140,24 @@ impl Trainer<'_> {
         };
         let resumed = run.restore()?;
         run.complete(objective, resumed)
+    }
+
+    /// Tells how much memory the run needs and the device has.
+    fn weigh(
+        &self,
+        model: &Decoder,
+        parameters: &[(String, Tensor)],
+        examples: &[Example],
+        objective: &dyn Objective,
+    ) -> Result<()> {
+        let (config, device) = (self.config, self.device);
+        let estimate = MemoryEstimate::new(model, parameters, examples, objective, config, device);
+        let Some(available) = estimate::available_bytes(device) else {
+            tracing::info!("memory: needs about {estimate}");
+            return Ok(());
+        };
+        tracing::info!("memory: needs about {estimate}; have {:.2} GB", available as f64 / 1e9);
+        if config.check_memory { estimate.check(available) } else { Ok(()) }
     }
 
     fn batch(&self, examples: &[Example], indices: &[usize]) -> Result<Batch> {

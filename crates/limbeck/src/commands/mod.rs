@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod accuracy;
 mod capture;
 mod check_config;
 mod convert;

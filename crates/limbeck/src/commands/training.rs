@@ -8,10 +8,12 @@ use limbeck_cot_data::CotRecord;
 use limbeck_distill::{Init, StudentConfig};
 use limbeck_model::Decoder;
 use limbeck_train::{
-    Example, Objective, TokenWeights, TrainConfig, TrainReport, Trainer, checkpoint,
+    Example, MetricKind, Objective, TokenWeights, TrainConfig, TrainReport, Trainer,
+    ValidationMetric, checkpoint,
 };
 use tch::{Device, Kind, Tensor};
 
+use super::accuracy::Accuracy;
 use crate::cli::StageOptions;
 use crate::dataset;
 use crate::stage::Stage;
@@ -20,6 +22,8 @@ use crate::stage::Stage;
 pub(crate) struct Examples {
     pub(crate) train: Vec<Example>,
     pub(crate) validation: Vec<Example>,
+    /// Validation records to answer, where accuracy is asked for.
+    answered: Vec<CotRecord>,
 }
 
 impl Examples {
@@ -33,7 +37,9 @@ impl Examples {
         // Whatever training weights, validation losses of two runs are to be compared.
         let even = TrainConfig { weights: TokenWeights::default(), ..config.clone() };
         let validation = dataset::examples(tokenizer, &records.1, &even, answer_only)?;
-        Ok(Self { train, validation })
+        let asked = config.validation_metric == MetricKind::Accuracy;
+        let answered = if asked { records.1.clone() } else { Vec::new() };
+        Ok(Self { train, validation, answered })
     }
 }
 
@@ -61,14 +67,20 @@ pub(crate) fn train(
         label,
         run: &fingerprint,
     };
-    let report =
-        trainer.run(model, parameters, &examples.train, &examples.validation, objective)?;
+    let mut accuracy = Accuracy::new(config, tokenizer, &examples.answered);
+    let metric = accuracy.as_mut().map(|metric| metric as &mut dyn ValidationMetric);
+    let (train, validation) = (&examples.train, &examples.validation);
+    let report = trainer.run_with(model, parameters, train, validation, objective, metric)?;
     stage.metric("steps", report.steps);
     stage.metric("epochs", report.epochs);
     stage.metric("tokens", report.tokens);
     stage.metric("train_tokens_per_second", report.tokens_per_second);
     stage.metric("trainable_parameters", report.trainable_parameters);
     stage.metric("skipped_steps", report.skipped_steps);
+    stage.metric("rollbacks", report.rollbacks);
+    if let Some(step) = report.best_step {
+        stage.metric("best_step", step);
+    }
     for (name, value) in &report.last_losses {
         stage.metric(name, *value);
     }
@@ -80,11 +92,7 @@ pub(crate) fn train(
 
 /// Removes the trainer's state after the result has been written.
 pub(crate) fn drop_checkpoint(folder: &Path) -> Result<()> {
-    let path = folder.join(checkpoint::FILE);
-    if path.exists() {
-        std::fs::remove_file(path)?;
-    }
-    Ok(())
+    Ok(checkpoint::remove(folder)?)
 }
 
 /// Writes a model folder in bfloat16, the dtype models are shipped in.
