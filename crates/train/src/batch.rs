@@ -5,6 +5,15 @@ use tch::{Device, Tensor};
 
 use crate::{Example, Result};
 
+/// An example as it lies in a batch: row `i` of the batch holds `examples[i]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExampleSpan {
+    /// The record it came from.
+    pub id: String,
+    /// All its token ids, the last one (only ever a target) included.
+    pub tokens: Vec<i64>,
+}
+
 /// A batch on the device, inputs and targets shifted against each other by one.
 #[derive(Debug)]
 pub struct Batch {
@@ -20,6 +29,8 @@ pub struct Batch {
     pub weight_sum: f64,
     /// Number of inputs that are no padding.
     pub num_tokens: usize,
+    /// The examples, in the order of the batch's rows.
+    pub examples: Vec<ExampleSpan>,
 }
 
 impl Batch {
@@ -56,7 +67,25 @@ impl Batch {
             weights: Tensor::f_from_slice(&weights)?.f_to_device(device)?,
             weight_sum,
             num_tokens,
+            examples: examples
+                .iter()
+                .map(|example| ExampleSpan {
+                    id: example.id.clone(),
+                    tokens: example.tokens.clone(),
+                })
+                .collect(),
         })
+    }
+
+    /// Where a row of the flattened `[batch * seq]` positions lies: the index of its
+    /// example and the position within it. Its input is `examples[index].tokens[position]`
+    /// and its target the token after that.
+    ///
+    /// # Errors
+    /// libtorch's, if the tokens are not `[batch, seq]`.
+    pub fn place(&self, row: i64) -> Result<(usize, usize)> {
+        let (_, length) = self.tokens.size2()?;
+        Ok(((row / length) as usize, (row % length) as usize))
     }
 }
 
@@ -81,5 +110,22 @@ mod tests {
         assert_eq!(Vec::<f32>::try_from(&batch.weights).unwrap(), [1.0, 0.5, 1.0]);
         assert!((batch.weight_sum - 2.5).abs() < 1e-12);
         assert_eq!(batch.num_tokens, 4);
+    }
+
+    #[test]
+    fn every_row_leads_back_to_its_example_and_position() {
+        let examples = [
+            Example { id: "a".into(), tokens: vec![1, 2], weights: vec![0.0, 1.0] },
+            Example { id: "b".into(), tokens: vec![3, 4, 5, 6], weights: vec![0.0, 0.0, 1.0, 2.0] },
+        ];
+        let batch = Batch::new(&examples.each_ref(), 9, Device::Cpu).unwrap();
+        let rows = Vec::<i64>::try_from(&batch.rows).unwrap();
+        let places: Vec<_> = rows.iter().map(|&row| batch.place(row).unwrap()).collect();
+        assert_eq!(places, [(0, 0), (1, 1), (1, 2)]);
+        let targets = Vec::<i64>::try_from(&batch.targets).unwrap();
+        for (&(index, position), target) in places.iter().zip(targets) {
+            assert_eq!(batch.examples[index].id, examples[index].id);
+            assert_eq!(batch.examples[index].tokens[position + 1], target);
+        }
     }
 }

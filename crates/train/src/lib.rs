@@ -19,7 +19,7 @@ pub mod schedule;
 pub mod token_weights;
 pub mod trainer;
 
-pub use batch::Batch;
+pub use batch::{Batch, ExampleSpan};
 pub use config::TrainConfig;
 pub use error::{Error, Result};
 pub use example::{Completion, Example};
