@@ -23,6 +23,7 @@ fn batch() -> Batch {
         id: start.to_string(),
         tokens: (start..start + 9).collect(),
         weights: [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0].to_vec(),
+        ..Example::default()
     };
     Batch::new(&[&example(1), &example(20)], 0, test_device()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What a killed run resumes from: parameters, moments, sampler state and the number of
+//! What a killed run resumes from: parameters, moments, the feed's state and the number of
 //! steps, in one safetensors file that is replaced atomically.
 
 use std::collections::BTreeMap;
@@ -6,15 +6,15 @@ use std::path::Path;
 
 use limbeck_core::{Checkpoint, TensorFile, write_tensors};
 
-use crate::optimizer::Optimizer;
-use crate::sampler::SamplerState;
+use crate::feed::FeedState;
+use crate::optimizer_groups::OptimizerGroups;
 use crate::{Error, Result};
 
 /// The file's name within the output folder.
 pub const FILE: &str = "trainer-state.safetensors";
 
 /// Progress that is not in tensors.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     /// Steps done.
     pub step: u64,
@@ -22,8 +22,8 @@ pub struct Progress {
     pub updates: u64,
     /// Tokens seen.
     pub tokens: u64,
-    /// Where the sampler stands.
-    pub sampler: SamplerState,
+    /// Where the feed stands.
+    pub feed: FeedState,
     /// Identifies configuration and data; a checkpoint of another run is refused.
     pub run: String,
 }
@@ -32,18 +32,15 @@ pub struct Progress {
 ///
 /// # Errors
 /// Write errors; the checkpoint before stays whole.
-pub fn save(folder: &Path, optimizer: &Optimizer, progress: &Progress) -> Result<()> {
-    let numbers = [
-        ("step", progress.step),
-        ("updates", progress.updates),
-        ("tokens", progress.tokens),
-        ("epoch", progress.sampler.epoch),
-        ("taken", progress.sampler.taken as u64),
-    ]
-    .map(|(key, number)| (key, number.to_string()));
+pub fn save(folder: &Path, optimizer: &OptimizerGroups, progress: &Progress) -> Result<()> {
+    let numbers =
+        [("step", progress.step), ("updates", progress.updates), ("tokens", progress.tokens)]
+            .map(|(key, number)| (key, number.to_string()));
     let mut metadata: Vec<(&str, &str)> =
         numbers.iter().map(|(key, text)| (*key, text.as_str())).collect();
     metadata.push(("run", &progress.run));
+    let feed = serde_json::json!(progress.feed).to_string();
+    metadata.push(("feed", &feed));
     Ok(write_tensors(&folder.join(FILE), &optimizer.state(), &metadata)?)
 }
 
@@ -52,7 +49,7 @@ pub fn save(folder: &Path, optimizer: &Optimizer, progress: &Progress) -> Result
 ///
 /// # Errors
 /// [`Error::Checkpoint`] if it belongs to another run; a damaged file.
-pub fn load(folder: &Path, optimizer: &mut Optimizer, run: &str) -> Result<Option<Progress>> {
+pub fn load(folder: &Path, optimizer: &mut OptimizerGroups, run: &str) -> Result<Option<Progress>> {
     let path = folder.join(FILE);
     if !path.exists() {
         return Ok(None);
@@ -84,11 +81,18 @@ fn parse(path: &Path, metadata: &BTreeMap<String, String>) -> Result<Progress> {
             found: format!("{text:?}"),
         })
     };
+    let feed = metadata.get("feed").map_or("", String::as_str);
+    let feed = serde_json::from_str(feed).map_err(|error| Error::Checkpoint {
+        path: path.to_owned(),
+        what: "metadata feed".to_owned(),
+        expected: format!("where the samplers stand ({error})"),
+        found: format!("{feed:?}"),
+    })?;
     Ok(Progress {
         step: number("step")?,
         updates: number("updates")?,
         tokens: number("tokens")?,
-        sampler: SamplerState { epoch: number("epoch")?, taken: number("taken")? as usize },
+        feed,
         run: metadata.get("run").cloned().unwrap_or_default(),
     })
 }

@@ -4,7 +4,10 @@ use limbeck_core::DType;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
+use crate::curriculum::CurriculumConfig;
+use crate::mix::MixConfig;
 use crate::optimizer::OptimizerConfig;
+use crate::questions::QuestionsConfig;
 use crate::schedule::{Decay, Schedule};
 use crate::token_weights::TokenWeights;
 
@@ -47,6 +50,12 @@ pub struct TrainConfig {
     pub compute_dtype: DType,
     /// What the tokens of each part of a reply count.
     pub weights: TokenWeights,
+    /// Several chains of one question.
+    pub questions: QuestionsConfig,
+    /// Easy examples first.
+    pub curriculum: CurriculumConfig,
+    /// Chain and task examples, or domains, in batches of their own.
+    pub mix: MixConfig,
     /// Rows of the vocabulary projection held at a time. Default 2048.
     pub head_chunk_rows: i64,
     /// Steps between lines of metrics. Default 10.
@@ -78,6 +87,9 @@ impl Default for TrainConfig {
             clip_norm: 1.0,
             compute_dtype: DType::Float32,
             weights: TokenWeights::default(),
+            questions: QuestionsConfig::default(),
+            curriculum: CurriculumConfig::default(),
+            mix: MixConfig::default(),
             head_chunk_rows: 2048,
             log_every: 10,
             checkpoint_every: 200,
@@ -151,6 +163,8 @@ impl Validate for TrainConfig {
             }
         }
         self.weights.validate().map_err(|invalid| invalid.within("weights"))?;
+        self.curriculum.validate().map_err(|invalid| invalid.within("curriculum"))?;
+        self.mix.validate().map_err(|invalid| invalid.within("mix"))?;
         if self.warmup_steps > self.steps {
             return Err(Invalid::new("warmup_steps", "at most steps", self.warmup_steps));
         }
@@ -171,6 +185,20 @@ mod tests {
             ("beta2", TrainConfig { beta2: 1.0, ..TrainConfig::default() }),
             ("warmup_steps", TrainConfig { warmup_steps: 5000, ..TrainConfig::default() }),
             ("clip_norm", TrainConfig { clip_norm: -1.0, ..TrainConfig::default() }),
+            (
+                "curriculum.share",
+                TrainConfig {
+                    curriculum: CurriculumConfig { share: 0.0, ..CurriculumConfig::default() },
+                    ..TrainConfig::default()
+                },
+            ),
+            (
+                "mix.task_share",
+                TrainConfig {
+                    mix: MixConfig { task_share: Some(2.0), ..MixConfig::default() },
+                    ..TrainConfig::default()
+                },
+            ),
         ];
         for (field, config) in cases {
             assert_eq!(config.validate().unwrap_err().field, field);

@@ -32,6 +32,18 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A mix of groups of examples that cannot be made.
+    #[error("the mix of examples cannot be made: {reason}")]
+    Mix {
+        /// Why.
+        reason: String,
+    },
+    /// Groups of parameters that an update schedule does not know.
+    #[error("an update schedule needs the groups adapter and base, found {found:?}")]
+    UpdateGroups {
+        /// The groups there are.
+        found: String,
+    },
     /// There is nothing to train.
     #[error("the model has no trainable parameter")]
     NoParameters,
@@ -78,8 +90,11 @@ impl Diagnose for Error {
             Self::EmptyMask { .. } | Self::Template { .. } | Self::EmptyDataset { .. } => {
                 Exit::BadInput
             }
-            Self::Checkpoint { .. } => Exit::BadInput,
-            Self::NoParameters | Self::Diverged { .. } | Self::Torch(_) => Exit::Failed,
+            Self::Checkpoint { .. } | Self::Mix { .. } => Exit::BadInput,
+            Self::NoParameters
+            | Self::UpdateGroups { .. }
+            | Self::Diverged { .. }
+            | Self::Torch(_) => Exit::Failed,
         }
     }
 
@@ -95,7 +110,8 @@ impl Diagnose for Error {
             Self::EmptyDataset { .. } => "raise max_length, or give more data",
             Self::Checkpoint { .. } => "delete the checkpoint (or use --fresh) to start again",
             Self::Diverged { .. } => "lower learning_rate or clip_norm, or raise warmup_steps",
-            Self::NoParameters | Self::Torch(_) => return None,
+            Self::Mix { .. } => "see the keys of the table train.mix",
+            Self::NoParameters | Self::UpdateGroups { .. } | Self::Torch(_) => return None,
         };
         Some(hint.to_owned())
     }

@@ -9,10 +9,13 @@ use limbeck_model::Decoder;
 use limbeck_run::{MetricsWriter, Progress};
 use tch::{Device, Tensor, no_grad};
 
+use crate::feed::{Draw, Feed, FeedState};
 use crate::objective::{forward, weighted_cross_entropy};
-use crate::optimizer::Optimizer;
+use crate::optimizer_groups::{OptimizerGroups, ParameterGroup};
 use crate::sampler::{Sampler, SamplerState};
-use crate::{Batch, Error, Example, Objective, Result, TrainConfig, checkpoint, head};
+use crate::{
+    Batch, Error, Example, Objective, Result, TrainConfig, UpdateSchedule, checkpoint, head,
+};
 
 /// Steps in a row with a gradient that is not finite before a run gives up; one such
 /// step is skipped.
@@ -68,8 +71,8 @@ impl Trainer<'_> {
     /// folder holds a checkpoint.
     ///
     /// # Errors
-    /// [`Error::EmptyDataset`], [`Error::NoParameters`], [`Error::Diverged`], a
-    /// checkpoint that does not fit, write errors, libtorch's.
+    /// [`Error::EmptyDataset`], [`Error::Mix`], [`Error::NoParameters`],
+    /// [`Error::Diverged`], a checkpoint that does not fit, write errors, libtorch's.
     pub fn run(
         &self,
         model: &Decoder,
@@ -78,19 +81,33 @@ impl Trainer<'_> {
         validation: &[Example],
         objective: &mut dyn Objective,
     ) -> Result<TrainReport> {
-        if examples.is_empty() {
-            return Err(Error::EmptyDataset {
-                reason: "no record was left after rendering".to_owned(),
-            });
-        }
+        let all = ParameterGroup { name: "all".to_owned(), parameters };
+        self.run_groups(model, vec![all], None, examples, validation, objective)
+    }
+
+    /// As [`Trainer::run`], with parameters in named groups; a schedule chooses the group
+    /// that each step updates, and on which kind of examples.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`]; [`Error::UpdateGroups`].
+    pub fn run_groups(
+        &self,
+        model: &Decoder,
+        groups: Vec<ParameterGroup>,
+        updates: Option<UpdateSchedule>,
+        examples: &[Example],
+        validation: &[Example],
+        objective: &mut dyn Objective,
+    ) -> Result<TrainReport> {
         let config = self.config;
-        let mut optimizer = Optimizer::new(parameters, config.optimizer())?;
+        let mut feed = Feed::new(examples, config, self.seed, updates.is_some())?;
+        let mut optimizer = OptimizerGroups::new(groups, config.optimizer(), updates)?;
         let resumed = checkpoint::load(self.output, &mut optimizer, self.run)?;
         let mut state = resumed.clone().unwrap_or_else(|| checkpoint::Progress {
             step: 0,
             updates: 0,
             tokens: 0,
-            sampler: SamplerState::default(),
+            feed: FeedState::default(),
             run: self.run.to_owned(),
         });
         let mut report = TrainReport {
@@ -100,9 +117,8 @@ impl Trainer<'_> {
         };
         if state.step > 0 {
             tracing::info!(step = state.step, "resumed from a checkpoint");
+            feed.restore(&state.feed)?;
         }
-        let mut sampler =
-            Sampler::new(examples, config.micro_batch_tokens, self.seed, state.sampler);
         let mut metrics = MetricsWriter::open(self.output, resumed.map(|progress| progress.step))?;
         let schedule = config.schedule();
         let progress = Progress::new(self.label, config.steps, "steps");
@@ -114,14 +130,20 @@ impl Trainer<'_> {
         while state.step < config.steps {
             // Dropout is the only user of libtorch's own generator.
             tch::manual_seed(derive(self.seed, "step", state.step) as i64);
-            let batches = (0..config.gradient_accumulation)
-                .map(|_| self.batch(examples, &sampler.next_micro_batch()))
+            let kind = updates.map(|updates| updates.phase(state.step).kind());
+            let draws = feed.draw(state.step, config.gradient_accumulation, kind);
+            let batches = draws
+                .iter()
+                .map(|draw| self.batch(examples, &draw.indices))
                 .collect::<Result<Vec<Batch>>>()?;
             let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
             optimizer.zero_gradients()?;
+            optimizer.begin_step(state.step)?;
             objective.begin_step(state.step);
-            for batch in &batches {
-                interval.add(&objective.accumulate(model, batch, total_weight)?);
+            for (batch, Draw { group, .. }) in batches.iter().zip(&draws) {
+                let losses = objective.accumulate(model, batch, total_weight)?;
+                feed.observe(*group, &losses, batch.weight_sum, total_weight);
+                interval.add(&losses);
             }
             let norm = optimizer.clip_gradients(config.clip_norm)?;
             let learning_rate = schedule.rate(state.step);
@@ -141,13 +163,15 @@ impl Trainer<'_> {
             state.step += 1;
             state.updates = optimizer.updates();
             state.tokens += tokens as u64;
-            state.sampler = sampler.state();
+            feed.end_step(state.step);
+            state.feed = feed.state();
 
             progress.inc(1);
             let last = state.step == config.steps;
             if last || state.step.is_multiple_of(config.log_every) {
                 let rate = (state.tokens - tokens_before) as f64 / started.elapsed().as_secs_f64();
                 report.last_losses = interval.take();
+                report.last_losses.extend(feed.metrics());
                 let mut scalars: Vec<(&str, f64)> = report
                     .last_losses
                     .iter()
@@ -161,7 +185,7 @@ impl Trainer<'_> {
                     ("gradient_norm", norm),
                     ("tokens", state.tokens as f64),
                     ("tokens_per_second", rate),
-                    ("epoch", sampler.state().epoch as f64),
+                    ("epoch", feed.epoch() as f64),
                 ]);
                 metrics.log(state.step, &scalars)?;
             }
@@ -179,11 +203,12 @@ impl Trainer<'_> {
                 checkpoint::save(self.output, &optimizer, &state)?;
             }
         }
+        optimizer.finish()?;
         metrics.flush()?;
         progress.finish();
         report.steps = state.step;
         report.tokens = state.tokens;
-        report.epochs = sampler.state().epoch;
+        report.epochs = feed.epoch();
         report.seconds = started.elapsed().as_secs_f64();
         report.tokens_per_second = (state.tokens - tokens_before) as f64 / report.seconds.max(1e-9);
         Ok(report)

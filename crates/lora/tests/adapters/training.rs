@@ -17,7 +17,7 @@ fn examples() -> Vec<Example> {
             let offset = 10 + stream.below(4) as i64;
             let tokens: Vec<i64> = (0..12).map(|position| offset + position % 3).collect();
             let weights = (0..12).map(|position| f32::from(u8::from(position > 3))).collect();
-            Example { id: index.to_string(), tokens, weights }
+            Example { id: index.to_string(), tokens, weights, ..Example::default() }
         })
         .collect()
 }
