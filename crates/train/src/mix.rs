@@ -139,10 +139,8 @@ impl MixConfig {
             }
         }
         if let Some(task) = self.task_share {
-            let share = |name: &String| match *name == Kind::Task.to_string() {
-                true => task,
-                false => 1.0 - task,
-            };
+            let share =
+                |name: &String| if *name == Kind::Task.to_string() { task } else { 1.0 - task };
             let lacking = [(Kind::Task, task), (Kind::Chain, 1.0 - task)]
                 .into_iter()
                 .find(|(kind, share)| *share > 0.0 && !groups.contains(&kind.to_string()));

@@ -58,13 +58,13 @@ struct Watched {
     step: u64,
     /// The parameters at the beginning of each step.
     before: Vec<Vec<Tensor>>,
-    watched: Vec<Tensor>,
+    parameters: Vec<Tensor>,
 }
 
 impl Objective for Watched {
     fn begin_step(&mut self, step: u64) {
         self.step = step;
-        self.before.push(self.watched.iter().map(Tensor::copy).collect());
+        self.before.push(self.parameters.iter().map(Tensor::copy).collect());
     }
 
     fn accumulate(
@@ -112,7 +112,7 @@ fn run(
         seen: Vec::new(),
         step: 0,
         before: Vec::new(),
-        watched: parameters.iter().map(|(_, tensor)| tensor.shallow_clone()).collect(),
+        parameters: parameters.iter().map(|(_, tensor)| tensor.shallow_clone()).collect(),
     };
     // The second block stands for an adapter.
     let (adapter, base): (Vec<_>, Vec<_>) =

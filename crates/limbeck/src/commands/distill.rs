@@ -15,7 +15,8 @@ use crate::stage::Stage;
 
 pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     let options = &arguments.stage;
-    let config: DistillConfig = stage_config(options)?;
+    let mut config: DistillConfig = stage_config(options)?;
+    config.train.mix.resolve_reference()?;
     let device = training::device(options)?;
     let data = DataFolder::new(&arguments.data);
     let name = if arguments.without_teacher { "baseline" } else { "distill" };

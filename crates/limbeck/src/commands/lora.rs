@@ -16,7 +16,8 @@ use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
 
 pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: bool) -> Result<()> {
-    let config: LoraConfig = stage_config(options)?;
+    let mut config: LoraConfig = stage_config(options)?;
+    config.train.mix.resolve_reference()?;
     let data = DataFolder::new(data);
     let inputs = [("train", data.train.as_path()), ("model", model)];
     let mut stage = Stage::begin("lora", options, serde_json::to_value(&config)?, &inputs)?;

@@ -33,7 +33,8 @@ impl Validate for SftConfig {
 
 pub(crate) fn run(arguments: &SftArguments, json: bool) -> Result<()> {
     let options = &arguments.stage;
-    let config: SftConfig = stage_config(options)?;
+    let mut config: SftConfig = stage_config(options)?;
+    config.train.mix.resolve_reference()?;
     let device = training::device(options)?;
     let data = DataFolder::new(&arguments.data);
     let start = arguments.model.as_deref().or(arguments.tokenizer.as_deref());

@@ -6,16 +6,14 @@ use anyhow::Result;
 use limbeck_core::Tokenizer;
 use limbeck_cot_data::CotRecord;
 use limbeck_model::Decoder;
-use limbeck_train::{
-    Example, Objective, TokenWeights, TrainConfig, TrainReport, Trainer, checkpoint,
-};
+use limbeck_train::{Example, Objective, TrainConfig, TrainReport, Trainer, checkpoint};
 use tch::{Device, Kind, Tensor};
 
 use crate::cli::StageOptions;
 use crate::dataset;
 use crate::stage::Stage;
 
-/// Validation records rendered as the training ones are.
+/// What is trained on, and what the model is validated on.
 pub(crate) struct Examples {
     pub(crate) train: Vec<Example>,
     pub(crate) validation: Vec<Example>,
@@ -29,9 +27,7 @@ impl Examples {
         answer_only: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<Self> {
         let train = dataset::examples(tokenizer, &records.0, config, answer_only)?;
-        // Whatever training weights, validation losses of two runs are to be compared.
-        let even = TrainConfig { weights: TokenWeights::default(), ..config.clone() };
-        let validation = dataset::examples(tokenizer, &records.1, &even, answer_only)?;
+        let validation = dataset::validation_examples(tokenizer, &records.1, config, answer_only)?;
         Ok(Self { train, validation })
     }
 }
