@@ -14,6 +14,7 @@ use crate::corrected::CorrectedChain;
 pub(crate) struct DataFolder {
     pub(crate) train: PathBuf,
     pub(crate) validation: PathBuf,
+    negatives: PathBuf,
 }
 
 impl DataFolder {
@@ -21,10 +22,52 @@ impl DataFolder {
     /// one JSONL file without validation records.
     pub(crate) fn new(path: &Path) -> Self {
         if path.is_dir() {
-            Self { train: path.join("train.jsonl"), validation: path.join("validation.jsonl") }
+            let file = |name| path.join(name);
+            Self {
+                train: file("train.jsonl"),
+                validation: file("validation.jsonl"),
+                negatives: file("negatives.jsonl"),
+            }
         } else {
-            Self { train: path.to_owned(), validation: PathBuf::new() }
+            let none = PathBuf::new;
+            Self { train: path.to_owned(), validation: none(), negatives: none() }
         }
+    }
+
+    /// The files that training with this configuration reads, by what they are called in the
+    /// manifest.
+    pub(crate) fn inputs(&self, config: &TrainConfig) -> Result<Vec<(&'static str, &Path)>> {
+        let mut inputs = vec![("train", self.train.as_path())];
+        if config.questions.corrected_chains {
+            let data_folder = !self.negatives.as_os_str().is_empty();
+            if !self.negatives.exists() {
+                let path = if data_folder { &self.negatives } else { &self.train };
+                return Err(limbeck_core::Error::Json {
+                    path: path.clone(),
+                    expected: "a data folder with negatives.jsonl, as questions.corrected_chains \
+                               needs and [data] num_negatives makes"
+                        .to_owned(),
+                    found: "none".to_owned(),
+                }
+                .into());
+            }
+            inputs.push(("negatives", &self.negatives));
+        }
+        Ok(inputs)
+    }
+
+    /// As [`DataFolder::read`], with the negatives among the training records where the
+    /// configuration asks for them.
+    pub(crate) fn read_for(
+        &self,
+        config: &TrainConfig,
+    ) -> Result<(Vec<CotRecord>, Vec<CotRecord>)> {
+        let (mut train, validation) = self.read()?;
+        if config.questions.corrected_chains {
+            let negatives = limbeck_cot_data::read_jsonl(&self.negatives);
+            train.extend(negatives.context("negatives")?);
+        }
+        Ok((train, validation))
     }
 
     /// The training and the validation records; validation may be absent.

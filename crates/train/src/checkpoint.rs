@@ -96,3 +96,31 @@ fn parse(path: &Path, metadata: &BTreeMap<String, String>) -> Result<Progress> {
         run: metadata.get("run").cloned().unwrap_or_default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_checkpoint_lacks_is_named() {
+        let feed = serde_json::json!(FeedState::default()).to_string();
+        let whole = [("step", "1"), ("updates", "1"), ("tokens", "9"), ("run", "r")];
+        let metadata: BTreeMap<String, String> = whole
+            .into_iter()
+            .chain([("feed", feed.as_str())])
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        let path = Path::new("trainer-state.safetensors");
+        assert_eq!(parse(path, &metadata).unwrap().feed, FeedState::default());
+        for key in ["step", "feed"] {
+            let mut metadata = metadata.clone();
+            metadata.insert(key.to_owned(), "?".to_owned());
+            let error = parse(path, &metadata).unwrap_err();
+            let expected = format!("metadata {key}");
+            assert!(
+                matches!(&error, Error::Checkpoint { what, .. } if *what == expected),
+                "{error}"
+            );
+        }
+    }
+}

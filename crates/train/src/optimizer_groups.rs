@@ -12,11 +12,15 @@ pub struct ParameterGroup {
     pub name: String,
     /// The parameters by name, shallow clones of the model's own.
     pub parameters: Vec<(String, Tensor)>,
+    /// Its learning rate as a multiple of the schedule's: adapters bear about ten times what
+    /// the base does.
+    pub learning_rate_ratio: f64,
 }
 
 #[derive(Debug)]
 struct Group {
     name: String,
+    learning_rate_ratio: f64,
     parameters: Vec<Tensor>,
     optimizer: Optimizer,
 }
@@ -49,10 +53,10 @@ impl OptimizerGroups {
         }
         let groups = groups
             .into_iter()
-            .map(|ParameterGroup { name, parameters }| {
+            .map(|ParameterGroup { name, parameters, learning_rate_ratio }| {
                 let own = parameters.iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
                 let optimizer = Optimizer::new(parameters, config)?;
-                Ok(Group { name, parameters: own, optimizer })
+                Ok(Group { name, learning_rate_ratio, parameters: own, optimizer })
             })
             .collect::<Result<Vec<Group>>>()?;
         if groups.is_empty() {
@@ -94,12 +98,16 @@ impl OptimizerGroups {
         Ok(())
     }
 
-    fn active(&mut self) -> impl Iterator<Item = &mut Optimizer> {
+    fn active_groups(&mut self) -> impl Iterator<Item = &mut Group> {
         let active = self.active;
         let groups = self.groups.iter_mut().enumerate();
         groups
             .filter(move |(index, _)| active.is_none_or(|active| active == *index))
-            .map(|(_, group)| &mut group.optimizer)
+            .map(|(_, group)| group)
+    }
+
+    fn active(&mut self) -> impl Iterator<Item = &mut Optimizer> {
+        self.active_groups().map(|group| &mut group.optimizer)
     }
 
     /// As [`Optimizer::clip_gradients`], over the groups that the step updates.
@@ -124,12 +132,14 @@ impl OptimizerGroups {
         Ok(norm)
     }
 
-    /// One update of the groups that the step updates, at this learning rate.
+    /// One update of the groups that the step updates, at their multiples of this learning
+    /// rate.
     ///
     /// # Errors
     /// libtorch's.
     pub fn step(&mut self, learning_rate: f64) -> Result<()> {
-        self.active().try_for_each(|optimizer| optimizer.step(learning_rate))
+        self.active_groups()
+            .try_for_each(|group| group.optimizer.step(learning_rate * group.learning_rate_ratio))
     }
 
     /// Zeroes all gradients, keeping their buffers.
@@ -216,12 +226,17 @@ mod tests {
     }
 
     fn pair(schedule: Option<UpdateSchedule>) -> Pair {
+        pair_at(schedule, 1.0)
+    }
+
+    fn pair_at(schedule: Option<UpdateSchedule>, adapter_ratio: f64) -> Pair {
         let (base, adapter) = (tensor(&[0.5, -1.0, 2.0]), tensor(&[1.0, 0.25]));
-        let group = |name: &str, parameter: &Tensor| ParameterGroup {
+        let group = |name: &str, parameter: &Tensor, learning_rate_ratio| ParameterGroup {
             name: name.to_owned(),
             parameters: vec![(format!("{name}.weight"), parameter.shallow_clone())],
+            learning_rate_ratio,
         };
-        let groups = vec![group("base", &base), group("adapter", &adapter)];
+        let groups = vec![group("base", &base, 1.0), group("adapter", &adapter, adapter_ratio)];
         Pair { optimizer: OptimizerGroups::new(groups, CONFIG, schedule).unwrap(), base, adapter }
     }
 
@@ -266,6 +281,17 @@ mod tests {
     }
 
     #[test]
+    fn a_group_steps_by_its_own_multiple_of_the_rate() {
+        let (mut plain, mut faster) = (pair(None), pair_at(None, 10.0));
+        let start = (plain.base.copy(), plain.adapter.copy());
+        step(&mut plain, 0);
+        step(&mut faster, 0);
+        assert!(plain.base.equal(&faster.base));
+        let moved = |pair: &Pair| (&pair.adapter - &start.1).detach();
+        assert!(moved(&faster).allclose(&(moved(&plain) * 10.0), 1e-4, 1e-7, false));
+    }
+
+    #[test]
     fn a_resumed_pair_goes_on_as_the_first_would_have() {
         let schedule = Some(UpdateSchedule::new(2).unwrap());
         let mut whole = pair(schedule);
@@ -290,7 +316,8 @@ mod tests {
     #[test]
     fn a_schedule_without_its_groups_is_refused() {
         let parameters = vec![("w".to_owned(), tensor(&[1.0]))];
-        let groups = vec![ParameterGroup { name: "base".to_owned(), parameters }];
+        let name = "base".to_owned();
+        let groups = vec![ParameterGroup { name, parameters, learning_rate_ratio: 1.0 }];
         let schedule = Some(UpdateSchedule::new(2).unwrap());
         let error = OptimizerGroups::new(groups, CONFIG, schedule).unwrap_err();
         assert!(matches!(&error, Error::UpdateGroups { found } if found == "base"), "{error}");

@@ -27,6 +27,9 @@ pub struct QuestionsConfig {
     /// Whether each question counts alike: a chain's weights are divided by the number of its
     /// question's chains. With `one_per_epoch` they count alike anyway. Default false.
     pub balance_questions: bool,
+    /// Whether the data folder's `negatives.jsonl` is trained on too, that is its corrected
+    /// chains; the wrong ones are left out. Default false.
+    pub corrected_chains: bool,
 }
 
 /// The examples at these indices by question, both in the order in which they first come.
@@ -99,7 +102,11 @@ mod tests {
         let one = ChainsPerQuestion::OnePerEpoch;
         for config in [
             QuestionsConfig::default(),
-            QuestionsConfig { chains_per_question: one, balance_questions: true },
+            QuestionsConfig {
+                chains_per_question: one,
+                balance_questions: true,
+                ..QuestionsConfig::default()
+            },
         ] {
             let mut examples = examples();
             let before = examples.clone();

@@ -81,7 +81,8 @@ impl Trainer<'_> {
         validation: &[Example],
         objective: &mut dyn Objective,
     ) -> Result<TrainReport> {
-        let all = ParameterGroup { name: "all".to_owned(), parameters };
+        let name = "all".to_owned();
+        let all = ParameterGroup { name, parameters, learning_rate_ratio: 1.0 };
         self.run_groups(model, vec![all], None, examples, validation, objective)
     }
 

@@ -117,10 +117,12 @@ fn run(
     // The second block stands for an adapter.
     let (adapter, base): (Vec<_>, Vec<_>) =
         parameters.into_iter().partition(|(name, _)| is_adapter(name));
-    let groups = vec![
-        ParameterGroup { name: "base".to_owned(), parameters: base },
-        ParameterGroup { name: "adapter".to_owned(), parameters: adapter },
-    ];
+    let group = |name: &str, parameters| ParameterGroup {
+        name: name.to_owned(),
+        parameters,
+        learning_rate_ratio: 1.0,
+    };
+    let groups = vec![group("base", base), group("adapter", adapter)];
     let all = examples(60);
     let report = trainer.run_groups(&model, groups, updates, &all, &all[..6], &mut objective)?;
     let parameters =

@@ -20,7 +20,8 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     let device = training::device(options)?;
     let data = DataFolder::new(&arguments.data);
     let name = if arguments.without_teacher { "baseline" } else { "distill" };
-    let inputs = [("train", data.train.as_path()), ("teacher", arguments.teacher.as_path())];
+    let mut inputs = data.inputs(&config.train)?;
+    inputs.push(("teacher", arguments.teacher.as_path()));
     let mut stage = Stage::begin(name, options, serde_json::to_value(&config)?, &inputs)?;
 
     let dtype = config.train.compute_dtype;
@@ -38,7 +39,8 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
         teacher.decoder.num_parameters()
     );
 
-    let examples = Examples::render(tokenizer, &data.read()?, &config.train, &|_| false)?;
+    let examples =
+        Examples::render(tokenizer, &data.read_for(&config.train)?, &config.train, &|_| false)?;
     let mut parameters = training::all_parameters(&student)?;
     let mut objective: Box<dyn Objective + '_> = if arguments.without_teacher {
         Box::new(SupervisedObjective { chunk_rows: config.train.head_chunk_rows })

@@ -19,7 +19,8 @@ pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: boo
     let mut config: LoraConfig = stage_config(options)?;
     config.train.mix.resolve_reference()?;
     let data = DataFolder::new(data);
-    let inputs = [("train", data.train.as_path()), ("model", model)];
+    let mut inputs = data.inputs(&config.train)?;
+    inputs.push(("model", model));
     let mut stage = Stage::begin("lora", options, serde_json::to_value(&config)?, &inputs)?;
 
     let dtype = config.train.compute_dtype;
@@ -27,7 +28,8 @@ pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: boo
         ModelFolder::open_for_training(model, options.device, dtype)?;
     let seed = options.seed;
     let answer_only = |id: &str| config.is_answer_only(seed, id);
-    let examples = Examples::render(&tokenizer, &data.read()?, &config.train, &answer_only)?;
+    let examples =
+        Examples::render(&tokenizer, &data.read_for(&config.train)?, &config.train, &answer_only)?;
     decoder.set_requires_grad(false)?;
     let base = model.display().to_string();
     let adapter = Adapter::attach(&mut decoder, config.adapter(Some(base)), seed)?;

@@ -39,7 +39,8 @@ pub(crate) fn run(arguments: &SftArguments, json: bool) -> Result<()> {
     let data = DataFolder::new(&arguments.data);
     let start = arguments.model.as_deref().or(arguments.tokenizer.as_deref());
     let start = start.context("--model or --tokenizer")?;
-    let inputs = [("train", data.train.as_path()), ("start", start)];
+    let mut inputs = data.inputs(&config.train)?;
+    inputs.push(("start", start));
     let mut stage = Stage::begin("sft", options, serde_json::to_value(&config)?, &inputs)?;
 
     let ModelFolder { decoder, tokenizer } = if let Some(model) = &arguments.model {
@@ -50,7 +51,8 @@ pub(crate) fn run(arguments: &SftArguments, json: bool) -> Result<()> {
         decoder.set_compute_dtype(config.train.compute_dtype.kind());
         ModelFolder { decoder, tokenizer }
     };
-    let examples = Examples::render(&tokenizer, &data.read()?, &config.train, &|_| false)?;
+    let examples =
+        Examples::render(&tokenizer, &data.read_for(&config.train)?, &config.train, &|_| false)?;
     let mut objective = SupervisedObjective { chunk_rows: config.train.head_chunk_rows };
     let parameters = training::all_parameters(&decoder)?;
     training::train(
