@@ -127,12 +127,16 @@ impl MixConfig {
     /// The first share of each group.
     ///
     /// # Errors
-    /// [`Error::Mix`] for a group without share or reference loss, or a share without group.
+    /// [`Error::Mix`] for a group without share or reference loss, a share without group, or
+    /// a single group whose share is to adapt.
     pub(crate) fn first_shares(&self, groups: &[String]) -> Result<Vec<f64>> {
         fn failed<T>(reason: String) -> Result<T> {
             Err(Error::Mix { reason })
         }
         if self.dynamic {
+            if let [only] = groups {
+                return failed(format!("shares can adapt between groups, and all is {only}"));
+            }
             let lacking = groups.iter().find(|&name| !self.reference_losses.contains_key(name));
             if let Some(name) = lacking {
                 return failed(format!("mix.reference_losses has none for {name}"));
@@ -279,6 +283,7 @@ mod tests {
         let reference_losses = BTreeMap::from([("chain".to_owned(), 0.3)]);
         let dynamic = MixConfig { dynamic: true, reference_losses, ..MixConfig::default() };
         refused(&dynamic, &["chain", "task"], "none for task");
+        refused(&dynamic, &["chain"], "all is chain");
     }
 
     #[test]
