@@ -136,10 +136,15 @@ impl Places {
             &TokenWeights::default(),
         )?;
         let whole = texts(tokenizer, id, prompt, completion)?;
-        let kept = match completion {
-            Completion::Chain { reasoning, .. } if !reasoning.is_empty() => reasoning,
-            Completion::Chain { answer, .. } | Completion::AnswerOnly { answer } => answer,
+        let (kept, answer) = match completion {
+            Completion::Chain { reasoning, answer } => (reasoning, answer),
+            Completion::Corrected { before, wrong, after, answer } => (
+                [before, wrong, after].into_iter().find(|part| !part.is_empty()).unwrap_or(""),
+                answer,
+            ),
+            Completion::AnswerOnly { answer } => ("", answer),
         };
+        let kept = if kept.is_empty() { answer } else { kept };
         let from = whole.completion.find(kept).unwrap_or(0);
         let (_, starts) = tokenizer.encode_with_starts(&whole.completion)?;
         let prefix = tokenizer.encode(&whole.prefix)?.len();

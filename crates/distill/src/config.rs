@@ -2,7 +2,7 @@
 
 use limbeck_cot_data::AugmentConfig;
 use limbeck_run::config::{Invalid, Validate};
-use limbeck_train::TrainConfig;
+use limbeck_train::{TrainConfig, UpdateSchedule};
 use serde::{Deserialize, Serialize};
 
 use crate::divergence::{Divergence, DivergenceSettings, Tail};
@@ -65,6 +65,56 @@ pub struct CaptureSettings {
 impl Default for CaptureSettings {
     fn default() -> Self {
         Self { top_k: 50 }
+    }
+}
+
+/// The `[distill.lora]` table: an adapter on the student, in the same run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DistillLora {
+    /// Rank of the adapter, on all projections of the blocks; 0 for no adapter. Default 0.
+    pub rank: i64,
+    /// Numerator of its scale. Default 32.
+    pub alpha: f64,
+    /// Probability with which an input of the adapter is dropped. Default 0.
+    pub dropout: f64,
+    /// 0: the adapter alone is distilled into, and merged at the end. 2 or more: every so
+    /// many steps the adapter is trained on questions with the answer alone, and the student
+    /// under it on chains in the others; the adapter then stays apart. Default 0.
+    pub adapt_interval: u64,
+    /// The adapter's learning rate as a multiple of `train.learning_rate`, where the two take
+    /// turns. Default 1.
+    pub learning_rate_ratio: f64,
+}
+
+impl Default for DistillLora {
+    fn default() -> Self {
+        Self { rank: 0, alpha: 32.0, dropout: 0.0, adapt_interval: 0, learning_rate_ratio: 1.0 }
+    }
+}
+
+impl Validate for DistillLora {
+    fn validate(&self) -> Result<(), Invalid> {
+        if self.rank < 0 {
+            return Err(Invalid::new("rank", "0 for no adapter, or a rank", self.rank));
+        }
+        for (field, value) in
+            [("alpha", self.alpha), ("learning_rate_ratio", self.learning_rate_ratio)]
+        {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(Invalid::new(field, "a number above 0", value));
+            }
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Invalid::new("dropout", "a number from 0 to below 1", self.dropout));
+        }
+        match self.adapt_interval {
+            0 => Ok(()),
+            _ if self.rank == 0 => {
+                Err(Invalid::new("rank", "above 0 with adapt_interval", self.rank))
+            }
+            interval => UpdateSchedule::new(interval).map(|_| ()),
+        }
     }
 }
 
@@ -135,6 +185,8 @@ pub struct DistillConfig {
     pub relations: RelationSettings,
     /// The student's own replies.
     pub on_policy: OnPolicySettings,
+    /// An adapter on the student, in the same run.
+    pub lora: DistillLora,
     /// Share of the steps, from the start, in which the teacher takes part; the rest is
     /// cross-entropy alone, at several times the speed. Default 1.0.
     pub teacher_share: f64,
@@ -171,6 +223,7 @@ impl Default for DistillConfig {
             attention_map: Vec::new(),
             relations: RelationSettings::default(),
             on_policy: OnPolicySettings::default(),
+            lora: DistillLora::default(),
             teacher_share: 1.0,
             student: StudentConfig::default(),
             train: TrainConfig::default(),
@@ -267,6 +320,7 @@ impl Validate for DistillConfig {
                 return Err(Invalid::new("divergence", expected, "another"));
             }
         }
+        self.lora.validate().map_err(|invalid| invalid.within("lora"))?;
         self.sequence.validate().map_err(|invalid| invalid.within("sequence"))?;
         self.relations.validate().map_err(|invalid| invalid.within("relations"))?;
         self.on_policy.validate().map_err(|invalid| invalid.within("on_policy"))?;

@@ -6,6 +6,7 @@
 
 mod cli;
 mod commands;
+mod corrected;
 mod dataset;
 mod failure;
 mod model_folder;

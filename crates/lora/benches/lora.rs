@@ -37,6 +37,7 @@ fn batch(device: Device) -> Batch {
                 .map(|position| ((row * 31 + position * 17) as i64) % VOCAB)
                 .collect(),
             weights: (0..=LENGTH).map(|position| f32::from(u8::from(position % 2 == 1))).collect(),
+            ..Example::default()
         })
         .collect();
     Batch::new(&examples.iter().collect::<Vec<_>>(), 0, device).expect("the batch fits the device")

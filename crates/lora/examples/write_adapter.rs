@@ -62,6 +62,7 @@ fn write(model: &Path, folder: &Path, config: AdapterConfig) -> Result<(), Box<d
             id: index.to_string(),
             tokens: row(16),
             weights: (0..16).map(|position| f32::from(u8::from(position > 0))).collect(),
+            ..Example::default()
         })
         .collect();
     let tokens = Tensor::f_from_slice(&row(48))?.f_view([1, 48])?;

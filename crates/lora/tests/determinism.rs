@@ -37,6 +37,7 @@ fn trained(seed: u64, output: &Path) -> (Vec<(String, Tensor)>, TrainReport) {
             id: index.to_string(),
             tokens: (0..10).map(|position| (index * 7 + position * position) % 64).collect(),
             weights: (0..10).map(|position| f32::from(u8::from(position > 2))).collect(),
+            ..Example::default()
         })
         .collect();
     let mut decoder = decoder();

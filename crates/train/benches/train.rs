@@ -32,6 +32,7 @@ fn batch() -> Batch {
             id: String::new(),
             tokens: (0..LENGTH).map(|at| ((index * 97 + at * 13) % 640) as i64).collect(),
             weights: (0..LENGTH).map(|at| if at > LENGTH * 2 / 5 { 1.0 } else { 0.0 }).collect(),
+            ..Example::default()
         })
         .collect();
     Batch::new(&examples.iter().collect::<Vec<_>>(), 0, Device::Cpu).expect("a batch")

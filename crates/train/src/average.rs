@@ -4,13 +4,13 @@
 use tch::{Tensor, no_grad};
 
 use crate::Result;
-use crate::optimizer::{Optimizer, slabs};
+use crate::optimizer::slabs;
 
 /// Averages of an optimiser's buffers.
 #[derive(Debug)]
 pub struct Average {
     decay: f64,
-    buffers: Vec<(&'static str, Tensor)>,
+    buffers: Vec<(String, Tensor)>,
 }
 
 impl Average {
@@ -18,8 +18,7 @@ impl Average {
     ///
     /// # Errors
     /// libtorch's.
-    pub fn new(optimizer: &Optimizer, decay: f64) -> Result<Self> {
-        let mut buffers = optimizer.buffers();
+    pub fn new(mut buffers: Vec<(String, Tensor)>, decay: f64) -> Result<Self> {
         for (_, buffer) in &mut buffers {
             *buffer = no_grad(|| copied(buffer))?;
         }
@@ -31,11 +30,11 @@ impl Average {
     ///
     /// # Errors
     /// libtorch's.
-    pub fn update(&mut self, optimizer: &Optimizer) -> Result<()> {
-        let updates = optimizer.updates() as f64;
+    pub fn update(&mut self, buffers: Vec<(String, Tensor)>, updates: u64) -> Result<()> {
+        let updates = updates as f64;
         let decay = self.decay.min((1.0 + updates) / (10.0 + updates));
         no_grad(|| {
-            for ((_, average), (_, buffer)) in self.buffers.iter_mut().zip(optimizer.buffers()) {
+            for ((_, average), (_, buffer)) in self.buffers.iter_mut().zip(buffers) {
                 let _ = average.f_lerp_(&buffer, 1.0 - decay)?;
             }
             Ok(())
@@ -47,9 +46,9 @@ impl Average {
     ///
     /// # Errors
     /// libtorch's.
-    pub fn exchange(&mut self, optimizer: &Optimizer) -> Result<()> {
+    pub fn exchange(&mut self, buffers: Vec<(String, Tensor)>) -> Result<()> {
         no_grad(|| {
-            for ((_, average), (_, buffer)) in self.buffers.iter().zip(optimizer.buffers()) {
+            for ((_, average), (_, buffer)) in self.buffers.iter().zip(buffers) {
                 for (start, length) in slabs(buffer.size1()?) {
                     let mut parameters = buffer.f_narrow(0, start, length)?;
                     let mut average = average.f_narrow(0, start, length)?;
@@ -65,7 +64,7 @@ impl Average {
     /// The averages with their names in a checkpoint, as shallow clones.
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let named =
-            |(name, buffer): &(&str, Tensor)| (format!("{name}.average"), buffer.shallow_clone());
+            |(name, buffer): &(String, Tensor)| (format!("{name}.average"), buffer.shallow_clone());
         self.buffers.iter().map(named).collect()
     }
 }
@@ -81,7 +80,7 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::optimizer::{OptimizerConfig, OptimizerKind};
+    use crate::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
 
     fn optimizer() -> (Tensor, Optimizer) {
         let parameter = Tensor::from_slice(&[1.0_f32, -2.0]).set_requires_grad(true);
@@ -100,23 +99,23 @@ mod tests {
     #[test]
     fn it_is_the_recurrence_and_comes_back_exactly() {
         let (parameter, mut optimizer) = optimizer();
-        let mut average = Average::new(&optimizer, 0.5).unwrap();
+        let mut average = Average::new(optimizer.buffers(), 0.5).unwrap();
         let (mut expected, mut values) = (1.0, Vec::new());
         for number in 1..=8_u32 {
             optimizer.zero_gradients().unwrap();
             (&parameter * Tensor::from_slice(&[1.0_f32, 2.0])).sum(Kind::Float).backward();
             optimizer.step(0.1).unwrap();
-            average.update(&optimizer).unwrap();
+            average.update(optimizer.buffers(), optimizer.updates()).unwrap();
             let decay = (f64::from(1 + number) / f64::from(10 + number)).min(0.5);
             expected = decay * expected + (1.0 - decay) * parameter.double_value(&[0]);
             values.push(decay);
         }
         assert!(values[0] < 0.2 && (values[7] - 0.5).abs() < 1e-12, "{values:?}");
         let before = parameter.copy();
-        average.exchange(&optimizer).unwrap();
+        average.exchange(optimizer.buffers()).unwrap();
         assert!((parameter.double_value(&[0]) - expected).abs() < 1e-6);
         assert_eq!(parameter.device(), Device::Cpu);
-        average.exchange(&optimizer).unwrap();
+        average.exchange(optimizer.buffers()).unwrap();
         assert_eq!(parameter, before);
     }
 }

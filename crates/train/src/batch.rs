@@ -117,9 +117,18 @@ mod tests {
 
     #[test]
     fn targets_are_the_next_tokens_and_padding_carries_no_loss() {
-        let long =
-            Example { id: "a".into(), tokens: vec![1, 2, 3, 4], weights: vec![0.0, 0.0, 1.0, 0.5] };
-        let short = Example { id: "b".into(), tokens: vec![5, 6], weights: vec![0.0, 1.0] };
+        let long = Example {
+            id: "a".into(),
+            tokens: vec![1, 2, 3, 4],
+            weights: vec![0.0, 0.0, 1.0, 0.5],
+            ..Example::default()
+        };
+        let short = Example {
+            id: "b".into(),
+            tokens: vec![5, 6],
+            weights: vec![0.0, 1.0],
+            ..Example::default()
+        };
         let batch = Batch::new(&[&long, &short], 9, Device::Cpu).unwrap();
         assert_eq!(Vec::<i64>::try_from(batch.tokens.view(-1)).unwrap(), [1, 2, 3, 5, 9, 9]);
         assert_eq!(Vec::<i64>::try_from(&batch.rows).unwrap(), [1, 2, 3]);
@@ -134,8 +143,18 @@ mod tests {
     #[test]
     fn every_row_leads_back_to_its_example_and_position() {
         let examples = [
-            Example { id: "a".into(), tokens: vec![1, 2], weights: vec![0.0, 1.0] },
-            Example { id: "b".into(), tokens: vec![3, 4, 5, 6], weights: vec![0.0, 0.0, 1.0, 2.0] },
+            Example {
+                id: "a".into(),
+                tokens: vec![1, 2],
+                weights: vec![0.0, 1.0],
+                ..Example::default()
+            },
+            Example {
+                id: "b".into(),
+                tokens: vec![3, 4, 5, 6],
+                weights: vec![0.0, 0.0, 1.0, 2.0],
+                ..Example::default()
+            },
         ];
         let batch = Batch::new(&examples.each_ref(), 9, Device::Cpu).unwrap();
         let rows = Vec::<i64>::try_from(&batch.rows).unwrap();

@@ -1,4 +1,4 @@
-//! What a killed run resumes from: parameters, moments, averages, sampler state and where
+//! What a killed run resumes from: parameters, moments, averages, the feed's state and where
 //! validation stands, in one safetensors file that is replaced atomically. The best
 //! parameters so far lie beside it (see [`crate::selection`]).
 
@@ -10,8 +10,8 @@ use limbeck_core::{Checkpoint, TensorFile, write_tensors};
 use tch::no_grad;
 
 use crate::average::Average;
-use crate::optimizer::Optimizer;
-use crate::sampler::SamplerState;
+use crate::feed::FeedState;
+use crate::optimizer_groups::OptimizerGroups;
 use crate::selection::{self, Selection, Validation};
 use crate::{Error, Result};
 
@@ -27,8 +27,8 @@ pub struct Progress {
     pub updates: u64,
     /// Tokens seen.
     pub tokens: u64,
-    /// Where the sampler stands.
-    pub sampler: SamplerState,
+    /// Where the feed stands.
+    pub feed: FeedState,
     /// Times that the run went back to a checkpoint, each with half the learning rate.
     pub rollbacks: u64,
     /// Where validation stands.
@@ -44,7 +44,7 @@ impl Progress {
             step: 0,
             updates: 0,
             tokens: 0,
-            sampler: SamplerState::default(),
+            feed: FeedState::default(),
             rollbacks: 0,
             selection: Selection::default(),
             run: run.to_owned(),
@@ -63,7 +63,7 @@ pub fn path(folder: &Path) -> PathBuf {
 /// Write errors; the checkpoint before stays whole.
 pub fn save(
     folder: &Path,
-    optimizer: &Optimizer,
+    optimizer: &OptimizerGroups,
     average: Option<&Average>,
     progress: &Progress,
 ) -> Result<()> {
@@ -72,8 +72,7 @@ pub fn save(
         ("step", progress.step.to_string()),
         ("updates", progress.updates.to_string()),
         ("tokens", progress.tokens.to_string()),
-        ("epoch", progress.sampler.epoch.to_string()),
-        ("taken", progress.sampler.taken.to_string()),
+        ("feed", serde_json::json!(progress.feed).to_string()),
         ("rollbacks", progress.rollbacks.to_string()),
         ("since_best", progress.selection.since_best.to_string()),
         ("run", progress.run.clone()),
@@ -102,7 +101,7 @@ pub fn save(
 /// [`Error::Checkpoint`] if it belongs to another run; a damaged file.
 pub fn load(
     folder: &Path,
-    optimizer: &mut Optimizer,
+    optimizer: &mut OptimizerGroups,
     average: Option<&mut Average>,
     run: &str,
 ) -> Result<Option<Progress>> {
@@ -155,11 +154,18 @@ fn parse(path: &Path, metadata: &BTreeMap<String, String>) -> Result<Progress> {
     } else {
         None
     };
+    let feed = metadata.get("feed").map_or("", String::as_str);
+    let feed = serde_json::from_str(feed).map_err(|error| Error::Checkpoint {
+        path: path.to_owned(),
+        what: "metadata feed".to_owned(),
+        expected: format!("where the samplers stand ({error})"),
+        found: format!("{feed:?}"),
+    })?;
     Ok(Progress {
         step: fields.number("step")?,
         updates: fields.number("updates")?,
         tokens: fields.number("tokens")?,
-        sampler: SamplerState { epoch: fields.number("epoch")?, taken: fields.number("taken")? },
+        feed,
         rollbacks: fields.number("rollbacks")?,
         selection: Selection { best, since_best: fields.number("since_best")? },
         run: metadata.get("run").cloned().unwrap_or_default(),
@@ -180,5 +186,40 @@ impl Fields<'_> {
             expected: "a number".to_owned(),
             found: format!("{text:?}"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_checkpoint_lacks_is_named() {
+        let feed = serde_json::json!(FeedState::default()).to_string();
+        let whole = [
+            ("step", "1"),
+            ("updates", "1"),
+            ("tokens", "9"),
+            ("rollbacks", "0"),
+            ("since_best", "0"),
+            ("run", "r"),
+        ];
+        let metadata: BTreeMap<String, String> = whole
+            .into_iter()
+            .chain([("feed", feed.as_str())])
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        let path = Path::new("trainer-state.safetensors");
+        assert_eq!(parse(path, &metadata).unwrap().feed, FeedState::default());
+        for key in ["step", "feed"] {
+            let mut metadata = metadata.clone();
+            metadata.insert(key.to_owned(), "?".to_owned());
+            let error = parse(path, &metadata).unwrap_err();
+            let expected = format!("metadata {key}");
+            assert!(
+                matches!(&error, Error::Checkpoint { what, .. } if *what == expected),
+                "{error}"
+            );
+        }
     }
 }

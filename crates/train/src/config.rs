@@ -4,7 +4,10 @@ use limbeck_core::DType;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
+use crate::curriculum::CurriculumConfig;
+use crate::mix::MixConfig;
 use crate::optimizer::{OptimizerConfig, OptimizerKind};
+use crate::questions::QuestionsConfig;
 use crate::schedule::{Decay, Schedule};
 use crate::token_weights::TokenWeights;
 
@@ -55,6 +58,12 @@ pub struct TrainConfig {
     pub activation_checkpointing: bool,
     /// What the tokens of each part of a reply count.
     pub weights: TokenWeights,
+    /// Several chains of one question.
+    pub questions: QuestionsConfig,
+    /// Easy examples first.
+    pub curriculum: CurriculumConfig,
+    /// Chain and task examples, or domains, in batches of their own.
+    pub mix: MixConfig,
     /// Rows of the vocabulary projection held at a time. Default 2048.
     pub head_chunk_rows: i64,
     /// End before training if it needs more memory, by estimate, than the device has; the
@@ -115,6 +124,9 @@ impl Default for TrainConfig {
             compute_dtype: DType::Float32,
             activation_checkpointing: false,
             weights: TokenWeights::default(),
+            questions: QuestionsConfig::default(),
+            curriculum: CurriculumConfig::default(),
+            mix: MixConfig::default(),
             head_chunk_rows: 2048,
             check_memory: true,
             log_every: 10,
@@ -207,6 +219,8 @@ impl Validate for TrainConfig {
             return Err(Invalid::new("validate_every", expected, self.validate_every));
         }
         self.weights.validate().map_err(|invalid| invalid.within("weights"))?;
+        self.curriculum.validate().map_err(|invalid| invalid.within("curriculum"))?;
+        self.mix.validate().map_err(|invalid| invalid.within("mix"))?;
         if self.warmup_steps > self.steps {
             return Err(Invalid::new("warmup_steps", "at most steps", self.warmup_steps));
         }
@@ -232,6 +246,20 @@ mod tests {
             (
                 "validate_every",
                 TrainConfig { early_stopping_patience: 3, ..TrainConfig::default() },
+            ),
+            (
+                "curriculum.share",
+                TrainConfig {
+                    curriculum: CurriculumConfig { share: 0.0, ..CurriculumConfig::default() },
+                    ..TrainConfig::default()
+                },
+            ),
+            (
+                "mix.task_share",
+                TrainConfig {
+                    mix: MixConfig { task_share: Some(2.0), ..MixConfig::default() },
+                    ..TrainConfig::default()
+                },
             ),
         ];
         for (field, config) in cases {

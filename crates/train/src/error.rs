@@ -34,6 +34,18 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A mix of groups of examples that cannot be made.
+    #[error("the mix of examples cannot be made: {reason}")]
+    Mix {
+        /// Why.
+        reason: String,
+    },
+    /// Groups of parameters that an update schedule does not know.
+    #[error("an update schedule needs the groups adapter and base, found {found:?}")]
+    UpdateGroups {
+        /// The groups there are.
+        found: String,
+    },
     /// There is nothing to train.
     #[error("the model has no trainable parameter")]
     NoParameters,
@@ -147,12 +159,16 @@ impl Diagnose for Error {
             Self::EmptyMask { .. } | Self::Template { .. } | Self::EmptyDataset { .. } => {
                 Exit::BadInput
             }
-            Self::Checkpoint { .. } | Self::NoValidation { .. } => Exit::BadInput,
+            Self::Checkpoint { .. } | Self::NoValidation { .. } | Self::Mix { .. } => {
+                Exit::BadInput
+            }
             Self::ActivationCheckpointing | Self::NoMetric => Exit::Usage,
             Self::Memory { .. } => Exit::Missing,
-            Self::NoParameters | Self::Diverged { .. } | Self::Metric { .. } | Self::Torch(_) => {
-                Exit::Failed
-            }
+            Self::NoParameters
+            | Self::UpdateGroups { .. }
+            | Self::Diverged { .. }
+            | Self::Metric { .. }
+            | Self::Torch(_) => Exit::Failed,
         }
     }
 
@@ -177,7 +193,11 @@ impl Diagnose for Error {
             }
             Self::NoValidation { .. } => "give a data folder with validation.jsonl",
             Self::NoMetric => "set train.validation_metric=\"loss\"",
-            Self::NoParameters | Self::Metric { .. } | Self::Torch(_) => return None,
+            Self::Mix { .. } => "see the keys of the table train.mix",
+            Self::NoParameters
+            | Self::UpdateGroups { .. }
+            | Self::Metric { .. }
+            | Self::Torch(_) => return None,
         };
         Some(hint.to_owned())
     }

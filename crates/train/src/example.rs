@@ -4,9 +4,12 @@
 //! taking what the second has more than the first. It needs no generation marks in the
 //! template, and a template that loses the reasoning is caught here.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use limbeck_core::{Message, Tokenizer};
 
-use crate::{Error, Result, TokenWeights};
+use crate::{Error, Kind, Result, TokenWeights, Traits};
 
 /// Token ids of a conversation and what is learned from it.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -18,6 +21,8 @@ pub struct Example {
     /// For each token the weight of its prediction in the loss; 0 for the prompt and for
     /// what the template adds by itself. As long as `tokens`; the first is always 0.
     pub weights: Vec<f32>,
+    /// What decides when it is drawn. [`Example::render`] knows only the kind.
+    pub traits: Traits,
 }
 
 /// What ends the chain in a reply.
@@ -30,6 +35,18 @@ pub enum Completion<'a> {
     Chain {
         /// The chain of thought.
         reasoning: &'a str,
+        /// The answer.
+        answer: &'a str,
+    },
+    /// Think, go wrong, put it right, then answer. The parts of the chain are lines, joined
+    /// by line breaks; an empty one is left out.
+    Corrected {
+        /// The steps before the first wrong one.
+        before: &'a str,
+        /// The wrong steps, whose tokens count [`TokenWeights::wrong_step`].
+        wrong: &'a str,
+        /// What puts it right, and the steps from there on.
+        after: &'a str,
         /// The answer.
         answer: &'a str,
     },
@@ -55,21 +72,13 @@ impl Example {
         max_length: usize,
         token_weights: &TokenWeights,
     ) -> Result<Self> {
-        let prefix = prompt_text(tokenizer, prompt, completion.thinks())?;
-        let (reasoning, answer) = match completion {
-            Completion::Chain { reasoning, answer } => (reasoning, answer),
-            Completion::AnswerOnly { answer } => ("", answer),
-        };
-        let content = format!("<think>\n{reasoning}\n</think>\n\n{answer}");
+        let kind = completion.kind();
+        let (reasoning, wrong, answer) = completion.parts();
+        let reasoning = reasoning.as_ref();
         let kept = if reasoning.is_empty() { answer } else { reasoning };
-        let mut messages = prompt.to_vec();
-        messages.push(Message::assistant(content));
-        let whole = tokenizer.require_chat_template()?.render(&messages, false, None)?;
+        let Texts { prefix, completion } = texts(tokenizer, id, prompt, completion)?;
         let lost = |what| Error::Template { id: id.to_owned(), what };
-        let completion = whole
-            .strip_prefix(&prefix)
-            .ok_or_else(|| lost("the prompt as the beginning of the whole conversation"))?;
-        if !completion.contains(kept) && !whole.contains(kept) {
+        if !completion.contains(kept) && !prefix.contains(kept) {
             return Err(lost("the reasoning"));
         }
 
@@ -77,17 +86,19 @@ impl Example {
         // trained on and then never met.
         let mut tokens = tokenizer.encode(&prefix)?;
         let mut weights = vec![0.0; tokens.len()];
-        let (learned, learned_weights) = if token_weights.is_even() {
-            let learned = tokenizer.encode(completion)?;
+        let (learned, learned_weights) = if token_weights.is_even() && wrong.is_empty() {
+            let learned = tokenizer.encode(&completion)?;
             let weights = vec![token_weights.reasoning as f32; learned.len()];
             (learned, weights)
         } else {
-            let (learned, starts) = tokenizer.encode_with_starts(completion)?;
+            let (learned, starts) = tokenizer.encode_with_starts(&completion)?;
             let from = completion.find(reasoning).ok_or_else(|| lost("the reasoning"))?;
             let chain = from..from + reasoning.len();
             let after = completion.rfind(CLOSED).map_or(chain.end, |at| at + CLOSED.len());
             let from = completion[after..].find(answer).map_or(after, |at| after + at);
-            let weights = token_weights.of(&starts, &chain, &(from..from + answer.len()));
+            let answer = from..from + answer.len();
+            let wrong = chain.start + wrong.start..chain.start + wrong.end;
+            let weights = token_weights.of(&starts, &chain, &wrong, &answer);
             (learned, weights)
         };
         let end = learned.iter().position(|token| tokenizer.eos_token_ids().contains(token));
@@ -98,7 +109,8 @@ impl Example {
         if let Some(first) = weights.first_mut() {
             *first = 0.0;
         }
-        let example = Self { id: id.to_owned(), tokens, weights };
+        let traits = Traits { kind, ..Traits::default() };
+        let example = Self { id: id.to_owned(), tokens, weights, traits };
         if example.tokens.len() > max_length {
             let reason = format!("{} tokens, max_length is {max_length}", example.tokens.len());
             return Err(Error::EmptyMask { id: example.id, reason });
@@ -111,9 +123,34 @@ impl Example {
     }
 }
 
-impl Completion<'_> {
-    fn thinks(self) -> bool {
-        matches!(self, Self::Chain { .. })
+impl<'a> Completion<'a> {
+    fn kind(self) -> Kind {
+        match self {
+            Self::Chain { .. } | Self::Corrected { .. } => Kind::Chain,
+            Self::AnswerOnly { .. } => Kind::Task,
+        }
+    }
+
+    /// The chain, the bytes of the wrong steps within it, and the answer.
+    fn parts(self) -> (Cow<'a, str>, Range<usize>, &'a str) {
+        match self {
+            Self::Chain { reasoning, answer } => (Cow::Borrowed(reasoning), 0..0, answer),
+            Self::AnswerOnly { answer } => (Cow::Borrowed(""), 0..0, answer),
+            Self::Corrected { before, wrong, after, answer } => {
+                let mut chain = before.to_owned();
+                let mut append = |lines: &str| {
+                    if !chain.is_empty() && !lines.is_empty() {
+                        chain.push('\n');
+                    }
+                    let start = chain.len();
+                    chain.push_str(lines);
+                    start..chain.len()
+                };
+                let wrong = append(wrong);
+                append(after);
+                (Cow::Owned(chain), wrong, answer)
+            }
+        }
     }
 }
 
@@ -136,11 +173,8 @@ pub fn texts(
     prompt: &[Message],
     completion: Completion<'_>,
 ) -> Result<Texts> {
-    let prefix = prompt_text(tokenizer, prompt, completion.thinks())?;
-    let (reasoning, answer) = match completion {
-        Completion::Chain { reasoning, answer } => (reasoning, answer),
-        Completion::AnswerOnly { answer } => ("", answer),
-    };
+    let prefix = prompt_text(tokenizer, prompt, completion.kind() == Kind::Chain)?;
+    let (reasoning, _, answer) = completion.parts();
     let content = format!("<think>\n{reasoning}\n</think>\n\n{answer}");
     let mut messages = prompt.to_vec();
     messages.push(Message::assistant(content));
@@ -218,16 +252,9 @@ mod tests {
     fn each_part_counts_by_its_weight() {
         let (_folder, tokenizer) = tokenizer(None);
         let prompt = [Message::user("2 + 3?")];
-        let weights = TokenWeights { reasoning: 0.5, answer: 3.0, template: 0.0 };
+        let weights = TokenWeights { reasoning: 0.5, answer: 3.0, template: 0.0, wrong_step: 0.0 };
         let example = Example::render(&tokenizer, "a", &prompt, CHAIN, 1000, &weights).unwrap();
-        let part = |weight: f32| {
-            let of = example.tokens.iter().zip(&example.weights);
-            let tokens: Vec<i64> = of
-                .filter(|(_, found)| (**found - weight).abs() < 1e-6)
-                .map(|(token, _)| *token)
-                .collect();
-            tokenizer.decode(&tokens, false).unwrap()
-        };
+        let part = |weight: f32| by_weight(&tokenizer, &example, weight);
         assert_eq!((part(0.5).as_str(), part(3.0).as_str()), ("2 + 3 = 5", "5"));
         let plain =
             Example::render(&tokenizer, "a", &prompt, CHAIN, 1000, &TokenWeights::default());
@@ -236,6 +263,71 @@ mod tests {
         let short = Completion::AnswerOnly { answer: "5" };
         let empty = Example::render(&tokenizer, "a", &prompt, short, 1000, &chain).unwrap_err();
         assert!(matches!(empty, Error::EmptyMask { .. }), "{empty}");
+    }
+
+    /// The text of the tokens of each weight, in their order.
+    fn by_weight(tokenizer: &Tokenizer, example: &Example, weight: f32) -> String {
+        let of = example.tokens.iter().zip(&example.weights);
+        let tokens: Vec<i64> = of
+            .filter(|(_, found)| (**found - weight).abs() < 1e-6)
+            .map(|(token, _)| *token)
+            .collect();
+        tokenizer.decode(&tokens, false).unwrap()
+    }
+
+    const CORRECTED: Completion<'_> = Completion::Corrected {
+        before: "2 + 3 = 5",
+        wrong: "5 + 1 = 7",
+        after: "not `7` but `6`",
+        answer: "6",
+    };
+
+    #[test]
+    fn the_wrong_step_of_a_corrected_chain_is_read_and_not_learned() {
+        let (_folder, tokenizer) = tokenizer(None);
+        let prompt = [Message::user("2 + 3 + 1?")];
+        let even = TokenWeights::default();
+        let example = Example::render(&tokenizer, "a", &prompt, CORRECTED, 1000, &even).unwrap();
+        let whole = tokenizer.decode(&example.tokens, false).unwrap();
+        let chain = "<think>\n2 + 3 = 5\n5 + 1 = 7\nnot `7` but `6`\n</think>\n\n6<|im_end|>";
+        assert!(whole.ends_with(chain), "{whole}");
+        assert_eq!(
+            learned(&tokenizer, &example),
+            "<think>\n2 + 3 = 5\n\nnot `7` but `6`\n</think>\n\n6<|im_end|>"
+        );
+        assert_eq!(example.traits.kind, Kind::Chain);
+        // The masked tokens are exactly those between the two line breaks.
+        let (prefix, _) = whole.split_once("<think>\n2").unwrap();
+        let prompt_tokens = tokenizer.encode(prefix).unwrap().len();
+        let masked: Vec<i64> = example.tokens[prompt_tokens..]
+            .iter()
+            .zip(&example.weights[prompt_tokens..])
+            .filter(|(_, weight)| **weight == 0.0)
+            .map(|(token, _)| *token)
+            .collect();
+        assert_eq!(masked, tokenizer.encode("5 + 1 = 7").unwrap());
+
+        let weights = TokenWeights { reasoning: 0.5, answer: 3.0, template: 2.0, wrong_step: 0.25 };
+        let example = Example::render(&tokenizer, "a", &prompt, CORRECTED, 1000, &weights).unwrap();
+        assert_eq!(by_weight(&tokenizer, &example, 0.25), "5 + 1 = 7");
+        assert_eq!(by_weight(&tokenizer, &example, 0.5), "2 + 3 = 5\n\nnot `7` but `6`");
+        assert_eq!(by_weight(&tokenizer, &example, 3.0), "6");
+    }
+
+    #[test]
+    fn a_chain_that_is_wrong_from_its_first_step_begins_masked() {
+        let (_folder, tokenizer) = tokenizer(None);
+        let completion =
+            Completion::Corrected { before: "", wrong: "5 + 1 = 7", after: "no, 6", answer: "6" };
+        let prompt = [Message::user("Q")];
+        let even = TokenWeights::default();
+        let example = Example::render(&tokenizer, "a", &prompt, completion, 1000, &even).unwrap();
+        let expected = "<think>\n\nno, 6\n</think>\n\n6<|im_end|>";
+        assert_eq!(learned(&tokenizer, &example), expected);
+        let nothing = TokenWeights { reasoning: 0.0, answer: 0.0, template: 0.0, wrong_step: 0.0 };
+        let error =
+            Example::render(&tokenizer, "a", &prompt, completion, 1000, &nothing).unwrap_err();
+        assert!(matches!(error, Error::EmptyMask { .. }), "{error}");
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use limbeck_core::{Checkpoint, write_tensors};
-use tch::no_grad;
+use tch::{Tensor, no_grad};
 
-use crate::optimizer::Optimizer;
 use crate::{Error, Result};
 
 /// Where validation stands; saved in checkpoints.
@@ -63,20 +62,18 @@ fn path(folder: &Path, step: u64) -> PathBuf {
 ///
 /// # Errors
 /// Write errors.
-pub fn save(folder: &Path, step: u64, optimizer: &Optimizer) -> Result<()> {
-    let buffers: Vec<_> =
-        optimizer.buffers().into_iter().map(|(name, buffer)| (name.to_owned(), buffer)).collect();
-    Ok(write_tensors(&path(folder, step), &buffers, &[])?)
+pub fn save(folder: &Path, step: u64, buffers: &[(String, Tensor)]) -> Result<()> {
+    Ok(write_tensors(&path(folder, step), buffers, &[])?)
 }
 
 /// Puts the parameters of a step back into the model.
 ///
 /// # Errors
 /// A file that is missing or damaged.
-pub fn load(folder: &Path, step: u64, optimizer: &Optimizer) -> Result<()> {
+pub fn load(folder: &Path, step: u64, buffers: Vec<(String, Tensor)>) -> Result<()> {
     let mut file = Checkpoint::open_file(&path(folder, step))?;
-    for (name, mut buffer) in optimizer.buffers() {
-        let stored = file.expect_shape(name, &buffer.size())?;
+    for (name, mut buffer) in buffers {
+        let stored = file.expect_shape(&name, &buffer.size())?;
         no_grad(|| buffer.f_copy_(&stored))?;
     }
     Ok(file.finish(&[])?)

@@ -12,11 +12,11 @@ use tch::{Device, Tensor, no_grad};
 use crate::average::Average;
 use crate::checkpoint::{self, Progress};
 use crate::estimate::{self, MemoryEstimate};
-use crate::optimizer::Optimizer;
-use crate::sampler::Sampler;
+use crate::feed::{Draw, Feed};
+use crate::optimizer_groups::{OptimizerGroups, ParameterGroup};
 use crate::selection::{self, Validation};
 use crate::validation::{self, ValidationMetric};
-use crate::{Batch, Error, Example, MetricKind, Objective, Result, TrainConfig};
+use crate::{Batch, Error, Example, MetricKind, Objective, Result, TrainConfig, UpdateSchedule};
 
 /// Steps in a row with a gradient that is not finite before a run goes back to its last
 /// checkpoint; one such step is skipped.
@@ -94,38 +94,43 @@ impl Trainer<'_> {
         if self.config.validation_metric != MetricKind::Loss {
             return Err(Error::NoMetric);
         }
-        self.run_with(model, parameters, examples, validation, objective, None)
+        let groups = vec![ParameterGroup::all(parameters)];
+        self.run_with(model, groups, None, examples, validation, objective, None)
     }
 
-    /// As [`Self::run`], validations judged by a metric of the caller's.
+    /// As [`Self::run`], with parameters in named groups; a schedule chooses the group that
+    /// each step updates, and on which kind of examples. Validations are judged by a metric
+    /// of the caller's, if there is one.
     ///
     /// # Errors
-    /// [`Error::EmptyDataset`], [`Error::NoParameters`], [`Error::NoValidation`],
-    /// [`Error::Memory`], [`Error::Diverged`], a checkpoint that does not fit, write errors, libtorch's.
+    /// [`Error::EmptyDataset`], [`Error::Mix`], [`Error::NoParameters`],
+    /// [`Error::UpdateGroups`], [`Error::NoValidation`], [`Error::Memory`],
+    /// [`Error::Diverged`], a checkpoint that does not fit, write errors, libtorch's.
+    #[expect(clippy::too_many_arguments, reason = "the parts of a run, each named at the call")]
     pub fn run_with(
         &self,
         model: &Decoder,
-        parameters: Vec<(String, Tensor)>,
+        groups: Vec<ParameterGroup>,
+        updates: Option<UpdateSchedule>,
         examples: &[Example],
         validation: &[Example],
         objective: &mut dyn Objective,
         metric: Option<&mut dyn ValidationMetric>,
     ) -> Result<TrainReport> {
         let config = self.config;
-        if examples.is_empty() {
-            return Err(Error::EmptyDataset {
-                reason: "no record was left after rendering".to_owned(),
-            });
-        }
+        let feed = Feed::new(examples, config, self.seed, updates.is_some())?;
         if validation.is_empty() && config.selects() {
             let key = if config.keep_best { "keep_best" } else { "early_stopping_patience" };
             return Err(Error::NoValidation { key });
         }
         let validation = &validation[..config.validation_records.min(validation.len())];
+        let parameters: Vec<(String, Tensor)> =
+            groups.iter().flat_map(ParameterGroup::shallow_clones).collect();
         self.weigh(model, &parameters, examples, objective)?;
-        let optimizer = Optimizer::new(parameters, config.optimizer())?;
+        drop(parameters);
+        let optimizer = OptimizerGroups::new(groups, config.optimizer(), updates)?;
         let average = (config.ema_decay > 0.0)
-            .then(|| Average::new(&optimizer, config.ema_decay))
+            .then(|| Average::new(optimizer.buffers(), config.ema_decay))
             .transpose()?;
         let mut run = Run {
             trainer: self,
@@ -133,6 +138,8 @@ impl Trainer<'_> {
             examples,
             validation,
             metric,
+            feed,
+            updates,
             optimizer,
             average,
             state: Progress::new(self.run),
@@ -173,7 +180,9 @@ struct Run<'a, 'm> {
     examples: &'a [Example],
     validation: &'a [Example],
     metric: Option<&'m mut dyn ValidationMetric>,
-    optimizer: Optimizer,
+    feed: Feed,
+    updates: Option<UpdateSchedule>,
+    optimizer: OptimizerGroups,
     average: Option<Average>,
     state: Progress,
     /// The step of the best parameters that the checkpoint on the disk refers to.
@@ -188,6 +197,7 @@ impl Run<'_, '_> {
         match checkpoint::load(output, &mut self.optimizer, average, run)? {
             Some(state) => {
                 self.saved_best = state.selection.best.map(|best| best.step);
+                self.feed.restore(&state.feed)?;
                 self.state = state;
                 Ok(true)
             }
@@ -215,9 +225,6 @@ impl Run<'_, '_> {
         } else {
             selection::keep_only(output, &[])?;
         }
-        let sampler_at =
-            |state| Sampler::new(self.examples, config.micro_batch_tokens, seed, state);
-        let mut sampler = sampler_at(self.state.sampler);
         let mut metrics = MetricsWriter::open(output, resumed.then_some(self.state.step))?;
         let schedule = config.schedule();
         let progress = limbeck_run::Progress::new(label, config.steps, "steps");
@@ -230,18 +237,27 @@ impl Run<'_, '_> {
             let step = self.state.step;
             // Dropout is the only user of libtorch's own generator.
             tch::manual_seed(derive(seed, "step", step) as i64);
-            let batches = (0..config.gradient_accumulation)
-                .map(|_| self.trainer.batch(self.examples, &sampler.next_micro_batch()))
+            let kind = self.updates.map(|updates| updates.phase(step).kind());
+            let draws = self.feed.draw(step, config.gradient_accumulation, kind);
+            let batches = draws
+                .iter()
+                .map(|draw| self.trainer.batch(self.examples, &draw.indices))
                 .collect::<Result<Vec<Batch>>>()?;
             let batches = objective.begin_step(step, self.model, batches)?;
             let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
             self.optimizer.zero_gradients()?;
-            for batch in &batches {
-                interval.add(&if config.activation_checkpointing {
+            self.optimizer.begin_step(step)?;
+            for (index, batch) in batches.iter().enumerate() {
+                let losses = if config.activation_checkpointing {
                     objective.accumulate_recomputed(self.model, batch, total_weight)?
                 } else {
                     objective.accumulate(self.model, batch, total_weight)?
-                });
+                };
+                // An objective may have added batches of its own behind those that were drawn.
+                if let Some(Draw { group, .. }) = draws.get(index) {
+                    self.feed.observe(*group, &losses, batch.weight_sum, total_weight);
+                }
+                interval.add(&losses);
             }
             let norm = self.optimizer.clip_gradients(config.clip_norm)?;
             let halvings = self.state.rollbacks as i32;
@@ -249,7 +265,7 @@ impl Run<'_, '_> {
             if norm.is_finite() {
                 self.optimizer.step(learning_rate)?;
                 if let Some(average) = &mut self.average {
-                    average.update(&self.optimizer)?;
+                    average.update(self.optimizer.buffers(), self.optimizer.updates())?;
                 }
                 bad_steps = 0;
             } else {
@@ -275,7 +291,6 @@ impl Run<'_, '_> {
                     step = self.state.step,
                     "back to the last good checkpoint, with half the learning rate"
                 );
-                sampler = sampler_at(self.state.sampler);
                 metrics = MetricsWriter::open(output, Some(self.state.step))?;
                 (bad_steps, interval) = (0, Interval::default());
                 report.rollbacks += 1;
@@ -287,8 +302,9 @@ impl Run<'_, '_> {
             self.state.step += 1;
             self.state.updates = self.optimizer.updates();
             self.state.tokens += tokens as u64;
-            self.state.sampler = sampler.state();
             let step = self.state.step;
+            self.feed.end_step(step);
+            self.state.feed = self.feed.state();
             progress.inc(1);
 
             let is_due = |every: u64| every > 0 && step.is_multiple_of(every);
@@ -303,6 +319,7 @@ impl Run<'_, '_> {
             if last || is_due(config.log_every) {
                 let rate = tokens_done as f64 / started.elapsed().as_secs_f64();
                 report.last_losses = interval.take();
+                report.last_losses.extend(self.feed.metrics());
                 let mut scalars: Vec<(&str, f64)> = report
                     .last_losses
                     .iter()
@@ -316,7 +333,7 @@ impl Run<'_, '_> {
                     ("gradient_norm", norm),
                     ("tokens", self.state.tokens as f64),
                     ("tokens_per_second", rate),
-                    ("epoch", sampler.state().epoch as f64),
+                    ("epoch", self.feed.epoch() as f64),
                 ]);
                 metrics.log(step, &scalars)?;
             }
@@ -331,6 +348,7 @@ impl Run<'_, '_> {
                 has_checkpoint = true;
             }
         }
+        self.optimizer.finish()?;
         metrics.flush()?;
         progress.finish();
         if report.stopped_early {
@@ -339,7 +357,7 @@ impl Run<'_, '_> {
         self.settle(&mut report)?;
         report.steps = self.state.step;
         report.tokens = self.state.tokens;
-        report.epochs = sampler.state().epoch;
+        report.epochs = self.feed.epoch();
         report.seconds = started.elapsed().as_secs_f64();
         report.tokens_per_second = tokens_done as f64 / report.seconds.max(1e-9);
         Ok(report)
@@ -361,7 +379,7 @@ impl Run<'_, '_> {
         let step = self.state.step;
         let better = self.state.selection.add(Validation { step, score, loss });
         if better && config.keep_best {
-            selection::save(output, step, &self.optimizer)?;
+            selection::save(output, step, &self.optimizer.buffers())?;
             // The checkpoint may refer to those before.
             let kept: Vec<u64> = self.saved_best.into_iter().chain([step]).collect();
             selection::keep_only(output, &kept)?;
@@ -372,7 +390,7 @@ impl Run<'_, '_> {
 
     fn exchange_average(&mut self) -> Result<()> {
         match &mut self.average {
-            Some(average) => average.exchange(&self.optimizer),
+            Some(average) => average.exchange(self.optimizer.buffers()),
             None => Ok(()),
         }
     }
@@ -382,7 +400,7 @@ impl Run<'_, '_> {
         let &Trainer { config, output, .. } = self.trainer;
         match self.state.selection.best.filter(|_| config.keep_best) {
             Some(best) if best.step != self.state.step || self.average.is_some() => {
-                selection::load(output, best.step, &self.optimizer)?;
+                selection::load(output, best.step, self.optimizer.buffers())?;
                 report.validation_loss = Some(best.loss);
                 report.best_step = (best.step != self.state.step).then_some(best.step);
                 Ok(())

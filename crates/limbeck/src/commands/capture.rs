@@ -336,8 +336,7 @@ impl Data {
                     .into());
                 }
             }
-            let rendered = dataset::render(tokenizer, &window, &self.config, &|_| false)?;
-            let examples: Vec<Example> = rendered.into_iter().flatten().collect();
+            let examples = dataset::examples(tokenizer, &window, &self.config, &|_| false)?;
             left_out += window.len() - examples.len();
             let budget = self.config.micro_batch_tokens;
             let mut sampler = Sampler::new(&examples, budget, 0, SamplerState::default());

@@ -1,5 +1,6 @@
 //! `limbeck distill`: a student from a teacher, or the same student without one.
 
+mod adapter;
 mod teacher;
 
 use anyhow::Result;
@@ -22,14 +23,16 @@ const CALIBRATION_BATCH: usize = 8;
 
 pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     let options = &arguments.stage;
-    let config: DistillConfig = stage_config(options)?;
+    let mut config: DistillConfig = stage_config(options)?;
+    config.train.mix.resolve_reference()?;
+    adapter::render_tasks(&mut config);
     let device = training::device(options)?;
     let data = DataFolder::new(&arguments.data);
     let kind = (!arguments.without_teacher).then_some(config.teacher);
     check_capture(arguments, kind)?;
     let name = if arguments.without_teacher { "baseline" } else { "distill" };
-    let mut inputs =
-        vec![("train", data.train.as_path()), ("teacher", arguments.teacher.as_path())];
+    let mut inputs = data.inputs(&config.train)?;
+    inputs.push(("teacher", arguments.teacher.as_path()));
     inputs.extend(training::student_input(&config.student));
     let numbered: Vec<String> =
         (0..arguments.capture.len()).map(|index| format!("capture {index}")).collect();
@@ -59,7 +62,7 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
         None
     };
 
-    let mut records = data.read()?;
+    let mut records = data.read_for(&config.train)?;
     match (kind, &weights) {
         (Some(TeacherKind::Sequence), Some(decoder)) => {
             let name = teacher::name(&arguments.teacher);
@@ -123,7 +126,9 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
         (Some(TeacherKind::Live), Some(decoder), _) => Some(Teacher::Live(decoder)),
         _ => None,
     };
-    let mut parameters = training::all_parameters(&student)?;
+    let base = training::all_parameters(&student)?;
+    let adapter = adapter::attach(&config, &mut student, options.seed)?;
+    let mut beside = Vec::new();
     let mut objective: Box<dyn Objective + '_> = match source {
         None => Box::new(SupervisedObjective { chunk_rows: config.train.head_chunk_rows }),
         Some(source) => {
@@ -137,7 +142,7 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
                 let text = serde_json::to_vec_pretty(heads)?;
                 limbeck_run::write_file(&stage.folder().join("attention-heads.json"), &text)?;
             }
-            parameters.extend(distillation.parameters());
+            beside = distillation.parameters();
             Box::new(distillation)
         }
     };
@@ -148,7 +153,7 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
         &config.train,
         tokenizer,
         &student,
-        parameters,
+        adapter::groups(&config, base, beside, adapter.as_ref())?,
         &examples,
         objective.as_mut(),
     )?;
@@ -157,7 +162,10 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     if let Some(ratio) = ratio {
         stage.metric("parameter_share_of_teacher", ratio);
     }
-    training::save_model(&student, tokenizer, stage.folder())?;
+    match adapter {
+        None => training::save_model(&student, tokenizer, stage.folder())?,
+        Some(adapter) => adapter::save(&config, student, adapter, tokenizer, &mut stage)?,
+    }
     let manifest = stage.finish()?;
     announce(&manifest, &options.output, json)
 }

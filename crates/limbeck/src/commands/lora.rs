@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-use limbeck_core::DType;
-use limbeck_lora::{Adapter, LoraConfig, MergeGate, merge as merge_adapter};
-use limbeck_train::SupervisedObjective;
+use limbeck_core::{DType, Tokenizer};
+use limbeck_lora::{Adapter, LoraConfig, MergeGate, MergeReport, merge as merge_adapter};
+use limbeck_model::Decoder;
+use limbeck_train::{ParameterGroup, SupervisedObjective};
 use tch::Kind;
 
 use super::training::{self, Examples};
@@ -16,9 +17,11 @@ use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
 
 pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: bool) -> Result<()> {
-    let config: LoraConfig = stage_config(options)?;
+    let mut config: LoraConfig = stage_config(options)?;
+    config.train.mix.resolve_reference()?;
     let data = DataFolder::new(data);
-    let inputs = [("train", data.train.as_path()), ("model", model)];
+    let mut inputs = data.inputs(&config.train)?;
+    inputs.push(("model", model));
     let mut stage = Stage::begin("lora", options, serde_json::to_value(&config)?, &inputs)?;
 
     let dtype = config.train.compute_dtype;
@@ -26,7 +29,8 @@ pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: boo
         ModelFolder::open_for_training(model, options.device, dtype)?;
     let seed = options.seed;
     let answer_only = |id: &str| config.is_answer_only(seed, id);
-    let examples = Examples::render(&tokenizer, &data.read()?, &config.train, &answer_only)?;
+    let examples =
+        Examples::render(&tokenizer, &data.read_for(&config.train)?, &config.train, &answer_only)?;
     decoder.set_requires_grad(false)?;
     let base = model.display().to_string();
     let adapter = Adapter::attach(&mut decoder, config.adapter(Some(base)), seed)?;
@@ -40,7 +44,7 @@ pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: boo
         &config.train,
         &tokenizer,
         &decoder,
-        adapter.trainable_parameters(),
+        (vec![ParameterGroup::all(adapter.trainable_parameters())], None),
         &examples,
         &mut objective,
     )?;
@@ -70,15 +74,7 @@ pub(crate) fn merge(
     let ModelFolder { mut decoder, tokenizer } =
         ModelFolder::open(model, &[], options.device, DType::Float32)?;
     let adapter = Adapter::load(&mut decoder, adapter_folder)?;
-    let sequences = GATE_PROMPTS
-        .iter()
-        .map(|text| tokenizer.encode_document(text))
-        .collect::<Result<Vec<_>, _>>()?;
-    let gate = MergeGate {
-        sequences: &sequences,
-        tolerance: MergeGate::default_tolerance(Kind::BFloat16),
-    };
-    let (merged, report) = merge_adapter(decoder, &adapter, Kind::BFloat16, &gate)?;
+    let (merged, report) = merge_checked(decoder, &adapter, &tokenizer, Kind::BFloat16)?;
     stage.metric("modules", report.modules);
     stage.metric("max_logit_difference", report.max_logit_difference);
     stage.metric("mean_kl", report.mean_kl);
@@ -86,4 +82,19 @@ pub(crate) fn merge(
     training::save_model(&merged, &tokenizer, stage.folder())?;
     let manifest = stage.finish()?;
     announce(&manifest, &options.output, json)
+}
+
+/// Merges an attached adapter, and compares the merged model with the two apart.
+pub(crate) fn merge_checked(
+    decoder: Decoder,
+    adapter: &Adapter,
+    tokenizer: &Tokenizer,
+    dtype: Kind,
+) -> Result<(Decoder, MergeReport)> {
+    let sequences = GATE_PROMPTS
+        .iter()
+        .map(|text| tokenizer.encode_document(text))
+        .collect::<Result<Vec<_>, _>>()?;
+    let gate = MergeGate { sequences: &sequences, tolerance: MergeGate::default_tolerance(dtype) };
+    Ok(merge_adapter(decoder, adapter, dtype, &gate)?)
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use limbeck_core::Tokenizer;
 use limbeck_distill::{Init, Origin, Student, StudentConfig};
 use limbeck_run::config::{Invalid, Validate};
-use limbeck_train::{SupervisedObjective, TrainConfig};
+use limbeck_train::{ParameterGroup, SupervisedObjective, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use super::training::{self, Examples};
@@ -34,7 +34,8 @@ impl Validate for SftConfig {
 
 pub(crate) fn run(arguments: &SftArguments, json: bool) -> Result<()> {
     let options = &arguments.stage;
-    let config: SftConfig = stage_config(options)?;
+    let mut config: SftConfig = stage_config(options)?;
+    config.train.mix.resolve_reference()?;
     if arguments.model.is_some() && config.model.init == Init::Folder {
         return Err(UsageError {
             message: "--model and model.init = \"folder\" name two models".to_owned(),
@@ -46,7 +47,8 @@ pub(crate) fn run(arguments: &SftArguments, json: bool) -> Result<()> {
     let data = DataFolder::new(&arguments.data);
     let start = arguments.model.as_deref().or(arguments.tokenizer.as_deref());
     let start = start.context("--model or --tokenizer")?;
-    let mut inputs = vec![("train", data.train.as_path()), ("start", start)];
+    let mut inputs = data.inputs(&config.train)?;
+    inputs.push(("start", start));
     inputs.extend(training::student_input(&config.model));
     let mut stage = Stage::begin("sft", options, serde_json::to_value(&config)?, &inputs)?;
 
@@ -58,7 +60,8 @@ pub(crate) fn run(arguments: &SftArguments, json: bool) -> Result<()> {
         }
         None => (Tokenizer::load(start)?, None),
     };
-    let examples = Examples::render(&tokenizer, &data.read()?, &config.train, &|_| false)?;
+    let examples =
+        Examples::render(&tokenizer, &data.read_for(&config.train)?, &config.train, &|_| false)?;
     let decoder = match (start, config.model.init) {
         (Some(decoder), Init::Random) => decoder,
         (mut start, _) => {
@@ -85,7 +88,7 @@ pub(crate) fn run(arguments: &SftArguments, json: bool) -> Result<()> {
         &config.train,
         &tokenizer,
         &decoder,
-        parameters,
+        (vec![ParameterGroup::all(parameters)], None),
         &examples,
         &mut objective,
     )?;

@@ -8,8 +8,8 @@ use limbeck_cot_data::CotRecord;
 use limbeck_distill::{Init, StudentConfig};
 use limbeck_model::Decoder;
 use limbeck_train::{
-    Example, MetricKind, Objective, TokenWeights, TrainConfig, TrainReport, Trainer,
-    ValidationMetric, checkpoint,
+    Example, MetricKind, Objective, ParameterGroup, TrainConfig, TrainReport, Trainer,
+    UpdateSchedule, ValidationMetric, checkpoint,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -18,7 +18,7 @@ use crate::cli::StageOptions;
 use crate::dataset;
 use crate::stage::Stage;
 
-/// Validation records rendered as the training ones are.
+/// What is trained on, and what the model is validated on.
 pub(crate) struct Examples {
     pub(crate) train: Vec<Example>,
     pub(crate) validation: Vec<Example>,
@@ -34,16 +34,14 @@ impl Examples {
         answer_only: &(dyn Fn(&str) -> bool + Sync),
     ) -> Result<Self> {
         let train = dataset::examples(tokenizer, &records.0, config, answer_only)?;
-        // Whatever training weights, validation losses of two runs are to be compared.
-        let even = TrainConfig { weights: TokenWeights::default(), ..config.clone() };
-        let validation = dataset::examples(tokenizer, &records.1, &even, answer_only)?;
+        let validation = dataset::validation_examples(tokenizer, &records.1, config, answer_only)?;
         let asked = config.validation_metric == MetricKind::Accuracy;
         let answered = if asked { records.1.clone() } else { Vec::new() };
         Ok(Self { train, validation, answered })
     }
 }
 
-/// Trains, then drops the checkpoint: what is left in the folder is the result.
+/// Trains the groups, by turns where there is a schedule.
 #[expect(clippy::too_many_arguments, reason = "the parts of a run, each named at the call")]
 pub(crate) fn train(
     label: &str,
@@ -52,7 +50,7 @@ pub(crate) fn train(
     config: &TrainConfig,
     tokenizer: &Tokenizer,
     model: &Decoder,
-    parameters: Vec<(String, Tensor)>,
+    (groups, updates): (Vec<ParameterGroup>, Option<UpdateSchedule>),
     examples: &Examples,
     objective: &mut dyn Objective,
 ) -> Result<TrainReport> {
@@ -70,7 +68,7 @@ pub(crate) fn train(
     let mut accuracy = Accuracy::new(config, tokenizer, &examples.answered);
     let metric = accuracy.as_mut().map(|metric| metric as &mut dyn ValidationMetric);
     let (train, validation) = (&examples.train, &examples.validation);
-    let report = trainer.run_with(model, parameters, train, validation, objective, metric)?;
+    let report = trainer.run_with(model, groups, updates, train, validation, objective, metric)?;
     stage.metric("steps", report.steps);
     stage.metric("epochs", report.epochs);
     stage.metric("tokens", report.tokens);

@@ -4,7 +4,10 @@ use limbeck_core::{seed::CounterRng, test_device};
 use limbeck_lora::{Adapter, Error, MergeGate, TargetModules, merge, train};
 use limbeck_model::Decoder;
 use limbeck_run::{Diagnose, Exit};
-use limbeck_train::{Example, TrainConfig, Trainer};
+use limbeck_train::schedule::Decay;
+use limbeck_train::{
+    Example, ParameterGroup, SupervisedObjective, TrainConfig, Trainer, UpdateSchedule,
+};
 use tch::{Kind, Tensor};
 
 use crate::fixture;
@@ -17,7 +20,7 @@ fn examples() -> Vec<Example> {
             let offset = 10 + stream.below(4) as i64;
             let tokens: Vec<i64> = (0..12).map(|position| offset + position % 3).collect();
             let weights = (0..12).map(|position| f32::from(u8::from(position > 3))).collect();
-            Example { id: index.to_string(), tokens, weights }
+            Example { id: index.to_string(), tokens, weights, ..Example::default() }
         })
         .collect()
 }
@@ -170,4 +173,63 @@ fn the_share_is_counted() {
     assert_eq!((share.trainable, share.total), (3 * 4 * 64, base + 3 * 4 * 64));
     let text = share.to_string();
     assert!(text.starts_with("768 of ") && text.ends_with("%)"), "{text}");
+}
+
+type Named = Vec<(String, Tensor)>;
+
+/// Base and adapter after so many steps of turns, an adapter's every second.
+fn after_turns(steps: u64) -> (Named, Named) {
+    let mut decoder = fixture::qwen2();
+    let adapter =
+        Adapter::attach(&mut decoder, fixture::config(TargetModules::AllLinear), 1).unwrap();
+    let is_adapter = |name: &str| name.contains(".lora_A.") || name.contains(".lora_B.");
+    let base = || {
+        let all = decoder.named_parameters().into_iter();
+        all.filter(|(name, _)| !is_adapter(name)).collect::<Vec<_>>()
+    };
+    let group = |name: &str, parameters, learning_rate_ratio| ParameterGroup {
+        name: name.to_owned(),
+        parameters,
+        learning_rate_ratio,
+    };
+    let groups =
+        vec![group("base", base(), 1.0), group("adapter", adapter.trainable_parameters(), 10.0)];
+    let mut examples = examples();
+    for example in examples.iter_mut().step_by(2) {
+        example.traits.kind = limbeck_train::Kind::Task;
+    }
+    let output = tempfile::tempdir().unwrap();
+    let config = TrainConfig { warmup_steps: 0, decay: Decay::Constant, ..train_config(steps) };
+    let trainer = Trainer {
+        config: &config,
+        output: output.path(),
+        seed: 1,
+        pad_token_id: 0,
+        device: test_device(),
+        label: "turns",
+        run: "test",
+    };
+    let mut objective = SupervisedObjective { chunk_rows: 64 };
+    let updates = Some(UpdateSchedule::new(2).unwrap());
+    trainer.run_groups(&decoder, groups, updates, &examples, &[], &mut objective).unwrap();
+    (copies(base()), copies(adapter.trainable_parameters()))
+}
+
+#[test]
+fn base_and_adapter_learn_by_turns_in_one_run() {
+    tch::set_num_threads(1);
+    let equal = |left: &[(String, Tensor)], right: &[(String, Tensor)]| {
+        let same: Vec<bool> =
+            left.iter().zip(right).map(|((_, left), (_, right))| left.equal(right)).collect();
+        (same.iter().all(|&same| same), same.iter().any(|&same| same))
+    };
+    let untouched = fixture::qwen2();
+    let start = copies(untouched.named_parameters());
+    let ((base1, adapter1), (base2, adapter2)) = (after_turns(1), after_turns(2));
+    let ((base3, adapter3), (_, adapter4)) = (after_turns(3), after_turns(4));
+    assert_eq!(start.len(), base1.len());
+    assert_eq!(equal(&start, &base1), (false, false), "the first step is the base's");
+    assert!(equal(&base1, &base2).0 && !equal(&adapter1, &adapter2).0, "then the adapter's");
+    assert!(!equal(&base2, &base3).1 && equal(&adapter2, &adapter3).0, "and so on");
+    assert!(!equal(&adapter3, &adapter4).1, "B is no longer zero, so that A learns too");
 }

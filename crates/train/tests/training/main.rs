@@ -39,7 +39,7 @@ fn examples(count: usize) -> Vec<Example> {
             let length = 6 + index * 5 % 17;
             let tokens = (0..length).map(|at| ((index * 31 + at * 7) % 50) as i64).collect();
             let weights = (0..length).map(|at| if at > 2 { 1.0 } else { 0.0 }).collect();
-            Example { id: format!("e{index}"), tokens, weights }
+            Example { id: format!("e{index}"), tokens, weights, ..Example::default() }
         })
         .collect()
 }
