@@ -172,7 +172,11 @@ pub enum CaptureError {
 
 impl CaptureError {
     /// What differs between the header of `path` and the one expected, as an error.
-    pub(super) fn differs(path: &std::path::Path, expected: &Header, found: &Header) -> Option<Self> {
+    pub(super) fn differs(
+        path: &std::path::Path,
+        expected: &Header,
+        found: &Header,
+    ) -> Option<Self> {
         let (what, expected, found) = expected.difference(found)?;
         Some(Self::Differs { path: path.to_owned(), what, expected, found })
     }

@@ -172,9 +172,11 @@ impl CapturedTeacher {
         if crc32fast::hash(body).to_le_bytes() != *checksum {
             return Err(damaged("the checksum of a block does not fit"));
         }
-        let content = split_body(body).filter(|(found, hash, _)| *found == id && *hash == entry.tokens);
+        let content =
+            split_body(body).filter(|(found, hash, _)| *found == id && *hash == entry.tokens);
         let (_, _, content) = content.ok_or_else(|| damaged("another record"))?;
-        let record = codec::decode(content, self.header.top_k, tokens.len(), self.header.vocab_size);
+        let record =
+            codec::decode(content, self.header.top_k, tokens.len(), self.header.vocab_size);
         record.map(Some).ok_or_else(|| damaged("a record that no writer makes"))
     }
 
@@ -195,10 +197,9 @@ impl CapturedTeacher {
                 first: id.to_owned(),
             })?;
             for &position in positions {
-                let row = record.row_of(position).ok_or_else(|| CaptureError::Position {
-                    id: id.to_owned(),
-                    position,
-                })?;
+                let row = record
+                    .row_of(position)
+                    .ok_or_else(|| CaptureError::Position { id: id.to_owned(), position })?;
                 let values = row * top_k..(row + 1) * top_k;
                 ids.extend(record.ids[values.clone()].iter().map(|&id| i64::from(id)));
                 log_probs.extend_from_slice(&record.log_probs[values]);
@@ -224,7 +225,11 @@ impl CapturedTeacher {
         let wanted: Vec<Wanted<'_>> = examples
             .iter()
             .zip(&positions)
-            .map(|(example, positions)| Wanted { id: &example.id, tokens: &example.tokens, positions })
+            .map(|(example, positions)| Wanted {
+                id: &example.id,
+                tokens: &example.tokens,
+                positions,
+            })
             .collect();
         self.rows(&wanted, device)
     }

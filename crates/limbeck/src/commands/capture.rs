@@ -242,9 +242,8 @@ fn check_split(folder: &Path, shard: Shard) -> Result<()> {
 fn missing(writer: &CaptureWriter, batch: &[&Example]) -> Result<Vec<bool>> {
     let mut missing = Vec::with_capacity(batch.len());
     for example in batch {
-        let contains = writer
-            .contains(&example.id, &example.tokens)
-            .map_err(limbeck_distill::Error::from)?;
+        let contains =
+            writer.contains(&example.id, &example.tokens).map_err(limbeck_distill::Error::from)?;
         missing.push(!contains);
     }
     Ok(missing)
@@ -320,11 +319,8 @@ impl Data {
         let (mut left_out, mut num_batches) = (0, 0);
         let mut records = self.source.open().context("data")?;
         loop {
-            let window = records
-                .by_ref()
-                .take(WINDOW)
-                .collect::<Result<Vec<_>, _>>()
-                .context("data")?;
+            let window =
+                records.by_ref().take(WINDOW).collect::<Result<Vec<_>, _>>().context("data")?;
             if window.is_empty() {
                 return Ok(left_out);
             }
