@@ -38,7 +38,7 @@ fn check(arguments: &[&str], exit: i32, said: &[&str]) -> Output {
 fn records(folder: &Path, count: usize, name: &str) -> PathBuf {
     let path = folder.join(name);
     let count = count.to_string();
-    let arguments = ["data", "generate", "--family", "arithmetic", "--count", &count, "--output"];
+    let arguments = ["data", "generate", "--family", "arith", "--count", &count, "--output"];
     check(&[&arguments[..], &[text(&path)]].concat(), 0, &[]);
     path
 }
@@ -137,7 +137,8 @@ fn any_number_of_shards_holds_the_same() {
     assert!(contents[1] == contents[0] && contents[2] == contents[0]);
     let teacher = fixture("teacher");
     let arguments = ["capture", "--teacher", text(&teacher), "--data", text(&data), "--output"];
-    let other = [&arguments[..], &[text(&folder.join("2")), "--shard", "0/3"]].concat();
+    let two = folder.join("2");
+    let other = [&arguments[..], &[text(&two), "--shard", "0/3"]].concat();
     check(&other, 2, &["of-2.capture is no shard of 3", "hint"]);
     check(&[&arguments[..], &[text(folder), "--shard", "3/3"]].concat(), 2, &["I below N"]);
 }

@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_repeats_costs_next_to_nothing_and_noise_what_it_holds() {
-        assert!(round_trip(&[5; 10_000], 3) < 30);
+        assert!(round_trip(&vec![5; 10_000], 3) < 30);
         let mut rng = CounterRng::new(2);
         let noise: Vec<u32> = (0..10_000).map(|_| 255 + (rng.next_u64() % 256) as u32).collect();
         let bytes = round_trip(&noise, 3);
