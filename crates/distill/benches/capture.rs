@@ -1,6 +1,7 @@
 //! Writing and reading a capture of k = 50: records of 200 positions over a vocabulary of
-//! 151,936, from a table of 2,000 tokens of which few are frequent. The last line on
-//! stderr is the size.
+//! 151,936, from a table of 2,000 tokens of which few are frequent; drawn without regard to each
+//! other, so that they take more bytes than a real teacher's. The last line on stderr is
+//! the size.
 
 use std::hint::black_box;
 

@@ -1,6 +1,6 @@
 //! A record as bytes.
 //!
-//! Log-probabilities are rounded to multiples of [`STEP`] and written as differences from
+//! Log-probabilities are rounded to multiples of `STEP` and written as differences from
 //! the likelier token. Token ids are written as ranks in a table of the record's own ids,
 //! the frequent ones first: the same few hundred tokens are likely all through a record.
 //! Both go through an adaptive arithmetic coder. The log-mass of the tail is kept as it is.
@@ -8,7 +8,7 @@
 //! # Error bound
 //! Rounding moves a log-probability by at most `STEP / 2`. Reading shifts all
 //! log-probabilities of a position by what makes them and the tail sum to 1 again, which
-//! is no more than rounding moved them: together at most [`MAX_ERROR`] nats. Read and true
+//! is no more than rounding moved them: together at most `MAX_ERROR` nats. Read and true
 //! distribution then differ by KL ≤ `MAX_ERROR`² / 2, about 8·10⁻⁶ nats.
 
 use super::CapturedRecord;
