@@ -16,6 +16,7 @@ const TARGETS: [&str; 10] = [
     "training",
     "mixing",
     "objective",
+    "captured_teacher",
     "adapters",
     "determinism",
     "quantized_decoder",

@@ -31,6 +31,10 @@ pub(super) const BLOCK_HEAD: u64 = 12;
 /// A header is a few hundred bytes; more is damage.
 const MAX_HEADER: u32 = 1 << 16;
 
+/// A machine that lost its power while writing: the length reached the disk, the content
+/// did not.
+const UNWRITTEN: &str = "a block that was not written whole";
+
 /// A hash of a record's token ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokensHash([u8; 16]);
@@ -198,12 +202,11 @@ impl Scan {
         self.read_exact(&mut head)?;
         let (covered, checksum) = head.split_at(8);
         if crc32fast::hash(covered).to_le_bytes() != *checksum {
-            if self.rest_is_zero(&head)? {
-                return Err(self.cut_off("zeros"));
+            if checksum.ends_with(&[0]) && self.rest_is_zero()? {
+                return Err(self.cut_off(UNWRITTEN));
             }
-            return Err(
-                self.damaged(at, "the checksum of a block's length does not fit".to_owned())
-            );
+            let what = "the checksum of a block's length does not fit".to_owned();
+            return Err(self.damaged(at, what));
         }
         let kind = [head[0], head[1], head[2], head[3]];
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
@@ -217,13 +220,10 @@ impl Scan {
         self.body = body;
         let (body, checksum) = self.body.split_at(length as usize);
         if crc32fast::hash(body).to_le_bytes() != *checksum {
-            return Err(if end == self.size {
-                // Its length reached the disk and its content did not: a machine that lost
-                // its power while writing.
-                self.cut_off("a block that was not written whole")
-            } else {
-                self.damaged(at, "the checksum of a block does not fit".to_owned())
-            });
+            // What follows the last block of a file was never written.
+            let last = end == self.size || (checksum.ends_with(&[0]) && self.rest_is_zero()?);
+            let what = "the checksum of a block does not fit".to_owned();
+            return Err(if last { self.cut_off(UNWRITTEN) } else { self.damaged(at, what) });
         }
         let block = match kind {
             RECORD => split_body(body).map(|(id, tokens, _)| Block::Record {
@@ -252,18 +252,18 @@ impl Scan {
     }
 
     /// Whether nothing but zeros follows: the file grew and its content was not written.
-    fn rest_is_zero(&mut self, head: &[u8]) -> Result<bool> {
+    fn rest_is_zero(&mut self) -> Result<bool> {
         let mut buffer = [0; 4096];
-        let mut zero = head.iter().all(|&byte| byte == 0);
-        while zero {
+        loop {
             let failed = |source| RunError::read(&self.path, source);
             let count = self.reader.read(&mut buffer).map_err(failed)?;
             if count == 0 {
-                break;
+                return Ok(true);
             }
-            zero = buffer[..count].iter().all(|&byte| byte == 0);
+            if buffer[..count].iter().any(|&byte| byte != 0) {
+                return Ok(false);
+            }
         }
-        Ok(zero)
     }
 
     fn cut_off(&self, found: &'static str) -> CaptureError {

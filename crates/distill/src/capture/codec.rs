@@ -1,6 +1,6 @@
 //! A record as bytes.
 //!
-//! Log-probabilities are rounded to multiples of [`STEP`] and written as differences from
+//! Log-probabilities are rounded to multiples of `STEP` and written as differences from
 //! the likelier token. Token ids are written as ranks in a table of the record's own ids,
 //! the frequent ones first: the same few hundred tokens are likely all through a record.
 //! Both go through an adaptive arithmetic coder. The log-mass of the tail is kept as it is.
@@ -8,7 +8,7 @@
 //! # Error bound
 //! Rounding moves a log-probability by at most `STEP / 2`. Reading shifts all
 //! log-probabilities of a position by what makes them and the tail sum to 1 again, which
-//! is no more than rounding moved them: together at most [`MAX_ERROR`] nats. Read and true
+//! is no more than rounding moved them: together at most `MAX_ERROR` nats. Read and true
 //! distribution then differ by KL ≤ `MAX_ERROR`² / 2, about 8·10⁻⁶ nats.
 
 use super::CapturedRecord;
@@ -239,4 +239,115 @@ fn take_varint(bytes: &mut &[u8]) -> Option<u32> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use limbeck_core::seed::CounterRng;
+
+    use super::*;
+
+    const VOCAB: i64 = 300;
+
+    /// A teacher's rows over `VOCAB` tokens: from certain to nearly even.
+    fn record(rng: &mut CounterRng, num_positions: u32, top_k: usize) -> CapturedRecord {
+        let mut record = CapturedRecord {
+            positions: (0..num_positions).map(|place| 3 + place + place / 4).collect(),
+            top_k,
+            ids: Vec::new(),
+            log_probs: Vec::new(),
+            log_tail: Vec::new(),
+        };
+        for _ in 0..num_positions {
+            let scale = 0.1 + 20.0 * rng.next_f64();
+            let mut logits: Vec<(f64, i32)> =
+                (0..VOCAB as i32).map(|id| (scale * rng.next_f64(), id)).collect();
+            logits.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let total: f64 = logits.iter().map(|(logit, _)| logit.exp()).sum();
+            let rest: f64 = logits[top_k..].iter().map(|(logit, _)| logit.exp()).sum();
+            for (logit, id) in &logits[..top_k] {
+                record.ids.push(*id);
+                record.log_probs.push((logit - total.ln()) as f32);
+            }
+            record.log_tail.push((rest / total).ln() as f32);
+        }
+        record
+    }
+
+    fn read(bytes: &[u8], top_k: usize) -> Option<CapturedRecord> {
+        decode(bytes, top_k, 1000, VOCAB)
+    }
+
+    #[test]
+    fn a_record_comes_back_within_the_bound_and_sums_to_one() {
+        let mut rng = CounterRng::new(1);
+        for top_k in [1, 2, 50, 299, 300] {
+            for num_positions in [0, 1, 40] {
+                let record = record(&mut rng, num_positions, top_k);
+                let found = read(&encode(&record), top_k).unwrap();
+                assert_eq!(found.positions, record.positions);
+                assert_eq!(found.ids, record.ids);
+                assert_eq!(found.log_tail, record.log_tail, "kept as it is");
+                for (found, written) in found.log_probs.iter().zip(&record.log_probs) {
+                    let error = f64::from((found - written).abs());
+                    assert!(error <= MAX_ERROR + 1e-5, "{written} came back as {found}");
+                }
+                for (row, tail) in found.log_probs.chunks(top_k).zip(&found.log_tail) {
+                    let kept: f64 = row.iter().map(|value| f64::from(*value).exp()).sum();
+                    let sum = kept + f64::from(*tail).exp();
+                    assert!((sum - 1.0).abs() < 1e-5, "top {top_k}: {sum}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_divergence_of_what_is_read_is_below_its_bound() {
+        let mut rng = CounterRng::new(4);
+        let record = record(&mut rng, 200, 50);
+        let found = read(&encode(&record), 50).unwrap();
+        for (row, (true_row, tail)) in
+            found.log_probs.chunks(50).zip(record.log_probs.chunks(50).zip(&record.log_tail))
+        {
+            // The tail is the same on both sides and adds nothing.
+            let terms = row.iter().zip(true_row).map(|(read, written)| {
+                f64::from(*written).exp() * (f64::from(*written) - f64::from(*read))
+            });
+            let divergence: f64 = terms.sum();
+            assert!(divergence.abs() <= MAX_ERROR * MAX_ERROR / 2.0 + 1e-6, "{divergence} {tail}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_cannot_come_has_the_floor() {
+        let record = CapturedRecord {
+            positions: vec![0],
+            top_k: 2,
+            ids: vec![7, 3],
+            log_probs: vec![0.0, f32::NEG_INFINITY],
+            log_tail: vec![f32::NEG_INFINITY],
+        };
+        let found = read(&encode(&record), 2).unwrap();
+        assert_eq!(found.log_probs, [0.0, -4096.0]);
+        assert_eq!(found.log_tail, record.log_tail);
+    }
+
+    #[test]
+    fn whatever_the_bytes_are_decoding_ends_without_a_panic() {
+        let mut rng = CounterRng::new(2);
+        for round in 0..2000 {
+            let mut bytes = encode(&record(&mut rng, 5, 20));
+            if round % 2 == 0 {
+                for _ in 0..=rng.below(8) {
+                    let place = rng.below(bytes.len());
+                    bytes[place] ^= 1 << rng.below(8);
+                }
+            } else {
+                bytes = (0..rng.below(80)).map(|_| rng.next_u64() as u8).collect();
+            }
+            if let Some(found) = read(&bytes, 20) {
+                found.check(1000, VOCAB).unwrap();
+            }
+        }
+    }
 }

@@ -7,9 +7,9 @@
 //! others, for one temperature. [`MAX_ERROR`] bounds what rounding does to a
 //! log-probability.
 //!
-//! Reading order: [`teacher`] asks the teacher, [`record`] is what it said, [`codec`] and
-//! [`range_coder`] make it small, [`block`] frames it with checksums, [`writer`] and
-//! [`reader`] are the two ends, [`header`] and [`error`] what they agree on.
+//! Reading order: `teacher` asks the teacher, `record` is what it said, `codec` and
+//! `range_coder` make it small, `block` frames it with checksums, `writer` and `reader` are
+//! the two ends, `header` and [`error`] what they agree on.
 
 mod block;
 mod codec;

@@ -23,13 +23,23 @@ pub(super) trait Coder {
 const ONE: u32 = 1 << 16;
 const MIN_PROBABILITY: u32 = 32;
 /// Observations after which a probability follows new ones at a constant rate.
-const SLOWEST: u32 = 60;
+const SLOWEST: usize = 60;
+/// 65536 / (observations + 1.5).
+const RATES: [u32; SLOWEST + 1] = {
+    let mut rates = [0; SLOWEST + 1];
+    let mut seen = 0;
+    while seen <= SLOWEST {
+        rates[seen] = 2 * ONE / (2 * seen as u32 + 3);
+        seen += 1;
+    }
+    rates
+};
 
 /// The probability that a bit is set.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bit {
     probability: u32,
-    seen: u32,
+    seen: usize,
 }
 
 impl Bit {
@@ -37,11 +47,11 @@ impl Bit {
 
     fn update(&mut self, bit: bool) {
         // The mean of what was seen, with a start at one half.
-        let rate = 2 * self.seen + 3;
+        let rate = RATES[self.seen];
         if bit {
-            self.probability += 2 * (ONE - self.probability) / rate;
+            self.probability += ((ONE - self.probability) * rate) >> 16;
         } else {
-            self.probability -= 2 * self.probability / rate;
+            self.probability -= (self.probability * rate) >> 16;
         }
         self.seen = SLOWEST.min(self.seen + 1);
     }
@@ -229,7 +239,7 @@ mod tests {
 
     #[test]
     fn what_repeats_costs_next_to_nothing_and_noise_what_it_holds() {
-        assert!(round_trip(&[5; 10_000], 3) < 30);
+        assert!(round_trip(&vec![5; 10_000], 3) < 30);
         let mut rng = CounterRng::new(2);
         let noise: Vec<u32> = (0..10_000).map(|_| 255 + (rng.next_u64() % 256) as u32).collect();
         let bytes = round_trip(&noise, 3);

@@ -1,6 +1,6 @@
 //! `limbeck capture`: a teacher's distributions on disk, and whether they are still there.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -194,9 +194,8 @@ fn verify(
 
 fn header(arguments: &CaptureArguments, expected: &Expected) -> Result<Header> {
     let folder = &arguments.teacher;
-    let mut hashes = [(String::new(), sha256_path(folder)?)].into();
+    let mut hashes = BTreeMap::from([("teacher".to_owned(), sha256_path(folder)?)]);
     for (index, adapter) in arguments.adapter.iter().enumerate() {
-        let hashes: &mut std::collections::BTreeMap<String, String> = &mut hashes;
         hashes.insert(format!("adapter {index}"), sha256_path(adapter)?);
     }
     let name = folder.canonicalize().unwrap_or_else(|_| folder.clone());
