@@ -149,8 +149,8 @@ impl DivergenceSettings {
     /// probabilities), without the factor T².
     ///
     /// # Shapes
-    /// `student_logits` and `teacher_logits` f32 `[rows, vocab]`; f32 `[rows]`. Gradients
-    /// flow to the student only if the teacher's logits carry none.
+    /// `student_logits` and `teacher_logits` f32 `[rows, vocab]`, of unlike vocabularies for
+    /// [`Divergence::SortedL1`] only; f32 `[rows]`. Gradients flow to the student only if the teacher's logits carry none.
     ///
     /// # Errors
     /// libtorch's, if the shapes differ.
@@ -207,8 +207,12 @@ impl DivergenceSettings {
                 sum(&teacher.f_exp()?.f_sub(&student.f_exp()?)?.f_abs()?)?.f_mul_scalar(0.5)
             }
             Divergence::SortedL1 => {
-                let sorted =
-                    |logs: &Tensor| -> Result<Tensor> { Ok(logs.f_exp()?.f_sort(-1, true)?.0) };
+                let width = |logs: &Tensor| logs.size().last().copied().unwrap_or_default();
+                let widest = width(teacher).max(width(student));
+                let sorted = |logs: &Tensor| -> Result<Tensor> {
+                    let (sorted, _) = logs.f_exp()?.f_sort(-1, true)?;
+                    sorted.f_constant_pad_nd([0, widest - width(logs)])
+                };
                 sum(&sorted(teacher)?.f_sub(&sorted(student)?)?.f_abs()?)
             }
         }
@@ -409,6 +413,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// What the shorter lacks counts as impossible: |.7 − .6| + |.3 − .3| + |0 − .1|.
+    #[test]
+    fn sorted_distributions_may_be_of_unlike_length() {
+        let logs = |values: &[f64]| Tensor::from_slice(values).log().unsqueeze(0);
+        let rows = of(Divergence::SortedL1, 1.0)
+            .per_row(&logs(&[0.3, 0.7]), &logs(&[0.1, 0.6, 0.3]))
+            .unwrap();
+        assert!((rows.double_value(&[0]) - 0.2).abs() < 1e-12);
     }
 
     #[test]

@@ -124,7 +124,8 @@ fn run(
     };
     let groups = vec![group("base", base), group("adapter", adapter)];
     let all = examples(60);
-    let report = trainer.run_groups(&model, groups, updates, &all, &all[..6], &mut objective)?;
+    let report =
+        trainer.run_with(&model, groups, updates, &all, &all[..6], &mut objective, None)?;
     let parameters =
         model.named_parameters().into_iter().map(|(_, tensor)| tensor.copy()).collect();
     Ok(Run { report, parameters, objective })

@@ -126,7 +126,6 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
         (Some(TeacherKind::Live), Some(decoder), _) => Some(Teacher::Live(decoder)),
         _ => None,
     };
-    let base = training::all_parameters(&student)?;
     let adapter = adapter::attach(&config, &mut student, options.seed)?;
     let mut beside = Vec::new();
     let mut objective: Box<dyn Objective + '_> = match source {
@@ -153,7 +152,7 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
         &config.train,
         tokenizer,
         &student,
-        adapter::groups(&config, base, beside, adapter.as_ref())?,
+        adapter::groups(&config, &student, beside, adapter.as_ref())?,
         &examples,
         objective.as_mut(),
     )?;

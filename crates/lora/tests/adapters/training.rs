@@ -211,7 +211,7 @@ fn after_turns(steps: u64) -> (Named, Named) {
     };
     let mut objective = SupervisedObjective { chunk_rows: 64 };
     let updates = Some(UpdateSchedule::new(2).unwrap());
-    trainer.run_groups(&decoder, groups, updates, &examples, &[], &mut objective).unwrap();
+    trainer.run_with(&decoder, groups, updates, &examples, &[], &mut objective, None).unwrap();
     (copies(base()), copies(adapter.trainable_parameters()))
 }
 

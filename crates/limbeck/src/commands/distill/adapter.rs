@@ -43,16 +43,24 @@ pub(super) fn attach(
     Ok(Some(adapter))
 }
 
+/// The student's own parameters, all to be trained, whether an adapter is on it or not.
+fn student_parameters(student: &Decoder) -> Result<Vec<(String, Tensor)>> {
+    let mut parameters = training::all_parameters(student)?;
+    parameters.retain(|(name, _)| !name.contains(".lora_A.") && !name.contains(".lora_B."));
+    Ok(parameters)
+}
+
 /// What is trained: the student and what the objective trains `beside` it, or the adapter in
 /// the student's place, or both by turns.
 pub(super) fn groups(
     config: &DistillConfig,
-    mut base: Vec<(String, Tensor)>,
+    student: &Decoder,
     beside: Vec<(String, Tensor)>,
     adapter: Option<&Adapter>,
 ) -> Result<(Vec<ParameterGroup>, Option<UpdateSchedule>)> {
     let settings = config.lora;
     let Some(adapter) = adapter else {
+        let mut base = student_parameters(student)?;
         base.extend(beside);
         return Ok((vec![ParameterGroup::all(base)], None));
     };
@@ -61,6 +69,7 @@ pub(super) fn groups(
         parameters.extend(beside);
         return Ok((vec![ParameterGroup::all(parameters)], None));
     }
+    let mut base = student_parameters(student)?;
     base.extend(beside);
     let group = |name: &str, parameters, learning_rate_ratio| ParameterGroup {
         name: name.to_owned(),
