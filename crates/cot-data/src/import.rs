@@ -17,6 +17,22 @@
 //! | `gsm8k_answer` | GSM8K's answer text with its `<<…>>` |
 //!
 //! and `source.format` is the format's name.
+//!
+//! Licences that records get unless [`ImportOptions::license`] says otherwise, and where they
+//! are stated:
+//!
+//! | data | licence | stated by |
+//! |---|---|---|
+//! | GSM8K | MIT | `LICENSE` of github.com/openai/grade-school-math |
+//! | PRM800K | MIT | `LICENSE` of github.com/openai/prm800k |
+//! | `PubMedQA` | MIT | `LICENSE` of github.com/pubmedqa/pubmedqa |
+//! | `FinQA` | MIT | `LICENSE` of github.com/czyssrs/FinQA |
+//! | OpenR1-Math-220k | Apache-2.0 | its card on the Hub |
+//! | OpenThoughts-114k | Apache-2.0 | its card on the Hub |
+//! | s1K | Apache-2.0 | its card on the Hub |
+//! | s1K-1.1 | MIT | its card on the Hub |
+//! | LIMO | Apache-2.0 | its card on the Hub |
+//! | `messages`, `sharegpt`, `alpaca` | NOASSERTION | formats, not data sets |
 
 mod alpaca;
 pub(crate) mod chain;
@@ -46,6 +62,7 @@ use serde_json::{Map, Value};
 
 use crate::check::{answers_equal, number};
 use crate::error::Result;
+use crate::generate::Shard;
 use crate::input::{Fault, InputOptions, Item, ObjectReader, Place};
 use crate::label::Label;
 use crate::record::CotRecord;
@@ -86,6 +103,9 @@ pub struct ImportOptions {
     pub keep_annotations: bool,
     /// Limits of reading.
     pub input: InputOptions,
+    /// Which objects give records and rejects. Every shard reads all objects, so that ids do
+    /// not depend on it and a repeated id is found wherever the first is. Default: all.
+    pub shard: Shard,
 }
 
 /// How far an import is.
@@ -93,7 +113,7 @@ pub struct ImportOptions {
 pub struct ImportProgress {
     /// Bytes of the inputs that were read, as they are on the disk.
     pub num_bytes: u64,
-    /// Objects that were read, good or bad.
+    /// Objects that were read, good or bad, of all shards.
     pub num_objects: u64,
     /// Records that came out.
     pub num_records: u64,
@@ -147,7 +167,11 @@ pub fn import(
                 let number = total.num_objects;
                 total.num_objects += 1;
                 let Outcome { place, excerpt, converted } = outcome;
+                let is_ours = options.shard.has(number);
                 let mut refuse = |Refusal { reason, detail }, excerpt: &str| {
+                    if !is_ours {
+                        return Ok(());
+                    }
                     let excerpt = excerpt.to_owned();
                     rejects.push(Reject { place: place.clone(), reason, detail, excerpt })
                 };
@@ -168,7 +192,7 @@ pub fn import(
                 for refusal in converted.refusals {
                     refuse(refusal, &excerpt)?;
                 }
-                for (variant, mut record) in converted.records {
+                for (variant, mut record) in converted.records.into_iter().filter(|_| is_ours) {
                     if record.id.is_empty() {
                         let name = options.name.as_deref().unwrap_or(format.name());
                         record.id = match variant {

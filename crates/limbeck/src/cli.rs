@@ -11,7 +11,7 @@ use limbeck_run::{Diagnose, Exit};
 
 pub(crate) use data::{
     AugmentArguments, Chains, CleanArguments, CurriculumName, DataCommand, ExportArguments,
-    GenerateRecordsArguments, ImportArguments, NegativesArguments, StratifyArguments,
+    GenerateRecordsArguments, ImportArguments, NegativesArguments, PartOptions, StratifyArguments,
     VariantsArguments,
 };
 
