@@ -94,7 +94,8 @@ pub struct ImportOptions {
     pub teacher: Option<String>,
     /// Field of knowledge, in place of the format's own.
     pub domain: Option<String>,
-    /// Whether an object without a chain gives an answer-only record instead of none.
+    /// Whether an object without a chain gives an answer-only record instead of none, as it
+    /// does anyhow in a format that has no chains.
     pub allow_missing_chain: bool,
     /// Whether a chain whose answer the data set calls wrong gives a record, labelled
     /// wrong at its last step, instead of none.
@@ -303,7 +304,7 @@ fn finish(format: Format, converted: &mut Converted, options: &ImportOptions) {
             record.source.teacher.clone_from(&options.teacher);
         }
         record.source.extra.insert(FORMAT_FIELD.to_owned(), format.name().into());
-        if let Some(refusal) = refusal(&record, options) {
+        if let Some(refusal) = refusal(format, &record, options) {
             converted.refusals.push(refusal);
             continue;
         }
@@ -314,7 +315,7 @@ fn finish(format: Format, converted: &mut Converted, options: &ImportOptions) {
     }
 }
 
-fn refusal(record: &CotRecord, options: &ImportOptions) -> Option<Refusal> {
+fn refusal(format: Format, record: &CotRecord, options: &ImportOptions) -> Option<Refusal> {
     let refuse = |reason, detail: String| Some(Refusal { reason, detail });
     if record.question.trim().is_empty() {
         return refuse(
@@ -325,7 +326,8 @@ fn refusal(record: &CotRecord, options: &ImportOptions) -> Option<Refusal> {
     if record.answer.trim().is_empty() {
         return refuse(Reason::MissingAnswer, "expected an answer, found white space".to_owned());
     }
-    if record.thought_process.is_empty() && !options.allow_missing_chain {
+    let needs_chain = format.has_chains() && !options.allow_missing_chain;
+    if record.thought_process.is_empty() && needs_chain {
         return refuse(
             Reason::MissingChain,
             "expected a chain of thought, found an answer alone".to_owned(),

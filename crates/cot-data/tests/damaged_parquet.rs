@@ -21,7 +21,7 @@ fn a_reader_that_panics_prints_nothing() {
     write_records(&path, &records).unwrap();
     let whole = fs::read(&path).unwrap();
     let (mut num_faults, mut num_panics) = (0, 0);
-    for at in 4..whole.len() - 8 {
+    for at in (4..whole.len() - 8).step_by(5) {
         for mask in [0xff, 0x10] {
             let mut damaged = whole.clone();
             damaged[at] ^= mask;

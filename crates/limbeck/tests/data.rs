@@ -100,7 +100,7 @@ fn shards_of_every_command_are_together_the_whole() {
     let generate = ["generate", "--family", "all", "--count", "5"];
     report(folder, &[&generate[..], &["--output", "all.jsonl"]].concat());
     let gsm8k = fs::read_to_string(sample("gsm8k.jsonl")).unwrap();
-    let damaged = format!("{gsm8k}no json\n{}", gsm8k.replace("\n", " \n"));
+    let damaged = format!("{gsm8k}no json\n{}", gsm8k.replace('\n', " \n"));
     fs::write(folder.join("raw.jsonl"), damaged).unwrap();
     let only_filters = [
         "--set",

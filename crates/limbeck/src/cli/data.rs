@@ -117,7 +117,7 @@ pub(crate) struct ImportArguments {
     /// Field of knowledge [default: the format's own]
     #[arg(long)]
     pub(crate) domain: Option<String>,
-    /// Keep objects without a chain, as answer-only records
+    /// Keep objects without a chain, as answer-only records (those of pubmedqa never have one)
     #[arg(long)]
     pub(crate) allow_missing_chain: bool,
     /// Keep chains that the data set calls wrong, labelled so
