@@ -60,7 +60,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::check::{answers_equal, number};
+use crate::check::{AnswerVerdict, StepVerdict, answers_equal, check_chain, number};
 use crate::error::Result;
 use crate::generate::Shard;
 use crate::input::{Fault, InputOptions, Item, ObjectReader, Place};
@@ -100,6 +100,9 @@ pub struct ImportOptions {
     /// Whether a chain whose answer the data set calls wrong gives a record, labelled
     /// wrong at its last step, instead of none.
     pub keep_wrong: bool,
+    /// Whether chains that the data set does not judge step by step are checked, so that
+    /// `checks.steps` says which steps hold.
+    pub verify: bool,
     /// Whether GSM8K's `<<…>>` stay in the chain.
     pub keep_annotations: bool,
     /// Limits of reading.
@@ -310,8 +313,19 @@ fn finish(format: Format, converted: &mut Converted, options: &ImportOptions) {
         }
         if record.thought_process.is_empty() {
             record.extra.insert(ANSWER_ONLY_FIELD.to_owned(), true.into());
+        } else if options.verify && record.checks.steps.is_empty() {
+            verify(&mut record);
         }
         converted.records.push((variant, record));
+    }
+}
+
+/// Notes which steps hold, and whether the answer does where a second solver finds it.
+fn verify(record: &mut CotRecord) {
+    let check = check_chain(&record.question, &record.thought_process, &record.answer);
+    record.checks.steps = check.steps.iter().map(|step| *step == StepVerdict::Ok).collect();
+    if check.answer == AnswerVerdict::Ok && record.checks.answer.is_empty() {
+        "verified".clone_into(&mut record.checks.answer);
     }
 }
 

@@ -49,7 +49,7 @@ pub enum Variant {
     Distractor,
     /// Another number, and so another answer.
     NumberSwap,
-    /// An item again at the end, and so another answer.
+    /// An item again at the end, perhaps in other words, and so another answer.
     AddedItem,
     /// An item less, and so another answer.
     DroppedItem,

@@ -47,13 +47,14 @@ fn a_public_file_becomes_a_clean_data_set_and_conversations() {
     .unwrap();
 
     let import = ["import", "--format", "gsm8k", "raw.jsonl", "--output", "train.parquet"];
-    let imported = report(folder, &[&import[..], &["--card"]].concat());
+    let imported = report(folder, &[&import[..], &["--card", "--verify"]].concat());
     assert_eq!(imported["total"]["num_objects"], num_rows + 1, "{imported}");
     let rejects = fs::read_to_string(folder.join("rejects.jsonl")).unwrap();
     let reject: Value = serde_json::from_str(rejects.lines().last().unwrap()).unwrap();
     assert_eq!(reject["line"], num_rows + 1, "{reject}");
     let card = fs::read_to_string(folder.join("README.md")).unwrap();
     assert!(card.starts_with("---\n") && card.contains("train.parquet"), "{card}");
+    assert!(card.contains("| 100.0% (3 of 3) |"), "every step has a sum that holds: {card}");
     let strict = [&import[..], &["--strict"]].concat();
     check(folder, &strict, 3, &["raw.jsonl:3", "missing_answer", "hint"]);
 

@@ -123,6 +123,9 @@ pub(crate) struct ImportArguments {
     /// Keep chains that the data set calls wrong, labelled so
     #[arg(long)]
     pub(crate) keep_wrong: bool,
+    /// Check every step of the chains and note which hold, for the records and the card
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Keep GSM8K's `<<…>>` in the chains
     #[arg(long)]
     pub(crate) keep_annotations: bool,

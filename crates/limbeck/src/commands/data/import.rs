@@ -20,6 +20,7 @@ pub(crate) fn run(arguments: &ImportArguments, json: bool) -> Result<()> {
         domain: arguments.domain.clone(),
         allow_missing_chain: arguments.allow_missing_chain,
         keep_wrong: arguments.keep_wrong,
+        verify: arguments.verify,
         keep_annotations: arguments.keep_annotations,
         input: InputOptions::default(),
         shard: shard(&arguments.part)?,
