@@ -164,6 +164,9 @@ pub enum Error {
         /// The part that was asked for.
         got: String,
     },
+    /// A search for repeats in a part of the records.
+    #[error("expected all records for a search for repeats, got a shard of them")]
+    ShardOfRepeats,
     /// The checker refused what a generator rendered: a defect of this crate.
     #[error("{id}: the checker refused the generated record: {reason}")]
     Rejected {
@@ -210,7 +213,8 @@ impl Error {
             | Self::UnknownLanguage { .. }
             | Self::UnknownBloom { .. }
             | Self::UnknownLevel { .. }
-            | Self::Shard { .. } => ErrorKind::Usage,
+            | Self::Shard { .. }
+            | Self::ShardOfRepeats => ErrorKind::Usage,
             Self::Read { .. }
             | Self::Write { .. }
             | Self::Rejected { .. }
@@ -252,6 +256,11 @@ impl Error {
             Self::Reject { .. } => Some(
                 "mend the file, or import without the strict mode to leave such objects out and \
                  list them"
+                    .to_owned(),
+            ),
+            Self::ShardOfRepeats => Some(
+                "a repeat may lie in another shard: set exact_duplicates=false and \
+                 near_duplicates=false, and clean what the shards keep once more, together"
                     .to_owned(),
             ),
             Self::SourceChanged { .. } => {

@@ -41,7 +41,7 @@ use crate::error::{Error, Result};
 use crate::family::Family;
 use crate::label::Label;
 use crate::language::Language;
-use crate::problem::Problem;
+use crate::problem::{Alteration, Problem};
 use crate::record::{Checks, CotRecord, Source};
 use crate::rng::{CounterRng, stable_hash};
 
@@ -99,23 +99,69 @@ pub fn generate(recipe: impl Into<Recipe>, level: u8, seed: u64, index: u64) -> 
     told(&*problem, Recipe { family, language }, level, seed, index, &mut rng)
 }
 
+/// A generated record's problem as it was drawn.
+pub(crate) struct Drawn {
+    problem: Box<dyn Problem>,
+    recipe: Recipe,
+    level: u8,
+    seed: u64,
+    index: u64,
+    /// What the record was told with.
+    rng: CounterRng,
+}
+
+impl Drawn {
+    /// Draws the problem again; nothing for a record of another version, or of no generator.
+    pub(crate) fn of(record: &CotRecord) -> Option<Self> {
+        let (_, version) = record.source.generator.as_deref()?.split_once('@')?;
+        let (family, index) = record.id.split_once('-')?;
+        let index = index.strip_suffix("-short").unwrap_or(index);
+        let (family, index): (Family, u64) = (family.parse().ok()?, index.parse().ok()?);
+        let level = record.difficulty;
+        if version.parse() != Ok(GENERATOR_VERSION) || !(1..=MAX_LEVEL).contains(&level) {
+            return None;
+        }
+        let code = record.source.extra.get(LANGUAGE_FIELD).and_then(|code| code.as_str());
+        let language = code.map_or(Some(Language::En), |code| code.parse().ok())?;
+        let seed = record.source.seed?;
+        let mut rng = CounterRng::for_record(GENERATOR_VERSION, family.name(), level, seed, index);
+        let problem = family.draw(level, &mut rng);
+        (hashed_signature(&*problem) == signature(record)).then_some(Self {
+            problem,
+            recipe: Recipe { family, language },
+            level,
+            seed,
+            index,
+            rng,
+        })
+    }
+
+    /// Another problem made of this one, told with the same choice of words and with its own
+    /// chain. Nothing where [`Problem::altered`] gives none.
+    pub(crate) fn altered(
+        &self,
+        alteration: Alteration,
+        rng: &mut CounterRng,
+    ) -> Option<CotRecord> {
+        let problem = self.problem.altered(alteration, rng)?;
+        self.told(&*problem, &mut self.rng.clone())
+    }
+
+    fn told(&self, problem: &dyn Problem, rng: &mut CounterRng) -> Option<CotRecord> {
+        told(problem, self.recipe, self.level, self.seed, self.index, rng).ok()
+    }
+}
+
 /// The problem of a generated record in other words: other names, another order where that
 /// is free, other phrases. Nothing for a record of another version, or of no generator.
 pub(crate) fn retold(record: &CotRecord, rng: &mut CounterRng) -> Option<CotRecord> {
-    let (_, version) = record.source.generator.as_deref()?.split_once('@')?;
-    let (family, index) = record.id.split_once('-')?;
-    let index = index.strip_suffix("-short").unwrap_or(index);
-    let (family, index): (Family, u64) = (family.parse().ok()?, index.parse().ok()?);
-    if version.parse() != Ok(GENERATOR_VERSION) || !(1..=MAX_LEVEL).contains(&record.difficulty) {
-        return None;
-    }
-    let code = record.source.extra.get(LANGUAGE_FIELD).and_then(|code| code.as_str());
-    let language = code.map_or(Some(Language::En), |code| code.parse().ok())?;
-    let (level, seed) = (record.difficulty, record.source.seed?);
-    let mut first = CounterRng::for_record(GENERATOR_VERSION, family.name(), level, seed, index);
-    let problem = family.draw(level, &mut first);
-    let made = told(&*problem, Recipe { family, language }, level, seed, index, rng).ok()?;
-    (signature(&made) == signature(record)).then_some(made)
+    let drawn = Drawn::of(record)?;
+    drawn.told(&*drawn.problem, rng)
+}
+
+/// A problem's signature as records hold it.
+fn hashed_signature(problem: &dyn Problem) -> String {
+    format!("{:016x}", stable_hash(problem.signature().as_bytes()))
 }
 
 /// The record of a problem, told with what `rng` draws next.
@@ -128,9 +174,8 @@ fn told(
     rng: &mut CounterRng,
 ) -> Result<CotRecord> {
     let rendered = problem.render(language, rng);
-    let signature = format!("{:016x}", stable_hash(problem.signature().as_bytes()));
     let mut extra = Map::new();
-    extra.insert(SIGNATURE_FIELD.to_owned(), signature.into());
+    extra.insert(SIGNATURE_FIELD.to_owned(), hashed_signature(problem).into());
     let mut source_extra = Map::new();
     if language != Language::En {
         source_extra.insert(LANGUAGE_FIELD.to_owned(), language.code().into());
@@ -174,7 +219,7 @@ fn told(
     Ok(record)
 }
 
-/// Which part of a data set to generate.
+/// A part of a data set: the records `index`, `index + count`, `index + 2 count`, ….
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     /// Number of the shard, from 0.
@@ -186,6 +231,17 @@ pub struct Shard {
 impl Shard {
     /// The whole data set.
     pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// Whether it has the record, or object of a file, of a number counted from 0.
+    pub fn has(self, number: u64) -> bool {
+        number % self.count.max(1) == self.index
+    }
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self::WHOLE
+    }
 }
 
 impl FromStr for Shard {
@@ -229,8 +285,7 @@ pub fn generate_range(
     shard: Shard,
 ) -> Result<Vec<CotRecord>> {
     let recipe = recipe.into();
-    let step = shard.count.max(1);
-    let indices: Vec<u64> = range.filter(|index| index % step == shard.index).collect();
+    let indices: Vec<u64> = range.filter(|&index| shard.has(index)).collect();
     indices
         .into_par_iter()
         .map(|index| {

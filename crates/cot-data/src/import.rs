@@ -17,6 +17,22 @@
 //! | `gsm8k_answer` | GSM8K's answer text with its `<<…>>` |
 //!
 //! and `source.format` is the format's name.
+//!
+//! Licences that records get unless [`ImportOptions::license`] says otherwise, and where they
+//! are stated:
+//!
+//! | data | licence | stated by |
+//! |---|---|---|
+//! | GSM8K | MIT | `LICENSE` of github.com/openai/grade-school-math |
+//! | PRM800K | MIT | `LICENSE` of github.com/openai/prm800k |
+//! | `PubMedQA` | MIT | `LICENSE` of github.com/pubmedqa/pubmedqa |
+//! | `FinQA` | MIT | `LICENSE` of github.com/czyssrs/FinQA |
+//! | OpenR1-Math-220k | Apache-2.0 | its card on the Hub |
+//! | OpenThoughts-114k | Apache-2.0 | its card on the Hub |
+//! | s1K | Apache-2.0 | its card on the Hub |
+//! | s1K-1.1 | MIT | its card on the Hub |
+//! | LIMO | Apache-2.0 | its card on the Hub |
+//! | `messages`, `sharegpt`, `alpaca` | NOASSERTION | formats, not data sets |
 
 mod alpaca;
 pub(crate) mod chain;
@@ -44,8 +60,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::check::{answers_equal, number};
+use crate::check::{AnswerVerdict, StepVerdict, answers_equal, check_chain, number};
 use crate::error::Result;
+use crate::generate::Shard;
 use crate::input::{Fault, InputOptions, Item, ObjectReader, Place};
 use crate::label::Label;
 use crate::record::CotRecord;
@@ -77,15 +94,22 @@ pub struct ImportOptions {
     pub teacher: Option<String>,
     /// Field of knowledge, in place of the format's own.
     pub domain: Option<String>,
-    /// Whether an object without a chain gives an answer-only record instead of none.
+    /// Whether an object without a chain gives an answer-only record instead of none, as it
+    /// does anyhow in a format that has no chains.
     pub allow_missing_chain: bool,
     /// Whether a chain whose answer the data set calls wrong gives a record, labelled
     /// wrong at its last step, instead of none.
     pub keep_wrong: bool,
+    /// Whether chains that the data set does not judge step by step are checked, so that
+    /// `checks.steps` says which steps hold.
+    pub verify: bool,
     /// Whether GSM8K's `<<…>>` stay in the chain.
     pub keep_annotations: bool,
     /// Limits of reading.
     pub input: InputOptions,
+    /// Which objects give records and rejects. Every shard reads all objects, so that ids do
+    /// not depend on it and a repeated id is found wherever the first is. Default: all.
+    pub shard: Shard,
 }
 
 /// How far an import is.
@@ -93,7 +117,7 @@ pub struct ImportOptions {
 pub struct ImportProgress {
     /// Bytes of the inputs that were read, as they are on the disk.
     pub num_bytes: u64,
-    /// Objects that were read, good or bad.
+    /// Objects that were read, good or bad, of all shards.
     pub num_objects: u64,
     /// Records that came out.
     pub num_records: u64,
@@ -147,7 +171,11 @@ pub fn import(
                 let number = total.num_objects;
                 total.num_objects += 1;
                 let Outcome { place, excerpt, converted } = outcome;
+                let is_ours = options.shard.has(number);
                 let mut refuse = |Refusal { reason, detail }, excerpt: &str| {
+                    if !is_ours {
+                        return Ok(());
+                    }
                     let excerpt = excerpt.to_owned();
                     rejects.push(Reject { place: place.clone(), reason, detail, excerpt })
                 };
@@ -168,7 +196,7 @@ pub fn import(
                 for refusal in converted.refusals {
                     refuse(refusal, &excerpt)?;
                 }
-                for (variant, mut record) in converted.records {
+                for (variant, mut record) in converted.records.into_iter().filter(|_| is_ours) {
                     if record.id.is_empty() {
                         let name = options.name.as_deref().unwrap_or(format.name());
                         record.id = match variant {
@@ -279,18 +307,29 @@ fn finish(format: Format, converted: &mut Converted, options: &ImportOptions) {
             record.source.teacher.clone_from(&options.teacher);
         }
         record.source.extra.insert(FORMAT_FIELD.to_owned(), format.name().into());
-        if let Some(refusal) = refusal(&record, options) {
+        if let Some(refusal) = refusal(format, &record, options) {
             converted.refusals.push(refusal);
             continue;
         }
         if record.thought_process.is_empty() {
             record.extra.insert(ANSWER_ONLY_FIELD.to_owned(), true.into());
+        } else if options.verify && record.checks.steps.is_empty() {
+            verify(&mut record);
         }
         converted.records.push((variant, record));
     }
 }
 
-fn refusal(record: &CotRecord, options: &ImportOptions) -> Option<Refusal> {
+/// Notes which steps hold, and whether the answer does where a second solver finds it.
+fn verify(record: &mut CotRecord) {
+    let check = check_chain(&record.question, &record.thought_process, &record.answer);
+    record.checks.steps = check.steps.iter().map(|step| *step == StepVerdict::Ok).collect();
+    if check.answer == AnswerVerdict::Ok && record.checks.answer.is_empty() {
+        "verified".clone_into(&mut record.checks.answer);
+    }
+}
+
+fn refusal(format: Format, record: &CotRecord, options: &ImportOptions) -> Option<Refusal> {
     let refuse = |reason, detail: String| Some(Refusal { reason, detail });
     if record.question.trim().is_empty() {
         return refuse(
@@ -301,7 +340,8 @@ fn refusal(record: &CotRecord, options: &ImportOptions) -> Option<Refusal> {
     if record.answer.trim().is_empty() {
         return refuse(Reason::MissingAnswer, "expected an answer, found white space".to_owned());
     }
-    if record.thought_process.is_empty() && !options.allow_missing_chain {
+    let needs_chain = format.has_chains() && !options.allow_missing_chain;
+    if record.thought_process.is_empty() && needs_chain {
         return refuse(
             Reason::MissingChain,
             "expected a chain of thought, found an answer alone".to_owned(),

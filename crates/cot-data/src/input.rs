@@ -200,3 +200,25 @@ impl ObjectReader {
             .collect())
     }
 }
+
+/// The items of a file, one after another; a read that the system refused ends them.
+pub(crate) fn items_of(
+    path: &Path,
+    options: &InputOptions,
+) -> Result<impl Iterator<Item = Result<Item>> + Send + use<>> {
+    let mut reader = ObjectReader::open(path, options)?;
+    let mut batch = Vec::new().into_iter();
+    let mut has_ended = false;
+    Ok(std::iter::from_fn(move || {
+        if batch.len() == 0 && !has_ended {
+            match reader.next_batch() {
+                Ok(items) => batch = items.into_iter(),
+                Err(error) => {
+                    has_ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        batch.next().map(Ok)
+    }))
+}

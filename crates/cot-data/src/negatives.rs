@@ -21,6 +21,7 @@ mod slip;
 use std::fmt;
 use std::str::FromStr;
 
+pub(crate) use harvest::answer_of_reply;
 pub use harvest::{harvested_correction, harvested_record};
 
 use crate::check::{answers_equal, check_chain, solve};

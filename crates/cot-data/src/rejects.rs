@@ -149,7 +149,8 @@ pub(crate) fn excerpt_of_bytes(bytes: &[u8]) -> String {
     excerpt(&String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MOST_SHOWN + 4)]))
 }
 
-/// Counts what is left out and, if asked, lists it in a file.
+/// Counts what is left out and, if asked, lists it in a file, which is there even if nothing
+/// was left out: a list of an earlier run must not pass for this one's.
 #[derive(Debug, Default)]
 pub struct RejectLog {
     out: Option<(Partial, BufWriter<File>)>,
@@ -165,7 +166,13 @@ impl RejectLog {
 
     /// A log that makes the first thing left out an error.
     pub fn strict() -> Self {
-        Self { strict: true, ..Self::default() }
+        Self::counting().into_strict()
+    }
+
+    /// The log, but that the first thing left out is an error.
+    #[must_use]
+    pub fn into_strict(self) -> Self {
+        Self { strict: true, ..self }
     }
 
     /// A log that writes each thing left out as a line of a JSONL file, which appears
@@ -259,6 +266,19 @@ mod tests {
         let log = RejectLog::to_file(&folder.path().join("rejects.jsonl")).unwrap();
         drop(log);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_list_is_there_though_nothing_was_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rejects.jsonl");
+        std::fs::write(&path, "of an earlier run\n").unwrap();
+        let mut log = RejectLog::to_file(&path).unwrap().into_strict();
+        log.push(reject(Reason::TooLong)).unwrap_err();
+        drop(log);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "of an earlier run\n");
+        RejectLog::to_file(&path).unwrap().into_strict().finish().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use bloom::{
 };
 pub use curriculum::{Curriculum, curriculum_order};
 pub use difficulty::{
-    DEFAULT_CUTS, NUM_LEVELS, Structure, level_of, level_of_pass_rate, quartile_cuts,
+    DEFAULT_CUTS, NUM_LEVELS, Structure, level_of, level_of_pass_rate, passes, quartile_cuts,
 };
 pub use feature::{NUM_FEATURES, bloom_features};
 pub use logistic::{BloomExample, BloomWeights, fit_bloom, most_likely};

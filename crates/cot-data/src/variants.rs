@@ -6,7 +6,9 @@
 //! The answer of every variant is the second solver's, which reads the changed question; only
 //! a distractor in prose, which no solver reads, leaves answer and chain as they are. A
 //! chain is kept where it can be told anew and every line of it is verified; else the
-//! variant is a question with its answer alone, to evaluate on.
+//! variant is a question with its answer alone, to evaluate on. Where the answer changes,
+//! the chain is the generator's own, for the families that can alter a problem after it was
+//! drawn: arithmetic and routes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,8 +22,9 @@ use crate::clean::may_be_english;
 use crate::error::Error;
 use crate::generate::chinese::CHINESE_NAMES;
 use crate::generate::words::{ITEMS, NAMES};
-use crate::generate::{SIGNATURE_FIELD, retold};
+use crate::generate::{Drawn, SIGNATURE_FIELD, retold};
 use crate::label::Label;
+use crate::problem::Alteration;
 use crate::record::{Checks, CotRecord};
 use crate::rng::{CounterRng, stable_hash};
 use crate::short::{CHAIN_FIELD, shortened};
@@ -46,7 +49,7 @@ pub enum Variant {
     Distractor,
     /// Another number, and so another answer.
     NumberSwap,
-    /// An item again at the end, and so another answer.
+    /// An item again at the end, perhaps in other words, and so another answer.
     AddedItem,
     /// An item less, and so another answer.
     DroppedItem,
@@ -129,8 +132,7 @@ pub fn variant(record: &CotRecord, kind: Variant, seed: u64) -> Option<CotRecord
         return (kind == Variant::Distractor).then(|| beside(record, &mut rng)).flatten();
     }
     let draws = if kind == Variant::Rename { 1 } else { MOST_DRAWS };
-    (0..draws).find_map(|_| {
-        let (question, steps) = changed(record, kind, &mut rng)?;
+    let judged = |(question, steps): (String, Vec<String>)| {
         let answer = solve(&question)?;
         let same = answers_equal(&answer, &record.answer);
         let wanted = match kind {
@@ -139,7 +141,15 @@ pub fn variant(record: &CotRecord, kind: Variant, seed: u64) -> Option<CotRecord
         };
         (wanted && question != record.question)
             .then(|| made(record, kind, question, steps, answer, same))
-    })
+    };
+    let by_generator = alteration(kind).and_then(|alteration| {
+        let drawn = Drawn::of(record)?;
+        (0..draws).find_map(|_| {
+            let told = drawn.altered(alteration, &mut rng)?;
+            judged(as_short_as(record, told))
+        })
+    });
+    by_generator.or_else(|| (0..draws).find_map(|_| judged(changed(record, kind, &mut rng)?)))
 }
 
 /// The variant's record, with its chain if every line of that is verified.
@@ -182,10 +192,7 @@ fn changed(
         return renamed(record, rng);
     }
     if kind == Variant::Paraphrase {
-        let told = retold(record, rng)?;
-        let short = record.extra.contains_key(CHAIN_FIELD).then(|| shortened(&told)).flatten();
-        let told = short.unwrap_or(told);
-        return Some((told.question, told.thought_process));
+        return retold(record, rng).map(|told| as_short_as(record, told));
     }
     if kind == Variant::NumberSwap {
         return other_number(&record.question, rng).map(|question| (question, Vec::new()));
@@ -209,6 +216,23 @@ fn changed(
     }
     let (question, labels) = sheet.told()?;
     Some((question, relabelled(&record.thought_process, &labels)))
+}
+
+/// What a generator calls a way to change the problem.
+fn alteration(kind: Variant) -> Option<Alteration> {
+    match kind {
+        Variant::NumberSwap => Some(Alteration::Number),
+        Variant::AddedItem => Some(Alteration::Added),
+        Variant::DroppedItem => Some(Alteration::Dropped),
+        _ => None,
+    }
+}
+
+/// Question and chain of a record told anew, in short if the first record's chain is.
+fn as_short_as(record: &CotRecord, told: CotRecord) -> (String, Vec<String>) {
+    let short = record.extra.contains_key(CHAIN_FIELD).then(|| shortened(&told)).flatten();
+    let told = short.unwrap_or(told);
+    (told.question, told.thought_process)
 }
 
 /// Question and chain with other people in it.
@@ -501,6 +525,15 @@ mod tests {
                         assert!(
                             chain.is_empty()
                                 || check_chain(&one.question, chain, &one.answer).all_ok()
+                        );
+                    }
+                    let is_core = matches!(family, Family::Arith | Family::Spatial);
+                    if is_core && !kind.keeps_problem() {
+                        let with_chain = made.iter().filter(|one| !one.thought_process.is_empty());
+                        let (chains, all) = (with_chain.count(), made.len());
+                        assert!(
+                            chains * 10 >= all * 9 && all > 8,
+                            "{name:?} {kind}: {chains}/{all}"
                         );
                     }
                     if kind == Variant::Paraphrase {

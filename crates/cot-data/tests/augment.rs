@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use limbeck_cot_data::augment::{Outcome, SelectReport, Template};
-use limbeck_cot_data::{AugmentConfig, Augmentation, CotRecord, ErrorKind};
+use limbeck_cot_data::{AugmentConfig, Augmentation, CotRecord, ErrorKind, Shard};
 use serde_json::{Value, json};
 
 /// What the server does with a request.
@@ -159,6 +159,7 @@ const RIGHT: Deed = Deed::Say("3*4=12\n12-2=10", "The answer is: 10", "stop");
 struct Bench {
     folder: tempfile::TempDir,
     config: AugmentConfig,
+    shard: Shard,
 }
 
 impl Bench {
@@ -178,7 +179,7 @@ impl Bench {
             completion_price: 2.0,
             ..AugmentConfig::default()
         };
-        Self { folder, config }
+        Self { folder, config, shard: Shard::WHOLE }
     }
 
     fn journal(&self) -> PathBuf {
@@ -187,7 +188,7 @@ impl Bench {
 
     fn open(&self) -> Augmentation {
         let questions: &Path = &self.folder.path().join("questions.jsonl");
-        Augmentation::open(self.config.clone(), questions, &self.journal()).unwrap()
+        Augmentation::open(self.config.clone(), questions, self.shard, &self.journal()).unwrap()
     }
 
     fn select(&self) -> (SelectReport, Vec<CotRecord>, Vec<Outcome>) {
@@ -222,7 +223,7 @@ fn a_chain_is_asked_for_verified_and_paid_for_once() {
         let server = Server::start(HashMap::from([(BAGS, vec![RIGHT])]), dialect);
         let bench = Bench::new(&server, &[question(BAGS, Some("10"))]);
         let mut run = bench.open();
-        let plan = run.plan();
+        let plan = run.plan().unwrap();
         assert_eq!((plan.num_samples, plan.num_done, plan.num_missing), (1, 0, 1));
         assert!(plan.cost > 0.0 && plan.cost < plan.max_cost, "{plan:?}");
         let account = run.sample(|_| ()).unwrap();
@@ -241,7 +242,7 @@ fn a_chain_is_asked_for_verified_and_paid_for_once() {
         assert_eq!(record.extra["template"], "step_by_step");
 
         let mut again = bench.open();
-        assert_eq!(again.plan().num_missing, 0);
+        assert_eq!(again.plan().unwrap().num_missing, 0);
         assert_eq!(again.sample(|_| ()).unwrap().num_samples, 0);
         assert_eq!(server.num_requests(), 1);
         let (_, body) = server.requests.lock().unwrap()[0].clone();
@@ -285,7 +286,10 @@ fn an_endpoint_that_hangs_is_given_up() {
     bench.config.max_attempts = 2;
     let account = bench.open().sample(|_| ()).unwrap();
     assert_eq!((account.num_samples, account.num_failed), (1, 1));
-    assert_eq!(bench.open().plan().num_missing, 1, "a rerun asks for what is missing");
+    assert_eq!(bench.open().plan().unwrap().num_missing, 1, "a rerun asks for what is missing");
+    let (report, records, outcomes) = bench.select();
+    assert_eq!((records.len(), outcomes), (1, vec![Outcome::Unanswered]), "it is listed");
+    assert_eq!(report.samples[&Outcome::Unanswered], 1);
 }
 
 #[test]
@@ -302,7 +306,7 @@ fn a_refused_key_stops_the_run_and_nothing_is_lost() {
     assert_eq!(error.kind(), ErrorKind::Failed);
     assert!(error.to_string().contains("401"), "{error}");
     assert!(error.hint().unwrap().contains("journal"));
-    assert_eq!(bench.open().plan().num_done, 4);
+    assert_eq!(bench.open().plan().unwrap().num_done, 4);
     assert_eq!(server.num_requests(), 5);
 
     // A crash in the middle of a line, then a good endpoint.
@@ -406,6 +410,40 @@ fn templates_samples_and_seeds_differ() {
 }
 
 #[test]
+fn shards_ask_for_all_questions_once_and_make_the_same_records() {
+    let questions: Vec<Value> =
+        (0..9).map(|index| question(&format!("{index} birds? {BAGS}"), Some("10"))).collect();
+    let server = Server::start(HashMap::from([(BAGS, vec![RIGHT])]), Dialect::ReasoningContent);
+    let mut digests = Vec::new();
+    for count in [1, 2, 7] {
+        let before = server.num_requests();
+        let mut records = Vec::new();
+        for index in 0..count {
+            let mut bench = Bench::new(&server, &questions);
+            bench.shard = Shard { index, count };
+            bench.open().sample(|_| ()).unwrap();
+            records.extend(bench.select().1);
+        }
+        assert_eq!(server.num_requests() - before, 9, "{count} shards");
+        let mut lines: Vec<String> =
+            records.iter().map(|record| serde_json::to_string(record).unwrap()).collect();
+        lines.sort_unstable();
+        digests.push(lines);
+    }
+    assert_eq!(digests[0].len(), 9);
+    assert!(digests.iter().all(|lines| *lines == digests[0]));
+}
+
+#[test]
+fn a_question_that_a_file_has_twice_is_asked_once() {
+    let server = Server::start(HashMap::from([(BAGS, vec![RIGHT])]), Dialect::ReasoningContent);
+    let twice = vec![question(BAGS, Some("10")); 6];
+    let bench = Bench::new(&server, &twice);
+    assert_eq!(bench.open().sample(|_| ()).unwrap().num_samples, 1);
+    assert_eq!(server.num_requests(), 1);
+}
+
+#[test]
 fn the_key_is_sent() {
     let questions: Vec<Value> =
         (0..4).map(|index| question(&format!("{index} birds? {BAGS}"), Some("10"))).collect();
@@ -429,8 +467,15 @@ fn a_line_without_a_question_is_named() {
         model: "m".to_owned(),
         ..AugmentConfig::default()
     };
-    let error = Augmentation::open(config, &path, &folder.path().join("journal.jsonl"))
-        .err()
-        .expect("the second line has no question");
+    let journal = folder.path().join("journal.jsonl");
+    let error = Augmentation::preview(&config, &path, Shard::WHOLE, &journal).unwrap_err();
     assert!(error.to_string().contains("questions.jsonl:2"), "{error}");
+    let second = Shard { index: 1, count: 2 };
+    let first = Shard { index: 0, count: 2 };
+    assert!(Augmentation::preview(&config, &path, second, &journal).is_err());
+    assert_eq!(Augmentation::preview(&config, &path, first, &journal).unwrap().num_missing, 4);
+    assert!(!journal.exists(), "a preview writes nothing");
+    let mut run = Augmentation::open(config, &path, Shard::WHOLE, &journal).unwrap();
+    assert!(run.plan().unwrap_err().to_string().contains("questions.jsonl:2"));
+    assert!(run.sample(|_| ()).unwrap_err().to_string().contains("questions.jsonl:2"));
 }

@@ -13,7 +13,7 @@ use limbeck_run::{Diagnose, Exit};
 pub(crate) use capture::{CaptureArguments, Shard};
 pub(crate) use data::{
     AugmentArguments, Chains, CleanArguments, CurriculumName, DataCommand, ExportArguments,
-    GenerateRecordsArguments, ImportArguments, NegativesArguments, StratifyArguments,
+    GenerateRecordsArguments, ImportArguments, NegativesArguments, PartOptions, StratifyArguments,
     VariantsArguments,
 };
 

@@ -47,13 +47,14 @@ fn a_public_file_becomes_a_clean_data_set_and_conversations() {
     .unwrap();
 
     let import = ["import", "--format", "gsm8k", "raw.jsonl", "--output", "train.parquet"];
-    let imported = report(folder, &[&import[..], &["--card"]].concat());
+    let imported = report(folder, &[&import[..], &["--card", "--verify"]].concat());
     assert_eq!(imported["total"]["num_objects"], num_rows + 1, "{imported}");
     let rejects = fs::read_to_string(folder.join("rejects.jsonl")).unwrap();
     let reject: Value = serde_json::from_str(rejects.lines().last().unwrap()).unwrap();
     assert_eq!(reject["line"], num_rows + 1, "{reject}");
     let card = fs::read_to_string(folder.join("README.md")).unwrap();
     assert!(card.starts_with("---\n") && card.contains("train.parquet"), "{card}");
+    assert!(card.contains("| 100.0% (3 of 3) |"), "every step has a sum that holds: {card}");
     let strict = [&import[..], &["--strict"]].concat();
     check(folder, &strict, 3, &["raw.jsonl:3", "missing_answer", "hint"]);
 
@@ -77,6 +78,101 @@ fn a_public_file_becomes_a_clean_data_set_and_conversations() {
     let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
     let reply = first["messages"][1]["content"].as_str().unwrap();
     assert!(reply.starts_with("<think>\n") && reply.contains("\n</think>\n\n"), "{reply}");
+}
+
+/// The lines of all shards of a command, sorted.
+#[track_caller]
+fn sharded(folder: &Path, arguments: &[&str], count: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    for index in 0..count {
+        let (shard, file) = (format!("{index}/{count}"), format!("of-{index}-{count}.jsonl"));
+        report(folder, &[arguments, &["--shard", &shard, "--output", &file]].concat());
+        let text = fs::read_to_string(folder.join(file)).unwrap();
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn shards_of_every_command_are_together_the_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let generate = ["generate", "--family", "all", "--count", "5"];
+    report(folder, &[&generate[..], &["--output", "all.jsonl"]].concat());
+    let gsm8k = fs::read_to_string(sample("gsm8k.jsonl")).unwrap();
+    let damaged = format!("{gsm8k}no json\n{}", gsm8k.replace('\n', " \n"));
+    fs::write(folder.join("raw.jsonl"), damaged).unwrap();
+    let only_filters = [
+        "--set",
+        "exact_duplicates=false",
+        "--set",
+        "near_duplicates=false",
+        "--set",
+        "max_steps=4",
+    ];
+    let input = ["--input", "all.jsonl"];
+    let commands: [Vec<&str>; 8] = [
+        generate.to_vec(),
+        vec!["import", "--format", "gsm8k", "raw.jsonl"],
+        [&["clean"], &input[..], &only_filters].concat(),
+        [&["stratify"], &input[..], &["--sample", "60", "--curriculum", "mixed"]].concat(),
+        [&["stratify"], &input[..]].concat(),
+        [&["negatives"], &input[..]].concat(),
+        [&["variants"], &input[..]].concat(),
+        [&["export", "--format", "messages"], &input[..]].concat(),
+    ];
+    for command in &commands {
+        let whole = sharded(folder, command, 1);
+        assert!(whole.len() > 1, "{command:?} gives something to share");
+        for count in [2, 7] {
+            assert_eq!(sharded(folder, command, count), whole, "{command:?} in {count}");
+        }
+    }
+    let clean = ["clean", "--input", "all.jsonl", "--shard", "0/2", "--output", "part.jsonl"];
+    check(folder, &clean, 2, &["repeats", "near_duplicates=false"]);
+    let unknown = ["variants", "--input", "all.jsonl", "--shard", "2/2", "--output", "v.jsonl"];
+    check(folder, &unknown, 2, &["2/2"]);
+}
+
+#[test]
+fn what_is_there_is_not_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("all.jsonl"), "made before\n").unwrap();
+    let generate =
+        ["generate", "--family", "arith", "--count", "5", "--output", "all.jsonl", "--resume"];
+    assert_eq!(report(folder, &generate)["resumed"], true);
+    assert_eq!(fs::read_to_string(folder.join("all.jsonl")).unwrap(), "made before\n");
+    fs::remove_file(folder.join("all.jsonl")).unwrap();
+    assert_eq!(report(folder, &generate)["num_records"], 5);
+}
+
+#[test]
+fn difficulty_is_how_often_a_model_is_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    report(folder, &["generate", "--family", "arith", "--count", "3", "--output", "r.jsonl"]);
+    let text = fs::read_to_string(folder.join("r.jsonl")).unwrap();
+    let records: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let reply = |record: &Value, answer: &str| {
+        let text = format!("<think>\nso\n</think>\n\n{answer}");
+        serde_json::json!({ "id": record["id"], "text": text }).to_string()
+    };
+    let right = records[0]["answer"].as_str().unwrap();
+    let mut lines = vec![reply(&records[0], right); 4];
+    lines.extend(vec![reply(&records[1], "no idea"); 4]);
+    fs::write(folder.join("replies.jsonl"), lines.join("\n")).unwrap();
+    let stratify =
+        ["stratify", "--input", "r.jsonl", "--replies", "replies.jsonl", "--output", "s.jsonl"];
+    assert_eq!(report(folder, &stratify)["num_with_replies"], 2);
+    let text = fs::read_to_string(folder.join("s.jsonl")).unwrap();
+    let levels: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["difficulty"].clone())
+        .collect();
+    assert_eq!(levels, [1.into(), 4.into(), records[2]["difficulty"].clone()]);
 }
 
 #[test]
@@ -198,6 +294,7 @@ fn augmentation_says_what_it_will_cost_and_whom_it_cannot_reach() {
     let plan = report(folder, &[&augment[..], &url, &["--plan"]].concat());
     assert_eq!((&plan["num_missing"], &plan["completion_tokens"]), (&3.into(), &2400.into()));
     assert!(plan["cost"].as_f64().unwrap() > 0.0, "{plan}");
+    assert!(!folder.join("journal.jsonl").exists(), "a plan writes nothing");
     let ran = report(folder, &[&augment[..], &url].concat());
     assert_eq!(ran["account"]["num_failed"], 3, "{ran}");
     assert_eq!(fs::read_to_string(folder.join("chains.jsonl")).unwrap(), "");

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::config::AugmentConfig;
-use super::journal::{Journal, Sample};
+use super::journal::{Index, Sample};
 use super::question::Request;
+use crate::error::Result;
 
 /// Tokens of a reply where none was seen yet.
 const EXPECTED_COMPLETION_TOKENS: f64 = 800.0;
@@ -29,14 +30,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// # Errors
+    /// A question that cannot be read.
     pub(super) fn of(
         config: &AugmentConfig,
-        journal: &Journal,
-        requests: impl Iterator<Item = Request>,
-    ) -> Self {
+        journal: &Index,
+        requests: impl Iterator<Item = Result<Request>>,
+    ) -> Result<Self> {
         let mut plan = Self::default();
         let mut prompt_tokens = 0.0;
         for request in requests {
+            let request = request?;
             plan.num_samples += 1;
             if journal.contains(&request.key) {
                 plan.num_done += 1;
@@ -52,7 +56,7 @@ impl Plan {
         plan.completion_tokens = (each * missing).ceil() as u64;
         plan.cost = price(config, prompt_tokens, each * missing);
         plan.max_cost = price(config, prompt_tokens, most * missing);
-        plan
+        Ok(plan)
     }
 }
 

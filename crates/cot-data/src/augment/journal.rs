@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::config::Template;
+use super::config::{AugmentConfig, Template};
+use super::question::Request;
 use crate::error::{Error, Result};
 
 /// A reply of the model.
@@ -41,15 +42,94 @@ pub struct Sample {
     pub attempts: u32,
 }
 
+impl Sample {
+    /// What stands in a list for a request without a reply.
+    pub(super) fn unanswered(request: Request, config: &AugmentConfig) -> Self {
+        Self {
+            key: request.key,
+            question_id: request.question_id,
+            template: request.template,
+            index: request.index,
+            model: config.model.clone(),
+            reasoning: String::new(),
+            content: String::new(),
+            finish_reason: String::new(),
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            seconds: 0.0,
+            attempts: 0,
+        }
+    }
+}
+
+/// Which samples a journal holds, and where.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// Where the line of each key begins and how long it is.
+    lines: HashMap<String, (u64, usize)>,
+    /// Where the last whole line ends.
+    end: u64,
+    completion_tokens: u64,
+}
+
+impl Index {
+    /// The index of a journal that may not exist, which is then not made.
+    ///
+    /// # Errors
+    /// A line before the last that is no sample, and what the system refused.
+    pub(super) fn of(path: &Path) -> Result<Self> {
+        match File::open(path) {
+            Ok(file) => Self::read(&file, path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    /// Reads all lines but a last one that is cut off.
+    fn read(file: &File, path: &Path) -> Result<Self> {
+        let read = |source| Error::Read { path: path.to_owned(), source };
+        let mut index = Self::default();
+        let mut reader = BufReader::new(file);
+        let mut text = Vec::new();
+        for line in 1.. {
+            text.clear();
+            let length = reader.read_until(b'\n', &mut text).map_err(read)?;
+            if text.last() != Some(&b'\n') {
+                break;
+            }
+            let sample: Sample = serde_json::from_slice(&text).map_err(|source| Error::Json {
+                path: path.to_owned(),
+                line,
+                source,
+            })?;
+            index.note(&sample, length);
+        }
+        Ok(index)
+    }
+
+    fn note(&mut self, sample: &Sample, length: usize) {
+        self.lines.insert(sample.key.clone(), (self.end, length));
+        self.end += length as u64;
+        self.completion_tokens += sample.completion_tokens;
+    }
+
+    /// Whether a request was answered.
+    pub(super) fn contains(&self, key: &str) -> bool {
+        self.lines.contains_key(key)
+    }
+
+    /// Tokens of a reply on average; nothing where there are none.
+    pub(super) fn mean_completion_tokens(&self) -> Option<f64> {
+        let num_samples = self.lines.len();
+        (num_samples > 0).then(|| self.completion_tokens as f64 / num_samples as f64)
+    }
+}
+
 /// An append-only file of samples.
 pub struct Journal {
     path: PathBuf,
     file: File,
-    /// Where the line of each key begins and how long it is.
-    lines: HashMap<String, (u64, usize)>,
-    end: u64,
-    prompt_tokens: u64,
-    completion_tokens: u64,
+    index: Index,
 }
 
 impl Journal {
@@ -71,51 +151,12 @@ impl Journal {
             Err(TryLockError::Error(source)) => return Err(write(source)),
         }
         sync_folder(path).map_err(write)?;
-        let mut journal = Self {
-            path: path.to_owned(),
-            file,
-            lines: HashMap::new(),
-            end: 0,
-            prompt_tokens: 0,
-            completion_tokens: 0,
-        };
-        journal.read()?;
-        Ok(journal)
-    }
-
-    fn read(&mut self) -> Result<()> {
-        let path = self.path.clone();
-        let read = |source| Error::Read { path: path.clone(), source };
-        let mut reader = BufReader::new(self.file.try_clone().map_err(read)?);
-        let mut text = Vec::new();
-        let mut line = 0;
-        loop {
-            text.clear();
-            let length = reader.read_until(b'\n', &mut text).map_err(read)?;
-            if length == 0 {
-                return Ok(());
-            }
-            line += 1;
-            if text.last() != Some(&b'\n') {
-                return self
-                    .file
-                    .set_len(self.end)
-                    .map_err(|source| Error::Write { path: self.path.clone(), source });
-            }
-            let sample: Sample = serde_json::from_slice(&text).map_err(|source| Error::Json {
-                path: self.path.clone(),
-                line,
-                source,
-            })?;
-            self.note(&sample, length);
+        let index = Index::read(&file, path)?;
+        let length = file.metadata().map_err(write)?.len();
+        if length > index.end {
+            file.set_len(index.end).map_err(write)?;
         }
-    }
-
-    fn note(&mut self, sample: &Sample, length: usize) {
-        self.lines.insert(sample.key.clone(), (self.end, length));
-        self.end += length as u64;
-        self.prompt_tokens += sample.prompt_tokens;
-        self.completion_tokens += sample.completion_tokens;
+        Ok(Self { path: path.to_owned(), file, index })
     }
 
     /// Appends a sample, and returns when it is on the disk.
@@ -130,16 +171,16 @@ impl Journal {
         let written = self.file.write_all(&line).and_then(|()| self.file.sync_data());
         if let Err(source) = written {
             // Best effort: what cannot be undone now is undone at the next start.
-            let _ = self.file.set_len(self.end);
+            let _ = self.file.set_len(self.index.end);
             return Err(write(source));
         }
-        self.note(sample, line.len());
+        self.index.note(sample, line.len());
         Ok(())
     }
 
     /// Whether a request was answered.
     pub fn contains(&self, key: &str) -> bool {
-        self.lines.contains_key(key)
+        self.index.contains(key)
     }
 
     /// The sample of a request, if it was answered.
@@ -147,7 +188,7 @@ impl Journal {
     /// # Errors
     /// What the system refused.
     pub fn get(&self, key: &str) -> Result<Option<Sample>> {
-        let Some(&(begin, length)) = self.lines.get(key) else { return Ok(None) };
+        let Some(&(begin, length)) = self.index.lines.get(key) else { return Ok(None) };
         let read = |source| Error::Read { path: self.path.clone(), source };
         let mut file = &self.file;
         file.seek(SeekFrom::Start(begin)).map_err(read)?;
@@ -158,17 +199,17 @@ impl Journal {
 
     /// Samples that it holds.
     pub fn len(&self) -> usize {
-        self.lines.len()
+        self.index.lines.len()
     }
 
     /// Whether it holds none.
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.index.lines.is_empty()
     }
 
-    /// Tokens of a reply on average; nothing where there are none.
-    pub(super) fn mean_completion_tokens(&self) -> Option<f64> {
-        (!self.is_empty()).then(|| self.completion_tokens as f64 / self.len() as f64)
+    /// Which samples it holds.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
     }
 }
 
@@ -217,7 +258,7 @@ mod tests {
         assert_eq!(journal.len(), 2);
         assert_eq!(journal.get("b").unwrap(), Some(sample("b")));
         assert_eq!(journal.get("c").unwrap(), None);
-        assert_eq!(journal.mean_completion_tokens(), Some(5.0));
+        assert_eq!(journal.index().mean_completion_tokens(), Some(5.0));
         journal.append(&sample("d")).unwrap();
         drop(journal);
         let journal = Journal::open(&path).unwrap();

@@ -1,6 +1,6 @@
 //! A question, and the requests that it makes.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -9,8 +9,9 @@ use super::config::{AugmentConfig, Template};
 use super::prompt::prompt;
 use crate::error::{Error, FieldError, Result};
 use crate::field;
+use crate::generate::Shard;
 use crate::import::as_written;
-use crate::input::{Fault, InputOptions, Item, ObjectReader};
+use crate::input::{Fault, InputOptions, Item, items_of};
 use crate::record::CotRecord;
 use crate::rejects::{Reason, Reject};
 use crate::rng::stable_hash;
@@ -43,19 +44,31 @@ pub(super) struct Request {
     pub(super) seed: u64,
 }
 
-/// The questions of a file.
-///
-/// # Errors
-/// The first thing that has no question, with its place, and what the system refused.
-pub(super) fn read(path: &Path) -> Result<Vec<Question>> {
-    let mut reader = ObjectReader::open(path, &InputOptions::default())?;
-    let mut questions = Vec::new();
-    loop {
-        let batch = reader.next_batch()?;
-        if batch.is_empty() {
-            return Ok(questions);
-        }
-        for Item { place, content } in batch {
+/// A file of questions, read anew each time, so that it need not fit in memory.
+#[derive(Clone, Debug)]
+pub(super) struct QuestionFile {
+    pub(super) path: PathBuf,
+    /// The questions that count.
+    pub(super) shard: Shard,
+}
+
+impl QuestionFile {
+    /// The questions, one after another; the first thing that has none, with its place, ends
+    /// them.
+    ///
+    /// # Errors
+    /// A file that does not open.
+    pub(super) fn questions(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Question>> + Send + use<>> {
+        let shard = self.shard;
+        let items = items_of(&self.path, &InputOptions::default())?;
+        let numbered = (0..).zip(items).filter(move |(number, item)| {
+            // A file that breaks off is everybody's concern.
+            shard.has(*number) || item.is_err()
+        });
+        Ok(numbered.map(|(_, item)| {
+            let Item { place, content } = item?;
             let question = content.and_then(|object| {
                 Question::from_map(as_written(object, &place.at)).map_err(|problem| Fault {
                     reason: Reason::BadField,
@@ -63,10 +76,24 @@ pub(super) fn read(path: &Path) -> Result<Vec<Question>> {
                     excerpt: String::new(),
                 })
             });
-            questions.push(question.map_err(|Fault { reason, detail, excerpt }| {
-                Error::Reject { reject: Box::new(Reject { place, reason, detail, excerpt }) }
-            })?);
-        }
+            question.map_err(|Fault { reason, detail, excerpt }| Error::Reject {
+                reject: Box::new(Reject { place, reason, detail, excerpt }),
+            })
+        }))
+    }
+
+    /// What is asked for about the questions.
+    ///
+    /// # Errors
+    /// As [`Self::questions`].
+    pub(super) fn requests<'config>(
+        &self,
+        config: &'config AugmentConfig,
+    ) -> Result<impl Iterator<Item = Result<Request>> + Send + use<'config>> {
+        Ok(self.questions()?.flat_map(|question| match question {
+            Ok(question) => question.requests(config).into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        }))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Many requests at a time, each made again where that may help.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,10 +24,8 @@ const MOST_GIVEN_UP: u64 = 8;
 /// How far sampling has come.
 #[derive(Clone, Copy, Debug)]
 pub struct SampleProgress {
-    /// Requests that are over.
+    /// Requests of this run that are over.
     pub num_done: u64,
-    /// All requests of this run.
-    pub num_requests: u64,
     /// What they cost so far.
     pub account: Account,
 }
@@ -34,6 +33,8 @@ pub struct SampleProgress {
 /// What the threads share.
 struct Shared<'run> {
     journal: &'run mut Journal,
+    /// Keys of the requests that are under way.
+    under_way: HashSet<String>,
     account: Account,
     /// Requests given up since the last reply.
     given_up: u64,
@@ -49,15 +50,22 @@ struct Run<'run> {
     shared: Mutex<Shared<'run>>,
 }
 
-/// Asks for everything, and appends each reply to the journal.
+/// Asks for everything that the journal lacks, and appends each reply to it. Of the
+/// requests, only those under way are held in memory.
 pub(super) fn sample(
     config: &AugmentConfig,
     endpoint: &Endpoint,
     journal: &mut Journal,
-    requests: &[Request],
+    requests: impl Iterator<Item = Result<Request>> + Send,
     progress: impl Fn(SampleProgress) + Sync,
 ) -> Result<Account> {
-    let shared = Shared { journal, account: Account::default(), given_up: 0, error: None };
+    let shared = Shared {
+        journal,
+        under_way: HashSet::new(),
+        account: Account::default(),
+        given_up: 0,
+        error: None,
+    };
     let run = Run {
         config,
         endpoint,
@@ -66,18 +74,14 @@ pub(super) fn sample(
         stop: AtomicBool::new(false),
         shared: Mutex::new(shared),
     };
-    let next = AtomicUsize::new(0);
-    let num_requests = requests.len() as u64;
+    let requests = Mutex::new(requests);
     thread::scope(|scope| {
-        for _ in 0..config.concurrency.min(requests.len()) {
+        for _ in 0..config.concurrency {
             scope.spawn(|| {
-                while !run.stopped() {
-                    let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) else {
-                        break;
-                    };
-                    let account = run.close(run.request(request));
+                while let Some(request) = run.next(&requests) {
+                    let account = run.close(&request.key, run.request(&request));
                     let num_done = account.num_samples + account.num_failed;
-                    progress(SampleProgress { num_done, num_requests, account });
+                    progress(SampleProgress { num_done, account });
                 }
             });
         }
@@ -86,9 +90,37 @@ pub(super) fn sample(
     shared.error.map_or(Ok(shared.account), Err)
 }
 
-impl Run<'_> {
+impl<'run> Run<'run> {
     fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared<'run>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next request that is neither answered nor under way, since a file may have a
+    /// question twice; nothing where there is none, or the run was stopped.
+    fn next(&self, requests: &Mutex<impl Iterator<Item = Result<Request>>>) -> Option<Request> {
+        let mut requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.stopped() {
+            let request = requests.next()?;
+            let mut shared = self.shared();
+            match request {
+                Ok(request) => {
+                    if !shared.journal.contains(&request.key)
+                        && shared.under_way.insert(request.key.clone())
+                    {
+                        return Some(request);
+                    }
+                }
+                Err(error) => {
+                    self.stop.store(true, Ordering::Relaxed);
+                    shared.error.get_or_insert(error);
+                }
+            }
+        }
+        None
     }
 
     /// Makes a request until it is answered, refused, or tried often enough; nothing where
@@ -142,9 +174,10 @@ impl Run<'_> {
     }
 
     /// Takes down what a request came to.
-    fn close(&self, outcome: std::result::Result<Option<Sample>, Failure>) -> Account {
-        let mut guard = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+    fn close(&self, key: &str, outcome: std::result::Result<Option<Sample>, Failure>) -> Account {
+        let mut guard = self.shared();
         let shared = &mut *guard;
+        shared.under_way.remove(key);
         let dead = match outcome {
             Ok(None) => None,
             Ok(Some(sample)) => {

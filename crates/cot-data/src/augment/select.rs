@@ -23,6 +23,8 @@ use crate::record::{Checks, CotRecord, Source};
 pub enum Outcome {
     /// It is a record.
     Kept,
+    /// There is none: the request was given up, or the run was stopped before it.
+    Unanswered,
     /// The reply was cut off.
     Incomplete,
     /// There is no reasoning.

@@ -1,12 +1,11 @@
 //! Arithmetic: equality chains, where operands come from, and a second solver that keeps
 //! what each person holds.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use num_rational::Ratio;
 
-use super::expression;
+use super::expression::{self, Chain};
 use super::label::{self, ItemLine, Labelled};
 use super::number::{self, Rational};
 use super::{LineChecks, Reading, StepVerdict, prose};
@@ -18,37 +17,30 @@ enum Effect {
     Multiply(i64),
 }
 
-/// An item of the question.
+/// What an item of the question comes to.
 struct Event {
-    label: char,
-    text: String,
-    numbers: Vec<Rational>,
     effect: Effect,
     /// What its line says before the sum, in a story: who gains and who loses.
     said: String,
 }
 
-impl Event {
-    fn of(item: &Labelled<'_>, effect: Effect, said: String) -> Self {
-        let (label, text) = (item.label, item.text.to_owned());
-        Self { label, text, numbers: numbers(item.text), effect, said }
-    }
-}
-
 /// What a line of a story says: each change in the order of its sentence, the owner's last.
 /// Nothing where nothing changes for the owner.
-fn told(owner: &str, changes: &[(&str, i64)]) -> Option<String> {
-    let own = changes.iter().position(|(person, _)| *person == owner)?;
+fn told(owner: &str, changes: &Changes<'_>) -> Option<String> {
     let mut told = String::with_capacity(24);
-    for (person, amount) in &changes[..=own] {
+    for (person, amount) in changes.iter().flatten() {
         let _ = write!(told, "{person} {amount:+}, ");
+        if *person == owner {
+            return Some(told);
+        }
     }
-    Some(told)
+    None
 }
 
 /// A question that the second solver understands.
 struct Solved {
     start: i64,
+    /// One for each item.
     events: Vec<Event>,
     answer: i64,
 }
@@ -62,34 +54,23 @@ struct Question {
 }
 
 /// The numbers in a text.
-fn numbers(text: &str) -> Vec<Rational> {
+fn numbers(text: &str) -> impl Iterator<Item = Rational> {
     let part = |next: char| next.is_ascii_digit() || matches!(next, '.' | ',');
-    let mut numbers = Vec::with_capacity(4);
-    numbers.extend(
-        text.split(|next| !part(next))
-            .filter_map(|word| number::number(word.trim_matches(['.', ',']))),
-    );
-    numbers
+    text.split(move |next| !part(next))
+        .filter(|word| !word.is_empty())
+        .filter_map(|word| number::number(word.trim_matches(['.', ','])))
 }
 
 /// An equality chain: the verdict on it, and what it comes to.
 fn equality(text: &str, known: &[Rational]) -> (StepVerdict, Option<Rational>) {
-    let mut sides = text.split('=');
-    let Some(first) = sides.next().and_then(expression::parse) else {
+    let mut sourced = true;
+    let chain = expression::chain(text, |operand| sourced = sourced && known.contains(&operand));
+    let Some(Chain { first, num_operations, last, is_equal }) = chain else {
         return (StepVerdict::Unchecked, None);
     };
-    let mut last = None;
-    let mut equal = true;
-    for side in sides {
-        let Some(value) = expression::value(side) else { return (StepVerdict::Unchecked, None) };
-        equal &= value == first.value;
-        last = Some(value);
-    }
-    let Some(last) = last else { return (StepVerdict::Unchecked, None) };
-    let sourced = first.numbers.iter().all(|operand| known.contains(operand));
-    let verdict = if first.value.is_none() || !equal {
+    let verdict = if first.is_none() || !is_equal {
         StepVerdict::Wrong
-    } else if first.num_operations == 0 {
+    } else if num_operations == 0 {
         StepVerdict::Unchecked
     } else if sourced {
         StepVerdict::Ok
@@ -163,9 +144,7 @@ impl Question {
         let solved = label::items(question)
             .filter(|items| !items.is_empty())
             .and_then(|items| program(question, &items).or_else(|| story(question, &items)));
-        // Only prose is read again.
-        let question = if solved.is_some() { String::new() } else { question.to_owned() };
-        Self { solved, question }
+        Self { solved, question: question.to_owned() }
     }
 }
 
@@ -176,7 +155,7 @@ impl Reading for Question {
 
     fn check(&self, lines: &[&str]) -> LineChecks {
         match &self.solved {
-            Some(solved) => solved.check(lines),
+            Some(solved) => solved.check(&label::items(&self.question).unwrap_or_default(), lines),
             None => prose::check(&self.question, lines),
         }
     }
@@ -188,10 +167,12 @@ impl Solved {
     /// operands of a chain's first side are the event's own numbers, the value so far, or
     /// an earlier result of the line; the last result is what the event makes of the value
     /// so far.
-    fn check(&self, lines: &[&str]) -> LineChecks {
+    fn check(&self, items: &[Labelled<'_>], lines: &[&str]) -> LineChecks {
         let mut value = Ratio::from_integer(i128::from(self.start));
-        let mut next = 0;
+        let mut events = items.iter().zip(&self.events);
         let mut checks = LineChecks::default();
+        let mut known = Vec::with_capacity(8);
+        let mut concluded = None;
         for line in lines {
             let parsed = ItemLine::of(line).and_then(|about| {
                 let work = Work::of(about.work)?;
@@ -201,9 +182,10 @@ impl Solved {
                 checks.verdicts.push(StepVerdict::Unchecked);
                 continue;
             };
-            let event = self.events.get(next);
-            let mut known = Vec::with_capacity(8);
-            known.extend_from_slice(event.map_or(&[], |event| &event.numbers[..]));
+            let mut ahead = events.clone();
+            let event = ahead.next();
+            known.clear();
+            known.extend(event.into_iter().flat_map(|(item, _)| numbers(item.text)));
             known.push(value);
             let (mut is_wrong, mut is_unchecked) = (false, false);
             let mut reached = None;
@@ -219,8 +201,9 @@ impl Solved {
                 checks.verdicts.push(StepVerdict::Unchecked);
                 continue;
             }
-            let held = event.is_some_and(|event| {
-                about.is_about(event.label, &event.text)
+            events = ahead;
+            let held = event.is_some_and(|(item, event)| {
+                about.is_about(item.label, item.text)
                     && work.said == event.said
                     && reached.is_some()
                     && reached == event.effect.on(value)
@@ -230,12 +213,10 @@ impl Solved {
             } else {
                 StepVerdict::Wrong
             });
-            next += 1;
-            if let Some(result) = reached {
-                value = result;
-                checks.conclusion = Some(result.to_string());
-            }
+            concluded = reached.or(concluded);
+            value = reached.unwrap_or(value);
         }
+        checks.conclusion = concluded.map(|value| value.to_string());
         checks
     }
 }
@@ -249,13 +230,6 @@ impl Effect {
             }
         }
     }
-}
-
-/// The words of a text.
-fn words(text: &str) -> Vec<&str> {
-    let mut words = Vec::with_capacity(12);
-    words.extend(text.split(' '));
-    words
 }
 
 /// A count, of at most nine digits in a program.
@@ -289,7 +263,7 @@ fn program(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
             Effect::Add(amount) => answer.checked_add(amount)?,
             Effect::Multiply(factor) => answer.checked_mul(factor)?,
         };
-        events.push(Event::of(item, effect, String::new()));
+        events.push(Event { effect, said: String::new() });
     }
     Some(Solved { start, events, answer })
 }
@@ -299,34 +273,36 @@ fn story(question: &str, items: &[Labelled<'_>]) -> Option<Solved> {
     let mut lines = label::other_lines(question);
     let (opening, asked) = (lines.next()?, lines.next_back()?);
     let (mut owner, start) = holding(opening.trim_end_matches('.'))?;
-    let mut held: HashMap<&str, i64> = HashMap::from([(owner, start)]);
+    let mut held = Holdings::of(owner, start);
     let mut events = Vec::with_capacity(items.len());
+    let mut words = Vec::with_capacity(12);
     for item in items {
-        let before = *held.get(owner)?;
-        let words = words(item.text);
+        let before = held.get(owner)?;
+        words.clear();
+        words.extend(item.text.split(' '));
         let (effect, said) = if let Some((who, factor, whom)) = times_as_many(&words) {
-            let counted = *held.get(whom)?;
+            let counted = held.get(whom)?;
             owner = who;
-            held.insert(owner, counted.checked_mul(factor)?);
+            held.set(owner, counted.checked_mul(factor)?);
             (Effect::Multiply(factor), format!("{owner} has "))
         } else {
             let changes = changes(&words)?;
-            for &(person, amount) in &changes {
-                shift(&mut held, person, amount);
+            for &(person, amount) in changes.iter().flatten() {
+                held.shift(person, amount);
             }
             let effect = Effect::Add(held.get(owner)?.checked_sub(before)?);
             // An event among others is of no use to a chain about the owner.
             (effect, told(owner, &changes).unwrap_or_default())
         };
-        events.push(Event::of(item, effect, said));
+        events.push(Event { effect, said });
     }
-    let answer = *held.get(asked_person(asked.trim_end_matches('?'))?)?;
+    let answer = held.get(asked_person(asked.trim_end_matches('?'))?)?;
     Some(Solved { start, events, answer })
 }
 
 /// Who has how many at first: `Ann has 5 eggs`, `Ann starts with 5 eggs`.
 fn holding(opening: &str) -> Option<(&str, i64)> {
-    match words(opening)[..] {
+    match opening.split(' ').collect::<Vec<_>>()[..] {
         [.., who, "has", number, item] | [.., who, "starts", "with", number, item]
             if is_plain(who) && is_plain(item) =>
         {
@@ -349,7 +325,7 @@ fn times_as_many<'text>(words: &[&'text str]) -> Option<(&'text str, i64, &'text
 
 /// `How many eggs does Ann have now`, with or without the item and the time.
 fn asked_person(asked: &str) -> Option<&str> {
-    let words = words(asked);
+    let words: Vec<&str> = asked.split(' ').collect();
     let words = match &words[..] {
         [rest @ .., "now"] | [rest @ .., "at", "the", "end"] => rest,
         all => all,
@@ -361,9 +337,11 @@ fn asked_person(asked: &str) -> Option<&str> {
     }
 }
 
-/// Who gains and who loses by an event in which something changes hands, in the order of
-/// its sentence.
-fn changes<'text>(words: &[&'text str]) -> Option<Vec<(&'text str, i64)>> {
+/// Who gains and who loses by an event, one or two people in the order of its sentence.
+type Changes<'text> = [Option<(&'text str, i64)>; 2];
+
+/// What an event in which something changes hands does.
+fn changes<'text>(words: &[&'text str]) -> Option<Changes<'text>> {
     let them = match *words {
         [.., who, "gives", whom, number, "more"] => Some((who, whom, number, "1")),
         [.., who, "gives", whom, number, "boxes", "with", size, "in", "each"] => {
@@ -374,11 +352,11 @@ fn changes<'text>(words: &[&'text str]) -> Option<Vec<(&'text str, i64)>> {
     if let Some((who, whom, number, size)) = them
         && let Some(amount) = count(number).zip(count(size)).and_then(|(a, b)| a.checked_mul(b))
     {
-        return Some(vec![(who, -amount), (whom, amount)]);
+        return Some([Some((who, -amount)), Some((whom, amount))]);
     }
     let Move { who, gain, amount, other } = Move::of(words)?;
     let signed = if gain { amount } else { -amount };
-    Some([(who, signed)].into_iter().chain(other.map(|other| (other, -signed))).collect())
+    Some([Some((who, signed)), other.map(|other| (other, -signed))])
 }
 
 /// An event in which one person gains or loses, to or from another or no one.
@@ -420,11 +398,34 @@ impl<'text> Move<'text> {
     }
 }
 
-/// Changes what a person holds; of a person whose holding was never told, nothing is
-/// known after either.
-fn shift<'text>(held: &mut HashMap<&'text str, i64>, person: &'text str, amount: i64) {
-    if let Some(value) = held.get_mut(person) {
-        *value = value.saturating_add(amount);
+/// What each person holds, as far as it was told: a story has so few people that a list is
+/// looked through faster than a table.
+struct Holdings<'text> {
+    held: Vec<(&'text str, i64)>,
+}
+
+impl<'text> Holdings<'text> {
+    fn of(person: &'text str, amount: i64) -> Self {
+        let mut held = Vec::with_capacity(4);
+        held.push((person, amount));
+        Self { held }
+    }
+
+    fn get(&self, person: &str) -> Option<i64> {
+        self.held.iter().find(|(known, _)| *known == person).map(|(_, amount)| *amount)
+    }
+
+    fn set(&mut self, person: &'text str, amount: i64) {
+        self.held.retain(|(known, _)| *known != person);
+        self.held.push((person, amount));
+    }
+
+    /// Changes what a person holds; of a person whose holding was never told, nothing is
+    /// known after either.
+    fn shift(&mut self, person: &str, change: i64) {
+        if let Some((_, amount)) = self.held.iter_mut().find(|(known, _)| *known == person) {
+            *amount = amount.saturating_add(change);
+        }
     }
 }
 

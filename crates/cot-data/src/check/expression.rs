@@ -21,37 +21,58 @@ const MAX_DEPTH: usize = 32;
 
 /// Reads a whole text as an expression; nothing where it is none.
 pub(super) fn parse(text: &str) -> Option<Expression> {
-    let mut parser = Parser::new(text, Some(Vec::with_capacity(4)));
+    let mut numbers = Vec::with_capacity(4);
+    let mut parser = Parser::new(text, |number| numbers.push(number));
     let value = parser.sum()?;
-    parser.rest.is_empty().then_some(Expression {
-        value,
-        numbers: parser.numbers.unwrap_or_default(),
-        num_operations: parser.num_operations,
-    })
+    let (rest, num_operations) = (parser.rest, parser.num_operations);
+    rest.is_empty().then_some(Expression { value, numbers, num_operations })
 }
 
-/// The value of a whole text as an expression, as in [`Expression`], of which nothing else
-/// is wanted.
-pub(super) fn value(text: &str) -> Value {
-    let mut parser = Parser::new(text, None);
-    let value = parser.sum()?;
-    parser.rest.is_empty().then_some(value)
+/// Expressions with `=` between them.
+#[derive(Debug, PartialEq)]
+pub(super) struct Chain {
+    /// The value of the first side, as in [`Expression`].
+    pub(super) first: Option<Ratio<i128>>,
+    /// How many operations the first side has.
+    pub(super) num_operations: usize,
+    /// The value of the last side.
+    pub(super) last: Option<Ratio<i128>>,
+    /// Whether all sides have the first one's value.
+    pub(super) is_equal: bool,
 }
 
-struct Parser<'text> {
+/// Reads a whole text as two expressions or more with `=` between them; nothing where it is
+/// none. `meet` gets each number of the first.
+pub(super) fn chain(text: &str, meet: impl FnMut(Ratio<i128>)) -> Option<Chain> {
+    let mut parser = Parser::new(text, meet);
+    let first = parser.sum()?;
+    let num_operations = parser.num_operations;
+    let mut parser = Parser::new(parser.rest, |_| {});
+    let mut last = None;
+    let mut is_equal = true;
+    while parser.take(&['=']).is_some() {
+        let value = parser.sum()?;
+        is_equal &= value == first;
+        last = Some(value);
+    }
+    let last = last.filter(|_| parser.rest.is_empty())?;
+    Some(Chain { first, num_operations, last, is_equal })
+}
+
+struct Parser<'text, Meet> {
     rest: &'text str,
     depth: usize,
-    /// The numbers met, where they are wanted.
-    numbers: Option<Vec<Ratio<i128>>>,
+    /// Gets each number.
+    meet: Meet,
     num_operations: usize,
 }
 
 /// Outer nothing: no expression. Inner nothing: an expression without a value.
-pub(super) type Value = Option<Option<Ratio<i128>>>;
+type Value = Option<Option<Ratio<i128>>>;
 
-impl<'text> Parser<'text> {
-    fn new(text: &'text str, numbers: Option<Vec<Ratio<i128>>>) -> Self {
-        Self { rest: text.trim_start(), depth: 0, numbers, num_operations: 0 }
+impl<'text, Meet: FnMut(Ratio<i128>)> Parser<'text, Meet> {
+    fn new(text: &'text str, meet: Meet) -> Self {
+        Self { rest: text.trim_start(), depth: 0, meet, num_operations: 0 }
     }
 
     fn take(&mut self, wanted: &[char]) -> Option<char> {
@@ -109,9 +130,7 @@ impl<'text> Parser<'text> {
         let value = number(&self.rest[..length])?;
         self.rest = self.rest[length..].trim_start();
         let value = if negative { -value } else { value };
-        if let Some(numbers) = &mut self.numbers {
-            numbers.push(value);
-        }
+        (self.meet)(value);
         Some(Some(value))
     }
 }
@@ -133,10 +152,23 @@ mod tests {
             assert_eq!(parse(text).and_then(|e| e.value), Some(Ratio::new(top, bottom)), "{text}");
         }
         assert_eq!(parse("1 / 0").map(|e| e.value), Some(None));
-        assert_eq!(
-            (value("1 / 0"), value("2 + 2"), value("2 +")),
-            (Some(None), Some(Some(Ratio::from_integer(4))), None)
-        );
+    }
+
+    #[test]
+    fn a_chain_has_two_sides_or_more() {
+        let [four, five] = [4, 5].map(|value| Some(Ratio::from_integer(value)));
+        let read = |text| {
+            let mut met = Vec::new();
+            let chain = chain(text, |number| met.push(number.to_integer()))?;
+            Some((chain.first, chain.num_operations, chain.last, chain.is_equal, met))
+        };
+        assert_eq!(read("2+2=1+3=4"), Some((four, 1, four, true, vec![2, 2])));
+        assert_eq!(read("2 + 2 = 5 = 4"), Some((four, 1, four, false, vec![2, 2])));
+        assert_eq!(read("4=5"), Some((four, 0, five, false, vec![4])));
+        assert_eq!(read("4/0=4/0"), Some((None, 1, None, true, vec![4, 0])));
+        for text in ["4", "", "=4", "4=", "4==4", "4=4 eggs", "(4=4)", "4=4)", "4=4="] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

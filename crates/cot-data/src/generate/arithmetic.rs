@@ -7,11 +7,9 @@
 
 mod chinese;
 
-use std::fmt::Write;
-
-use super::words::{ITEMS, NAMES, labelled, restated};
+use super::words::{ITEMS, LABELS, NAMES};
 use crate::language::Language;
-use crate::problem::{Problem, Rendered};
+use crate::problem::{Alteration, Problem, Rendered};
 use crate::rng::CounterRng;
 
 /// An arithmetic operation.
@@ -60,7 +58,7 @@ struct Told {
     opening: String,
     events: Vec<String>,
     /// What each event of a story changes.
-    changes: Vec<Change>,
+    changes: Vec<Change<'static>>,
     asked: String,
 }
 
@@ -71,45 +69,49 @@ struct Told {
 /// owner. So the first sign follows from the verb alone, a second is its opposite, and that
 /// of the sum is the one just before it; what is left to decide is whether a person is the
 /// owner, which a small model learns many times sooner than to look the owner's sign up.
-#[derive(Clone, Debug)]
-pub(crate) struct Change {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change<'name> {
     /// Whose holding is the running value after the event.
-    pub(crate) owner: String,
+    pub(crate) owner: &'name str,
     /// Who gains or loses, in the order of the sentence up to the owner, and whether they
     /// gain; no one where the owner has some times as many as the one before.
-    pub(crate) hands: Vec<(String, bool)>,
+    pub(crate) hands: [Option<(&'name str, bool)>; 2],
 }
 
-impl Change {
+impl<'name> Change<'name> {
     /// The owner gains or loses, and no one else.
-    pub(crate) fn own(owner: &str, gains: bool) -> Self {
-        Self { owner: owner.to_owned(), hands: vec![(owner.to_owned(), gains)] }
+    pub(crate) fn own(owner: &'name str, gains: bool) -> Self {
+        Self { owner, hands: [Some((owner, gains)), None] }
     }
 
     /// Something goes from one hand to another; `first` is named first.
-    pub(crate) fn between(owner: &str, first: &str, gains: bool, second: &str) -> Self {
-        let mut hands = vec![(first.to_owned(), gains)];
-        if first != owner {
-            hands.push((second.to_owned(), !gains));
-        }
-        Self { owner: owner.to_owned(), hands }
+    pub(crate) fn between(
+        owner: &'name str,
+        first: &'name str,
+        gains: bool,
+        second: &'name str,
+    ) -> Self {
+        let other = (first != owner).then_some((second, !gains));
+        Self { owner, hands: [Some((first, gains)), other] }
     }
 
     /// The owner has some times as many as the one before.
-    pub(crate) fn times(owner: &str) -> Self {
-        Self { owner: owner.to_owned(), hands: Vec::new() }
+    pub(crate) fn times(owner: &'name str) -> Self {
+        Self { owner, hands: [None; 2] }
     }
 
-    /// What the line says before its sum.
-    pub(crate) fn said(&self, amount: i64) -> String {
-        if self.hands.is_empty() {
-            return format!("{} has ", self.owner);
+    /// Writes what the line says before its sum.
+    pub(crate) fn write(&self, amount: i64, line: &mut String) {
+        if self.hands == [None; 2] {
+            line.push_str(self.owner);
+            line.push_str(" has ");
         }
-        let mut told = String::with_capacity(24);
-        for (person, gains) in &self.hands {
-            let _ = write!(told, "{person} {}{amount}, ", if *gains { '+' } else { '-' });
+        for (person, gains) in self.hands.into_iter().flatten() {
+            line.push_str(person);
+            line.push_str(if gains { " +" } else { " -" });
+            write_number(amount, line);
+            line.push_str(", ");
         }
-        told
     }
 }
 
@@ -138,7 +140,8 @@ impl Arithmetic {
     /// where the cap is 199 up to level 2 and 999 above. The given numbers all differ.
     pub(crate) fn draw(level: u8, kind: Kind, rng: &mut CounterRng) -> Self {
         let cap = if level <= 2 { 199 } else { 999 };
-        let mut nodes = vec![Node::Given(rng.between(2, 99))];
+        let mut nodes = Vec::with_capacity(16);
+        nodes.push(Node::Given(rng.between(2, 99)));
         let mut current = 0;
         let mut left = usize::from(level) + 1;
         while left > 0 {
@@ -195,20 +198,30 @@ impl Arithmetic {
     }
 
     /// The work on each event, given what each of a story's changes.
-    fn chain(&self, changes: &[Change]) -> impl Iterator<Item = String> {
-        self.events().enumerate().map(|(index, (operator, left, right, value))| {
-            let (a, b) = (self.nodes[left].value(), self.nodes[right].value());
-            let mut work = String::with_capacity(96);
-            if let Some((count, size)) = self.bags(right) {
-                work.push_str(&step(Operator::Multiply, count, size, b));
-                work.push_str(", ");
-            }
-            if let Some(change) = changes.get(index) {
-                work.push_str(&change.said(b));
-            }
-            work.push_str(&step(operator, a, b, value));
+    fn chain(&self, changes: &[Change<'_>]) -> impl Iterator<Item = String> {
+        self.events().enumerate().map(|(index, event)| {
+            let mut work = String::with_capacity(MOST_WORK);
+            self.write_work(event, changes.get(index), &mut work);
             work
         })
+    }
+
+    /// Writes the work on an event.
+    fn write_work(
+        &self,
+        (operator, left, right, value): (Operator, usize, usize, i64),
+        change: Option<&Change<'_>>,
+        line: &mut String,
+    ) {
+        let (a, b) = (self.nodes[left].value(), self.nodes[right].value());
+        if let Some((count, size)) = self.bags(right) {
+            write_step(Operator::Multiply, count, size, b, line);
+            line.push_str(", ");
+        }
+        if let Some(change) = change {
+            change.write(b, line);
+        }
+        write_step(operator, a, b, value, line);
     }
 
     /// Opening, events and question of a program.
@@ -309,20 +322,96 @@ impl Arithmetic {
     }
 }
 
+/// What an event does to the running value, apart from the graph.
+#[derive(Clone, Copy, Debug)]
+struct Deed {
+    operator: Operator,
+    /// How many bags, and how many in each; of an event without bags, one bag.
+    amount: (Option<i64>, i64),
+}
+
+impl Arithmetic {
+    /// The numbers as they are given: the start and each event's deed.
+    fn deeds(&self) -> (i64, Vec<Deed>) {
+        let deed = |(operator, _, right, _)| match self.bags(right) {
+            Some((count, size)) => Deed { operator, amount: (Some(count), size) },
+            None => Deed { operator, amount: (None, self.nodes[right].value()) },
+        };
+        (self.nodes[0].value(), self.events().map(deed).collect())
+    }
+
+    /// The problem of such deeds; nothing where a value leaves `0..=999`, the range in which
+    /// chains are written.
+    fn of(kind: Kind, start: i64, deeds: &[Deed]) -> Option<Self> {
+        let mut nodes = vec![Node::Given(start)];
+        let mut current = 0;
+        for &Deed { operator, amount: (count, size) } in deeds {
+            current = match count {
+                None => push(&mut nodes, operator, current, size),
+                Some(count) => {
+                    nodes.push(Node::Given(count));
+                    let count = nodes.len() - 1;
+                    let product = push(&mut nodes, Operator::Multiply, count, size);
+                    apply(&mut nodes, operator, current, product)
+                }
+            };
+        }
+        let holds = nodes.iter().all(|node| (0..=999).contains(&node.value()));
+        (holds && !deeds.is_empty()).then_some(Self { kind, nodes })
+    }
+}
+
 impl Problem for Arithmetic {
+    fn altered(&self, alteration: Alteration, rng: &mut CounterRng) -> Option<Box<dyn Problem>> {
+        let (mut start, mut deeds) = self.deeds();
+        match alteration {
+            Alteration::Number => {
+                let mut numbers = vec![&mut start];
+                for Deed { amount: (count, size), .. } in &mut deeds {
+                    numbers.extend(count.as_mut());
+                    numbers.push(size);
+                }
+                let at = rng.below(numbers.len());
+                let (low, high) = if *numbers[at] < 10 { (2, 9) } else { (10, 99) };
+                let number = rng.between(low, high);
+                if numbers.iter().any(|given| **given == number) {
+                    return None;
+                }
+                *numbers[at] = number;
+            }
+            Alteration::Added => {
+                let again = deeds[rng.below(deeds.len())];
+                // In a story only the last event may multiply: it moves on to another person.
+                if self.kind == Kind::Story && again.operator == Operator::Multiply {
+                    return None;
+                }
+                deeds.push(again);
+            }
+            Alteration::Dropped => {
+                deeds.remove(rng.below(deeds.len()));
+            }
+        }
+        Some(Box::new(Self::of(self.kind, start, &deeds)?))
+    }
+
     fn signature(&self) -> String {
         let mut told = String::with_capacity(96);
-        let _ = write!(told, "arithmetic/{}/", self.kind_name());
+        told.push_str("arithmetic/");
+        told.push_str(self.kind_name());
+        told.push('/');
         for (index, node) in self.nodes.iter().enumerate() {
             if index > 0 {
                 told.push(' ');
             }
-            let _ = match *node {
-                Node::Given(value) => write!(told, "{value}"),
+            match *node {
+                Node::Given(value) => write_number(value, &mut told),
                 Node::Apply { operator, left, right, .. } => {
-                    write!(told, "{}{left},{right}", symbol(operator))
+                    told.push(symbol(operator));
+                    write_number(left as i64, &mut told);
+                    told.push(',');
+                    write_number(right as i64, &mut told);
                 }
-            };
+            }
         }
         told
     }
@@ -342,9 +431,22 @@ impl Problem for Arithmetic {
             Kind::Program => self.program(rng),
             Kind::Story => self.story(rng),
         };
-        let events = labelled(events);
-        let steps = restated(&events, self.chain(&changes));
-        let question = format!("{opening}\n{}\n{asked}", events.join("\n"));
+        let length: usize = events.iter().map(|event| event.len() + 4).sum();
+        let mut question = String::with_capacity(opening.len() + length + asked.len() + 1);
+        question.push_str(&opening);
+        let mut steps = Vec::with_capacity(events.len());
+        for (index, work) in self.events().enumerate() {
+            let mut line = String::with_capacity(events[index].len() + MOST_WORK);
+            line.extend(['#', LABELS[index], ' ']);
+            line.push_str(&events[index]);
+            question.push('\n');
+            question.push_str(&line);
+            line.push_str(": ");
+            self.write_work(work, changes.get(index), &mut line);
+            steps.push(line);
+        }
+        question.push('\n');
+        question.push_str(&asked);
         let answer = self.nodes.last().map_or(0, |node| node.value()).to_string();
         Rendered { question, steps, answer }
     }
@@ -352,21 +454,25 @@ impl Problem for Arithmetic {
 
 /// A number in `low..=high` that is not yet given; nothing where all are.
 fn fresh(nodes: &[Node], low: i64, high: i64, rng: &mut CounterRng) -> Option<i64> {
-    let mut given: Vec<i64> = nodes
-        .iter()
-        .filter_map(|node| match *node {
-            Node::Given(value) if (low..=high).contains(&value) => Some(value),
-            _ => None,
-        })
-        .collect();
-    given.sort_unstable();
-    let num_free = usize::try_from(high - low + 1).ok()?.saturating_sub(given.len());
+    let given = nodes.iter().filter_map(|node| match *node {
+        Node::Given(value) if (low..=high).contains(&value) => Some(value),
+        _ => None,
+    });
+    let num_free = usize::try_from(high - low + 1).ok()?.saturating_sub(given.clone().count());
     if num_free == 0 {
         return None;
     }
     // The free number of that rank: one higher for each given number on the way.
-    let drawn = low + rng.below(num_free) as i64;
-    Some(given.into_iter().fold(drawn, |number, taken| number + i64::from(taken <= number)))
+    let mut number = low + rng.below(num_free) as i64;
+    let mut passed = low - 1;
+    while let Some(next) = given.clone().filter(|&taken| taken > passed).min() {
+        if next > number {
+            break;
+        }
+        number += 1;
+        passed = next;
+    }
+    Some(number)
 }
 
 /// Adds or takes away some bags of equal size, a product that is worked out on the side;
@@ -397,51 +503,82 @@ pub(crate) fn symbol(operator: Operator) -> char {
 }
 
 /// The non-zero places of a number, highest first: 67 gives 60 and 7.
-pub(crate) fn places(number: i64) -> Vec<i64> {
-    let units = std::iter::successors(Some(1_i64), |unit| unit.checked_mul(10));
-    let mut places = Vec::with_capacity(4);
-    places.extend(
-        units
-            .take_while(|&unit| unit <= number)
-            .map(|unit| number / unit % 10 * unit)
-            .filter(|&place| place != 0),
-    );
-    places.reverse();
-    places
+pub(crate) fn places(number: i64) -> impl Iterator<Item = i64> + Clone {
+    let num_digits = number.checked_ilog10().map_or(0, |highest| highest + 1);
+    (0..num_digits)
+        .rev()
+        .map(move |place| {
+            let unit = 10_i64.pow(place);
+            number / unit % 10 * unit
+        })
+        .filter(|&place| place != 0)
 }
+
+/// Room for the work of most lines.
+const MOST_WORK: usize = 96;
 
 /// One line of the chain, such as `58+67=58+60+7=118+7=125`. No spaces:
 /// a tokenizer that splits digits would give each its own token.
 pub(crate) fn step(operator: Operator, a: i64, b: i64, value: i64) -> String {
+    let mut line = String::with_capacity(MOST_WORK);
+    write_step(operator, a, b, value, &mut line);
+    line
+}
+
+/// Writes what [`step`] gives.
+fn write_step(operator: Operator, a: i64, b: i64, value: i64, line: &mut String) {
     let sign = symbol(operator);
-    let mut line = String::with_capacity(64);
-    let _ = write!(line, "{a}{sign}{b}");
+    write_number(a, line);
+    line.push(sign);
+    write_number(b, line);
     match operator {
         Operator::Add | Operator::Subtract => {
             let parts = places(b);
             let mut reached = a;
-            if parts.len() > 1 {
-                for taken in 0..parts.len() {
-                    let _ = write!(line, "={reached}");
-                    for part in &parts[taken..] {
-                        let _ = write!(line, "{sign}{part}");
+            if parts.clone().nth(1).is_some() {
+                for (taken, next) in parts.clone().enumerate() {
+                    line.push('=');
+                    write_number(reached, line);
+                    for part in parts.clone().skip(taken) {
+                        line.push(sign);
+                        write_number(part, line);
                     }
-                    reached = operator.on(reached, parts[taken]);
+                    reached = operator.on(reached, next);
                 }
             }
         }
         Operator::Multiply => {
             let (small, large) = (a.min(b), a.max(b));
             let parts = places(large);
-            if parts.len() > 1 {
+            if parts.clone().nth(1).is_some() {
                 let mut between = '=';
                 for part in parts {
-                    let _ = write!(line, "{between}{}", part * small);
+                    line.push(between);
+                    write_number(part * small, line);
                     between = '+';
                 }
             }
         }
     }
-    let _ = write!(line, "={value}");
-    line
+    line.push('=');
+    write_number(value, line);
+}
+
+/// Writes a number: most of a chain is numbers, and the general way to write one costs
+/// several times as much.
+fn write_number(number: i64, text: &mut String) {
+    if number < 0 {
+        text.push('-');
+    }
+    let mut digits = [0; 20];
+    let (mut rest, mut first) = (number.unsigned_abs(), digits.len());
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend(digits[first..].iter().map(|&digit| char::from(digit)));
 }

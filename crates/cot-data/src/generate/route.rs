@@ -4,7 +4,7 @@ mod chinese;
 
 use super::words::{NAMES, labelled, restated};
 use crate::language::Language;
-use crate::problem::{Problem, Rendered};
+use crate::problem::{Alteration, Problem, Rendered};
 use crate::rng::CounterRng;
 
 /// The compass, clockwise.
@@ -198,7 +198,46 @@ impl Route {
     }
 }
 
+impl Route {
+    /// The route with other legs, each of which turns as before; nothing where it leaves the
+    /// grid, or no leg is left.
+    fn with(&self, mut legs: Vec<Leg>) -> Option<Self> {
+        let (mut point, mut facing) = (self.start, self.facing);
+        for leg in &mut legs {
+            if let Some(turn) = leg.turn {
+                leg.facing = (facing + TURNS[turn].1) % 4;
+            }
+            if leg.distance > room(leg.facing, point) {
+                return None;
+            }
+            facing = leg.facing;
+            point = ahead(facing, point, leg.distance);
+        }
+        (!legs.is_empty()).then(|| Self { legs, ..self.clone() })
+    }
+}
+
 impl Problem for Route {
+    fn altered(&self, alteration: Alteration, rng: &mut CounterRng) -> Option<Box<dyn Problem>> {
+        let mut legs = self.legs.clone();
+        let at = rng.below(legs.len());
+        match alteration {
+            Alteration::Number if self.kind == Kind::Turns => return None,
+            Alteration::Number => {
+                let distance = rng.between(1, 9);
+                if distance == legs[at].distance {
+                    return None;
+                }
+                legs[at].distance = distance;
+            }
+            Alteration::Added => legs.push(legs[at]),
+            Alteration::Dropped => {
+                legs.remove(at);
+            }
+        }
+        Some(Box::new(self.with(legs)?))
+    }
+
     fn signature(&self) -> String {
         let mut parts = Vec::new();
         if self.kind != Kind::Turns {

@@ -4,7 +4,10 @@ use super::layout::{Told, parts, yes_no};
 use crate::language::Language;
 use crate::rng::CounterRng;
 
-/// A score. The citations are those of [`super::medical::Kind`].
+/// A score, with the criteria, points and bands of the publication that
+/// [`super::medical::Kind`] cites. Two bands have names that others gave: qSOFA is positive
+/// from 2 points on in Singer et al. 2016, JAMA 315:801, and CHA₂DS₂-VASc 0, 1 and 2 or more
+/// are low, moderate and high risk in Meschia et al. 2014, Stroke 45:3754, table 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Score {
     /// One point each: respiratory rate 22 or more, systolic pressure 100 or less, altered

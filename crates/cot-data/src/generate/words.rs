@@ -17,7 +17,7 @@ pub(crate) const ITEMS: [&str; 8] =
 /// in the chain, so that a line finds its item by the label instead of by counting. With
 /// the sign it is one token of its own, directly before the item: to go on from a label is
 /// then to copy what followed it before, which a transformer learns first.
-const LABELS: [char; 16] =
+pub(crate) const LABELS: [char; 16] =
     ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J', 'K', 'L', 'M', 'N', 'O', 'P'];
 
 /// Puts the label of what is asked for before a question: `#Q question?`.

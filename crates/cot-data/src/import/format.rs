@@ -76,6 +76,11 @@ impl Format {
         }
     }
 
+    /// Whether its objects have chains; those of `PubMedQA` are questions with answers.
+    pub fn has_chains(self) -> bool {
+        self != Self::PubMedQa
+    }
+
     /// The records of one object.
     pub(super) fn convert(
         self,

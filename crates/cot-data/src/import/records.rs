@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::converted::{Converted, Refusal};
 use crate::error::{Error, Result};
-use crate::input::{At, Fault, InputOptions, Item, ObjectReader};
+use crate::input::{At, Fault, InputOptions, Item, items_of};
 use crate::record::CotRecord;
 use crate::rejects::{Reason, Reject};
 
@@ -37,27 +37,11 @@ pub fn records_of(
     path: &Path,
     options: &InputOptions,
 ) -> Result<impl Iterator<Item = Result<CotRecord>> + use<>> {
-    let mut reader = ObjectReader::open(path, options)?;
-    let mut batch = Vec::new().into_iter();
+    let mut items = items_of(path, options)?;
     let mut has_ended = false;
     Ok(std::iter::from_fn(move || {
-        if has_ended {
-            return None;
-        }
-        let item = match batch.next() {
-            Some(item) => item,
-            None => match reader.next_batch() {
-                Ok(items) => {
-                    batch = items.into_iter();
-                    batch.next()?
-                }
-                Err(error) => {
-                    has_ended = true;
-                    return Some(Err(error));
-                }
-            },
-        };
-        let record = record_of(item);
+        let item = if has_ended { None } else { items.next() };
+        let record = item?.and_then(record_of);
         has_ended = record.is_err();
         Some(record)
     }))

@@ -1,10 +1,11 @@
 //! The rows of a Parquet table as JSON objects: row group by row group, any columns.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -126,9 +127,28 @@ impl Problem {
     }
 }
 
-/// The reader panics at some damaged files and rare types; that is a fault of the file.
+thread_local! {
+    /// Whether this thread is in [`guarded`], and a panic on it is nobody's concern.
+    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The reader panics at some damaged files and rare types; that is a fault of the file, which
+/// is told as one. The message that a panic prints would say otherwise, so the hook that
+/// prints it is asked for silence, on this thread and for this long.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Problem> {
-    match catch_unwind(AssertUnwindSafe(read)) {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let print = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !IS_GUARDED.get() {
+                print(panic);
+            }
+        }));
+    });
+    IS_GUARDED.set(true);
+    let outcome = panic::catch_unwind(AssertUnwindSafe(read));
+    IS_GUARDED.set(false);
+    match outcome {
         Ok(result) => result.map_err(Problem::Error),
         Err(_) => Err(Problem::Panic),
     }

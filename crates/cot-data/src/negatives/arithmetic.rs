@@ -7,20 +7,20 @@ use crate::record::CotRecord;
 use crate::rng::CounterRng;
 
 /// A line of the chain, without the value that it starts from.
-struct Event {
+struct Event<'text> {
     /// Label and item.
     head: String,
     /// In a story, what it changes.
-    change: Option<Change>,
+    change: Option<Change<'text>>,
     /// The product on the side, as it is written.
     bags: Option<String>,
     operator: Operator,
     number: i64,
 }
 
-struct Chain {
+struct Chain<'text> {
     start: i64,
-    events: Vec<Event>,
+    events: Vec<Event<'text>>,
 }
 
 /// The record's chain with a mistake.
@@ -60,42 +60,48 @@ pub(super) fn wrong(
     }
 }
 
+/// A person of a story's line and whether they gain: `Ann +2`.
+fn hand(told: &str) -> Option<(&str, bool)> {
+    let (person, amount) = told.split_once(' ')?;
+    Some((person, amount.starts_with('+')))
+}
+
 /// What a story's line says before its sum, nothing in a program, and the sum.
-fn change_of(work: &str) -> Option<(Option<Change>, &str)> {
+fn change_of(work: &str) -> Option<(Option<Change<'_>>, &str)> {
     if let Some((owner, main)) = work.split_once(" has ") {
         return Some((Some(Change::times(owner)), main));
     }
     let Some((said, main)) = work.rsplit_once(", ") else { return Some((None, work)) };
-    let hand = |told: &str| {
-        let (person, amount) = told.split_once(' ')?;
-        Some((person.to_owned(), amount.starts_with('+')))
+    let hands: [Option<(&str, bool)>; 2] = match said.split_once(", ") {
+        None => [Some(hand(said)?), None],
+        Some((first, second)) => [Some(hand(first)?), Some(hand(second)?)],
     };
-    let hands = said.split(", ").map(hand).collect::<Option<Vec<_>>>()?;
-    let owner = hands.last()?.0.clone();
+    let (owner, _) = hands.into_iter().flatten().next_back()?;
     Some((Some(Change { owner, hands }), main))
 }
 
-impl Event {
+impl Event<'_> {
     /// What its line says before a sum, which goes with the sum, right or wrong.
     fn said(&self, operator: Operator) -> String {
         let Some(change) = &self.change else { return String::new() };
         let gains = operator == Operator::Add;
         let told = match (operator, self.operator) {
-            (right, operator) if right == operator => change.clone(),
-            (Operator::Multiply, _) => Change::times(&change.owner),
-            (_, Operator::Multiply) => Change::own(&change.owner, gains),
+            (right, operator) if right == operator => *change,
+            (Operator::Multiply, _) => Change::times(change.owner),
+            (_, Operator::Multiply) => Change::own(change.owner, gains),
             _ => {
-                let turned = |(person, gains): &(String, bool)| (person.clone(), !gains);
-                let hands = change.hands.iter().map(turned).collect();
-                Change { owner: change.owner.clone(), hands }
+                let turned = |hand: Option<(_, bool)>| hand.map(|(person, gains)| (person, !gains));
+                Change { owner: change.owner, hands: change.hands.map(turned) }
             }
         };
-        told.said(self.number)
+        let mut said = String::new();
+        told.write(self.number, &mut said);
+        said
     }
 }
 
-impl Chain {
-    fn of(steps: &[String]) -> Option<Self> {
+impl<'text> Chain<'text> {
+    fn of(steps: &'text [String]) -> Option<Self> {
         let mut start = None;
         let mut events = Vec::with_capacity(steps.len());
         for step in steps {

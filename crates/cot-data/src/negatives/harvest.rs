@@ -18,6 +18,16 @@ struct Reply {
     first: usize,
 }
 
+/// The answer in what stands behind a reply's chain: a short one stands alone, a longer one
+/// marks it.
+pub(crate) fn answer_of_reply(rest: &str) -> Option<&str> {
+    let rest = rest.trim();
+    match extract_answer(rest) {
+        Some(found) if found.mark != AnswerMark::LastNumber => Some(found.text),
+        _ => (rest.lines().count() == 1).then_some(rest),
+    }
+}
+
 /// Takes a reply apart; nothing where it was cut off, has no chain or no answer, or is
 /// right.
 fn gone_wrong(record: &CotRecord, text: &str) -> Option<Reply> {
@@ -27,13 +37,7 @@ fn gone_wrong(record: &CotRecord, text: &str) -> Option<Reply> {
     let reply = split_reply(text).ok()?;
     let steps: Vec<String> =
         lines(&reply.chain?).iter().map(|line| line.trim().to_owned()).collect();
-    let rest = reply.rest.trim();
-    // A short answer stands alone; a longer one marks its end.
-    let answer = match extract_answer(rest) {
-        Some(found) if found.mark != AnswerMark::LastNumber => found.text,
-        _ if rest.lines().count() == 1 => rest,
-        _ => return None,
-    };
+    let answer = answer_of_reply(&reply.rest)?;
     let check = check_chain(&record.question, &steps, answer);
     let last = steps.len().checked_sub(1)?;
     let is_right = answers_equal(answer, &record.answer);

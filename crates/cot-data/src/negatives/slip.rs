@@ -75,12 +75,10 @@ fn other_sign(operator: Operator, a: i64, b: i64) -> Option<i64> {
     let last = match operator {
         Operator::Multiply => {
             let parts = places(a.max(b));
-            if parts.len() < 2 {
-                return None;
-            }
+            parts.clone().nth(1)?;
             parts.last()? * a.min(b)
         }
-        _ => *places(b).last()?,
+        _ => places(b).last()?,
     };
     let value = operator.on(a, b);
     Some(if operator == Operator::Subtract { value + 2 * last } else { value - 2 * last })

@@ -6,36 +6,32 @@ use crate::record::CotRecord;
 use crate::rng::{CounterRng, stable_hash};
 
 /// What a sample is balanced by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Stratum {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stratum<'record> {
     /// Field of knowledge.
-    pub domain: String,
-    /// Difficulty, from 1.
+    pub domain: &'record str,
+    /// Difficulty.
     pub difficulty: u8,
     /// Level of Bloom's taxonomy.
-    pub bloom: String,
+    pub bloom: &'record str,
 }
 
-impl Stratum {
+impl<'record> Stratum<'record> {
     /// The cell of a record.
-    pub fn of(record: &CotRecord) -> Self {
-        Self {
-            domain: record.domain.clone(),
-            difficulty: record.difficulty,
-            bloom: record.bloom.clone(),
-        }
+    pub fn of(record: &'record CotRecord) -> Self {
+        Self { domain: &record.domain, difficulty: record.difficulty, bloom: &record.bloom }
     }
 }
 
 /// The places, in order, of `num_records` records, as many of each cell as of another. A cell
 /// that is too small gives all it has, and the others share what it lacks; the sample is
 /// smaller than asked for only where there are not so many records.
-pub fn balanced_sample(strata: &[Stratum], num_records: usize, seed: u64) -> Vec<usize> {
-    let mut cells: BTreeMap<&Stratum, Vec<usize>> = BTreeMap::new();
-    for (place, stratum) in strata.iter().enumerate() {
+pub fn balanced_sample(strata: &[Stratum<'_>], num_records: usize, seed: u64) -> Vec<usize> {
+    let mut cells: BTreeMap<Stratum<'_>, Vec<usize>> = BTreeMap::new();
+    for (place, &stratum) in strata.iter().enumerate() {
         cells.entry(stratum).or_default().push(place);
     }
-    let mut cells: Vec<(&Stratum, Vec<usize>)> = cells.into_iter().collect();
+    let mut cells: Vec<(Stratum<'_>, Vec<usize>)> = cells.into_iter().collect();
     // Whom a remainder goes to is chance, not the alphabet.
     CounterRng::new(stable_hash(format!("balance/{seed}").as_bytes())).shuffle(&mut cells);
     // From the smallest cell, so that what it lacks is known when the next is served.
@@ -61,13 +57,13 @@ pub fn balanced_sample(strata: &[Stratum], num_records: usize, seed: u64) -> Vec
 mod tests {
     use super::*;
 
-    fn strata(counts: &[usize]) -> Vec<Stratum> {
+    fn strata(counts: &[usize]) -> Vec<Stratum<'static>> {
         let mut strata = Vec::new();
         for (cell, count) in counts.iter().enumerate() {
             let stratum = Stratum {
-                domain: format!("domain{}", cell % 2),
+                domain: ["first", "second"][cell % 2],
                 difficulty: cell as u8,
-                bloom: "apply".to_owned(),
+                bloom: "apply",
             };
             strata.extend(std::iter::repeat_n(stratum, *count));
         }

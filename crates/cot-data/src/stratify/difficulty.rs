@@ -4,7 +4,10 @@
 //! the question that no step uses. Its cut points are either fixed or quartiles of the data
 //! at hand; both are relative, so levels of two data sets compare only with fixed ones.
 
+use crate::check::{Equivalence, answers_equal, equivalence};
 use crate::clean::token::{TokenKind, for_each_token};
+use crate::import::chain::split_reply;
+use crate::negatives::answer_of_reply;
 use crate::record::CotRecord;
 
 /// The highest level.
@@ -87,6 +90,16 @@ pub fn quartile_cuts(scores: &[f64]) -> [f64; 3] {
     [1, 2, 3].map(|quarter| sorted.get(sorted.len() * quarter / 4).copied().unwrap_or(0.0))
 }
 
+/// Whether a model's whole reply gives a record's answer; one that was cut off or gives none
+/// does not.
+pub fn passes(record: &CotRecord, text: &str) -> bool {
+    let Ok(reply) = split_reply(text) else { return false };
+    answer_of_reply(&reply.rest).is_some_and(|answer| {
+        answers_equal(answer, &record.answer)
+            || equivalence(answer, &record.answer) == Equivalence::Equal
+    })
+}
+
 /// The level, from 1, of a problem that a model solved in so many of its tries. The rate is
 /// drawn to a half by two tries more, one of them a success, so that a single try says
 /// little; a rate of 0.75 or more is level 1, below 0.25 level 4.
@@ -123,6 +136,20 @@ mod tests {
             };
             let means = [1, 2, 3, 4].map(mean);
             assert!(means.is_sorted(), "{family:?}: {means:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_passes_by_its_answer() {
+        let record = CotRecord { answer: "1/2".to_owned(), ..CotRecord::default() };
+        for (text, expect) in [
+            ("<think>\n1-1/2=1/2\n</think>\n\n0.5", true),
+            ("<think>\n1-1/2=1/2\n</think>\n\nSo it is\n\\boxed{\\frac{1}{2}}", true),
+            ("<think>\n1/2\n</think>\n\n2", false),
+            ("<think>\n1-1/2=1/2", false),
+            ("", false),
+        ] {
+            assert_eq!(passes(&record, text), expect, "{text}");
         }
     }
 

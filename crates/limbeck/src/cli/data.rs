@@ -37,6 +37,17 @@ pub(crate) enum DataCommand {
     },
 }
 
+/// A part of the work, for several machines or for one that may be interrupted.
+#[derive(Debug, Args)]
+pub(crate) struct PartOptions {
+    /// Only records i, i + n, i + 2n, … of all (i from 0); the shards together are the whole
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<String>,
+    /// Do nothing where the output is there already: it appears only when it is whole
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
 /// How the chains of generated records are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Chains {
@@ -69,9 +80,8 @@ pub(crate) struct GenerateRecordsArguments {
     /// The seed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Only records i, i + n, i + 2n, … (i from 0)
-    #[arg(long, value_name = "I/N")]
-    pub(crate) shard: Option<String>,
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
     /// The file to write: .jsonl, .jsonl.zst or .parquet
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -79,7 +89,7 @@ pub(crate) struct GenerateRecordsArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  limbeck data import --format gsm8k train.jsonl --output gsm8k/train.parquet --card"
+    after_help = "Example:\n  limbeck data import --format gsm8k train.jsonl --output gsm8k/train.parquet --card\n\nEvery shard reads all objects, so that ids do not depend on it and a repeated id is found; it\nwrites and lists its own."
 )]
 pub(crate) struct ImportArguments {
     /// gsm8k, openr1, messages, openthoughts, s1k, limo, sharegpt, alpaca, pubmedqa, prm800k,
@@ -107,12 +117,15 @@ pub(crate) struct ImportArguments {
     /// Field of knowledge [default: the format's own]
     #[arg(long)]
     pub(crate) domain: Option<String>,
-    /// Keep objects without a chain, as answer-only records
+    /// Keep objects without a chain, as answer-only records (those of pubmedqa never have one)
     #[arg(long)]
     pub(crate) allow_missing_chain: bool,
     /// Keep chains that the data set calls wrong, labelled so
     #[arg(long)]
     pub(crate) keep_wrong: bool,
+    /// Check every step of the chains and note which hold, for the records and the card
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Keep GSM8K's `<<…>>` in the chains
     #[arg(long)]
     pub(crate) keep_annotations: bool,
@@ -125,6 +138,8 @@ pub(crate) struct ImportArguments {
     /// Also write the data set's card, README.md, beside the output
     #[arg(long)]
     pub(crate) card: bool,
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
 }
 
 #[derive(Debug, Args)]
@@ -144,11 +159,13 @@ pub(crate) struct ExportArguments {
     /// Write records whose chain is wrong, too
     #[arg(long)]
     pub(crate) include_wrong: bool,
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
 }
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  limbeck data clean --input raw.jsonl --set 'languages=[\"eng\"]' --benchmark gsm8k/test.jsonl --output clean.jsonl"
+    after_help = "Example:\n  limbeck data clean --input raw.jsonl --set 'languages=[\"eng\"]' --benchmark gsm8k/test.jsonl --output clean.jsonl\n\nA shard is only tidied and filtered, with exact_duplicates=false and near_duplicates=false: a\nrepeat may lie in another one. Search the shards' records for repeats together."
 )]
 pub(crate) struct CleanArguments {
     /// JSONL, JSONL.zst or Parquet of records
@@ -169,6 +186,8 @@ pub(crate) struct CleanArguments {
     /// Where to list what was removed [default: removed.jsonl beside the output]
     #[arg(long, value_name = "FILE")]
     pub(crate) removed: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
 }
 
 /// An order from easy to hard.
@@ -184,12 +203,17 @@ pub(crate) enum CurriculumName {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  limbeck data stratify --input clean.jsonl --sample 10000 --curriculum bucketed --output train.jsonl"
+    after_help = "Example:\n  limbeck data stratify --input clean.jsonl --sample 10000 --curriculum bucketed --output train.jsonl\n\nEvery shard reads all records, since levels, samples and orders are those of the whole; of\nwhat comes out, it writes its own part. An order holds the records that it writes in memory."
 )]
 pub(crate) struct StratifyArguments {
-    /// JSONL, JSONL.zst or Parquet of records; held in memory
+    /// JSONL, JSONL.zst or Parquet of records, which is read twice
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
+    /// Take the difficulty from how often a model is right, where there are replies to a
+    /// record: what `limbeck generate` or `limbeck evaluate` wrote, a line for each reply
+    /// with the record's `id` and the whole reply as `text`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) replies: Option<PathBuf>,
     /// Take so many records, balanced over domain, level and Bloom level
     #[arg(long, value_name = "N")]
     pub(crate) sample: Option<usize>,
@@ -199,6 +223,8 @@ pub(crate) struct StratifyArguments {
     /// Seeds sampling and shuffling
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
     /// The file to write: .jsonl, .jsonl.zst or .parquet
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -225,6 +251,8 @@ pub(crate) struct NegativesArguments {
     /// Seeds which place goes wrong
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
     /// The file to write: .jsonl, .jsonl.zst or .parquet
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -245,6 +273,8 @@ pub(crate) struct VariantsArguments {
     /// Seeds what is changed
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
     /// The file to write: .jsonl, .jsonl.zst or .parquet
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,
@@ -252,7 +282,7 @@ pub(crate) struct VariantsArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  limbeck data augment --input questions.jsonl --url http://127.0.0.1:8000/v1 --model deepseek-r1 --set num_samples=8 --output chains.jsonl\n\nEvery reply is kept in the journal: the same command after a crash, or with other\nsettings of what is kept, asks for nothing twice."
+    after_help = "Example:\n  limbeck data augment --input questions.jsonl --url http://127.0.0.1:8000/v1 --model deepseek-r1 --set num_samples=8 --output chains.jsonl\n\nEvery reply is kept in the journal: the same command after a crash, or with other\nsettings of what is kept, asks for nothing twice. A shard is of the questions; give each one\na journal of its own."
 )]
 pub(crate) struct AugmentArguments {
     /// Records, or objects with a `question` and perhaps an `answer`; JSONL, JSONL.zst or
@@ -274,9 +304,11 @@ pub(crate) struct AugmentArguments {
     /// Where replies are kept [default: journal.jsonl beside the output]
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
-    /// Say what is missing and what it will cost, and ask for nothing
+    /// Say what is missing and what it will cost, ask for nothing and write nothing
     #[arg(long)]
     pub(crate) plan: bool,
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
     /// The file to write: .jsonl, .jsonl.zst or .parquet
     #[arg(long, value_name = "FILE")]
     pub(crate) output: PathBuf,

@@ -7,6 +7,7 @@ use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::part::{is_done, shard};
 use super::{conclude, table};
 use crate::cli::AugmentArguments;
 
@@ -29,11 +30,16 @@ pub(crate) fn run(arguments: &AugmentArguments, json: bool) -> Result<()> {
         given.clone().unwrap_or_else(|| output.with_file_name(name))
     };
     let journal = beside(&arguments.journal, "journal.jsonl");
-    let mut augmentation = Augmentation::open(config(arguments)?, &arguments.input, &journal)?;
-    let plan = augmentation.plan();
+    let (config, shard) = (config(arguments)?, shard(&arguments.part)?);
     if arguments.plan {
+        let plan = Augmentation::preview(&config, &arguments.input, shard, &journal)?;
         return conclude(&plan, &journal, json);
     }
+    if is_done(&arguments.part, output, json)? {
+        return Ok(());
+    }
+    let mut augmentation = Augmentation::open(config, &arguments.input, shard, &journal)?;
+    let plan = augmentation.plan()?;
     tracing::info!(
         "{} of {} samples are missing: about {} tokens of prompts and {} of replies, at a cost of \
          about {:.2}, at most {:.2}",

@@ -7,6 +7,7 @@ use limbeck_cot_data::{
 use limbeck_run::Progress;
 
 use super::conclude;
+use super::part::{is_done, shard};
 use crate::cli::ImportArguments;
 
 pub(crate) fn run(arguments: &ImportArguments, json: bool) -> Result<()> {
@@ -19,14 +20,19 @@ pub(crate) fn run(arguments: &ImportArguments, json: bool) -> Result<()> {
         domain: arguments.domain.clone(),
         allow_missing_chain: arguments.allow_missing_chain,
         keep_wrong: arguments.keep_wrong,
+        verify: arguments.verify,
         keep_annotations: arguments.keep_annotations,
         input: InputOptions::default(),
+        shard: shard(&arguments.part)?,
     };
     let output = &arguments.output;
+    if is_done(&arguments.part, output, json)? {
+        return Ok(());
+    }
     let rejects =
         arguments.rejects.clone().unwrap_or_else(|| output.with_file_name("rejects.jsonl"));
-    let mut log =
-        if arguments.strict { RejectLog::strict() } else { RejectLog::to_file(&rejects)? };
+    let log = RejectLog::to_file(&rejects)?;
+    let mut log = if arguments.strict { log.into_strict() } else { log };
     let mut writer = RecordWriter::create(output)?;
     let mut counts = CardCounts::default();
     let total: u64 = (arguments.input.iter())

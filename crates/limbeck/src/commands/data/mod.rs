@@ -6,6 +6,7 @@ mod counted;
 mod export;
 mod import;
 mod negatives;
+mod part;
 mod stratify;
 mod variants;
 
@@ -15,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use limbeck_cot_data::{
-    AnswerVerdict, CotRecord, DataConfig, Family, Language, Recipe, RecordWriter, Shard,
-    build_splits, check_chain, generate_range, shortened,
+    AnswerVerdict, CotRecord, DataConfig, Family, Language, Recipe, RecordWriter, build_splits,
+    check_chain, generate_range, shortened,
 };
 use limbeck_run::Progress;
 use limbeck_run::config::{Invalid, Validate, apply_overrides, load_table, parse};
@@ -54,13 +55,16 @@ pub(crate) fn run(command: DataCommand, json: bool) -> Result<()> {
 }
 
 fn generate(arguments: &GenerateRecordsArguments, json: bool) -> Result<()> {
-    let shard: Shard = arguments.shard.as_deref().map_or(Ok(Shard::WHOLE), str::parse)?;
+    let shard = part::shard(&arguments.part)?;
     let families: Vec<Family> = if arguments.family == "all" {
         Family::ALL.to_vec()
     } else {
         vec![arguments.family.parse()?]
     };
     let language: Option<Language> = arguments.lang.as_deref().map(str::parse).transpose()?;
+    if part::is_done(&arguments.part, &arguments.output, json)? {
+        return Ok(());
+    }
     let mut writer = RecordWriter::create(&arguments.output)?;
     for family in families {
         let recipe = Recipe { language: language.unwrap_or(family.languages()[0]), family };

@@ -14,15 +14,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::conclude;
-use super::counted::records;
+use super::counted::records_of_shard;
+use super::part::{is_done, shard};
 use crate::cli::NegativesArguments;
 
 /// A reply of a model; its other fields do not matter here.
 #[derive(Debug, Deserialize)]
-struct Reply {
-    id: String,
+pub(super) struct Reply {
+    pub(super) id: String,
     #[serde(alias = "reply")]
-    text: String,
+    pub(super) text: String,
 }
 
 pub(crate) fn run(arguments: &NegativesArguments, json: bool) -> Result<()> {
@@ -63,12 +64,16 @@ fn write(
     json: bool,
     make: impl Fn(usize, &CotRecord) -> Option<(&'static str, CotRecord)>,
 ) -> Result<()> {
+    if is_done(&arguments.part, &arguments.output, json)? {
+        return Ok(());
+    }
+    let shard = shard(&arguments.part)?;
     let mut writer = RecordWriter::create(&arguments.output)?;
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    let (mut num_read, mut num_without) = (0_usize, 0_u64);
-    for record in records("negatives", &arguments.input)? {
-        let record = record?;
-        match make(num_read, &record) {
+    let (mut num_read, mut num_without) = (0_u64, 0_u64);
+    for numbered in records_of_shard("negatives", &arguments.input, shard)? {
+        let (number, record) = numbered?;
+        match make(number as usize, &record) {
             Some((kind, made)) => {
                 writer.write(&made)?;
                 *counts.entry(kind).or_default() += 1;

@@ -8,7 +8,8 @@ use limbeck_cot_data::{RecordWriter, Variant, variant};
 use serde_json::json;
 
 use super::conclude;
-use super::counted::records;
+use super::counted::records_of_shard;
+use super::part::{is_done, shard};
 use crate::cli::VariantsArguments;
 
 pub(crate) fn run(arguments: &VariantsArguments, json: bool) -> Result<()> {
@@ -17,11 +18,15 @@ pub(crate) fn run(arguments: &VariantsArguments, json: bool) -> Result<()> {
     } else {
         arguments.kind.iter().map(|name| name.parse()).collect::<Result<_, _>>()?
     };
+    if is_done(&arguments.part, &arguments.output, json)? {
+        return Ok(());
+    }
+    let shard = shard(&arguments.part)?;
     let mut writer = RecordWriter::create(&arguments.output)?;
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut num_read, mut num_without) = (0_u64, 0_u64);
-    for record in records("variants", &arguments.input)? {
-        let record = record?;
+    for numbered in records_of_shard("variants", &arguments.input, shard)? {
+        let (_, record) = numbered?;
         num_read += 1;
         let mut any = false;
         for &kind in &kinds {
