@@ -134,7 +134,7 @@ pub(crate) struct SftArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  limbeck distill --teacher fixtures/teacher --data data --config distill.toml --output student"
+    after_help = "[student] init is random (the default), teacher_layers, width_sliced or folder.\n\nExample:\n  limbeck distill --teacher fixtures/teacher --data data --config distill.toml --output student"
 )]
 pub(crate) struct DistillArguments {
     /// The teacher's model folder
