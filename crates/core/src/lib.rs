@@ -4,7 +4,7 @@
 //! Reading order: [`device`] and [`dtype`] say where and how numbers live,
 //! [`tensor_file`] reads one safetensors file, [`checkpoint`] a folder of them,
 //! [`tensor_writer`] writes one; [`tokenizer`] and [`chat`] turn conversations into
-//! token ids; [`seed`] derives every random stream of a run from one number.
+//! token ids, and [`chat_templates`] are those for base models; [`seed`] derives every random stream of a run from one number.
 
 pub mod chat;
 pub mod chat_templates;

@@ -164,7 +164,7 @@ fn hollow(decoder: &Decoder, dimensions: &[i64], neurons: &[i64], groups: &[i64]
         heads.iter().flat_map(|head| head * width..(head + 1) * width).collect()
     };
     for (name, tensor) in decoder.named_parameters() {
-        let bias = name.ends_with(".bias");
+        let matrix = tensor.dim() == 2;
         if name.contains("embed_tokens") {
             rows(&tensor, 1, dimensions);
         } else if name.contains("down_proj") || name.contains("o_proj") {
@@ -174,7 +174,7 @@ fn hollow(decoder: &Decoder, dimensions: &[i64], neurons: &[i64], groups: &[i64]
         } else if name.contains("v_proj") {
             rows(&tensor, 0, &of_heads(groups));
         }
-        if name.contains("o_proj") && !bias {
+        if name.contains("o_proj") && matrix {
             rows(&tensor, 1, &of_heads(heads));
         }
     }

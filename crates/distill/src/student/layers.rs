@@ -23,7 +23,7 @@ impl StudentConfig {
         let depth = config.num_hidden_layers();
         let cut = Cut::of_layers(self.choose_layers(depth, depth.div_ceil(2))?);
         let decoder = cut.assemble(teacher, device)?;
-        let record = Initialisation::new(self.init, &decoder).from_cut(&cut, teacher);
+        let record = Initialisation::new(self.init, &decoder).with_cut(&cut, teacher);
         Ok(Student { decoder, tokenizer: None, record })
     }
 

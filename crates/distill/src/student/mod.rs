@@ -183,8 +183,10 @@ impl Validate for StudentConfig {
             if self.path.as_os_str().is_empty() {
                 return Err(Invalid::new("path", "a model folder (init = \"folder\")", "nothing"));
             }
-        } else if let Some(pair) = self.layers.windows(2).find(|pair| pair[0] >= pair[1]) {
-            let got = format!("{} before {}", pair[0], pair[1]);
+        } else if let Some([first, next, ..]) =
+            self.layers.windows(2).find(|pair| pair[0] >= pair[1])
+        {
+            let got = format!("{first} before {next}");
             return Err(Invalid::new("layers", "ascending blocks, each once", got));
         }
         let blocks = self.layers.len() as i64;

@@ -99,7 +99,7 @@ impl Initialisation {
     }
 
     #[must_use]
-    pub(super) fn from_cut(self, cut: &Cut, teacher: &Decoder) -> Self {
+    pub(super) fn with_cut(self, cut: &Cut, teacher: &Decoder) -> Self {
         let blocks = cut.layers.iter().zip(&cut.blocks).map(|(&layer, block)| KeptOfBlock {
             layer,
             heads: block.heads.clone(),

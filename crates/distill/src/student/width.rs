@@ -51,7 +51,7 @@ impl StudentConfig {
             Some(importance)
         };
         let decoder = cut.assemble(teacher, device)?;
-        let mut record = Initialisation::new(self.init, &decoder).from_cut(&cut, teacher);
+        let mut record = Initialisation::new(self.init, &decoder).with_cut(&cut, teacher);
         if let Some(importance) = &importance {
             record = record.with_importance(&cut, importance);
         }
