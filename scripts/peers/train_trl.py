@@ -22,6 +22,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -123,7 +124,7 @@ def gemma(work: Path, limbeck: Path) -> Path:
 
 def half(teacher: Path, folder: Path) -> Path:
     """Every second block of the teacher, the last among them, as a model folder."""
-    if (folder / "chat_template.jinja").exists():
+    if (folder / "config.json").exists():
         return folder
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -136,8 +137,9 @@ def half(teacher: Path, folder: Path) -> Path:
     model.config.layer_types = [model.config.layer_types[index] for index in kept]
     model.config.num_hidden_layers = len(kept)
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(teacher).save_pretrained(folder)
-    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (teacher / name).exists():
+            shutil.copy(teacher / name, folder / name)
     return folder
 
 
@@ -158,9 +160,18 @@ def records(gsm8k: Path, model: Path, task: str, steps: int, work: Path, limbeck
     def ids(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False)["input_ids"]
 
+    ends = json.loads((model / "generation_config.json").read_text())["eos_token_id"]
+    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
+
+    def reply_ids(text: str) -> list[int]:
+        """What is learned: nothing after the end of the turn."""
+        tokens = ids(text)
+        stop = next((at for at, token in enumerate(tokens) if token in ends), len(tokens))
+        return tokens[: stop + 1]
+
     longest = LONGEST[task]
     chosen: dict[int, tuple[str, dict]] = {}
-    for line in imported.read_text(encoding="utf-8").splitlines():
+    for line in imported.read_text(encoding="utf-8").rstrip("\n").split("\n"):
         record = json.loads(line)
         chain = "\n".join(record["thought_process"])
         turns = [{"role": "user", "content": record["question"]}]
@@ -168,7 +179,7 @@ def records(gsm8k: Path, model: Path, task: str, steps: int, work: Path, limbeck
         reply = f"<think>\n{chain}\n</think>\n\n{record['answer']}"
         turns.append({"role": "assistant", "content": reply})
         whole = tokenizer.apply_chat_template(turns, tokenize=False)
-        given, learned = ids(prompt), ids(whole[len(prompt) :])
+        given, learned = ids(prompt), reply_ids(whole[len(prompt) :])
         inputs = len(given) + len(learned) - 1
         if 0.8 * longest < inputs <= longest and inputs not in chosen:
             labels = [-100] * len(given) + learned
@@ -235,9 +246,7 @@ class Task:
         for key, value in keys.items():
             command += ["--set", f"{key}={value}"]
         command += ["--data", self.file, "--output", output, "--threads", self.options.threads]
-        # --fresh is not needed: the folder of the last run goes.
-        if output.exists():
-            subprocess.run(["rm", "-r", output], check=True)
+        shutil.rmtree(output, ignore_errors=True)
         log = self.work / f"{label}.log"
         peak = timed([self.options.limbeck, *command], log, self.options.threads)
         lines = (output / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -315,6 +324,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--head-chunk-rows", type=int, default=128)
+    parser.add_argument("--model", type=Path, help="another Gemma 3 folder with a template")
+    parser.add_argument("--longest", type=int, help="inputs of a record, at most")
     parser.add_argument("--activations", nargs="+", default=["kept", "recomputed"])
     arguments = parser.parse_args()
     in_venv(sys.argv[1:])
@@ -322,7 +333,9 @@ def main() -> int:
     arguments.limbeck = arguments.limbeck.resolve()
     arguments.work.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    teacher = gemma(arguments.work, arguments.limbeck)
+    teacher = arguments.model or gemma(arguments.work, arguments.limbeck)
+    if arguments.longest:
+        LONGEST.update(dict.fromkeys(LONGEST, arguments.longest))
     worst = 0.0
     for name in arguments.tasks:
         task = Task(name, arguments, teacher)

@@ -92,7 +92,7 @@ impl FrozenHead {
             if kind == Kind::Float {
                 let _ = hidden.f_mm_out(&part, &weight.f_tr()?)?;
             } else {
-                let _ = part.shallow_clone().f_copy_(&hidden.f_mm(&weight.f_tr()?)?)?;
+                part.shallow_clone().f_copy_(&hidden.f_mm(&weight.f_tr()?)?)?;
             }
             Ok(())
         })?;
