@@ -46,7 +46,7 @@ TEMPLATE = """\
 BATCH = 4
 # Inputs of a record, at most. A fifth record longer than four fifths of it does not fit into
 # four times the limit, so limbeck's batches, which are bounded by tokens, have four each.
-LONGEST = {"lora": 240, "distill": 120}
+LONGEST = {"lora": 240, "distill": 160}
 RATES = {"lora": 2e-4, "distill": 2e-5}
 # A learning rate that changes no float32: a run with it writes down where limbeck starts.
 NO_CHANGE = 1e-30
