@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use limbeck_core::{DType, DeviceSpec};
 use limbeck_run::{Diagnose, Exit};
 
-pub(crate) use capture::{CaptureArguments, Shard};
+pub(crate) use capture::CaptureArguments;
 pub(crate) use data::{
     AugmentArguments, Chains, CleanArguments, CurriculumName, DataCommand, ExportArguments,
     GenerateRecordsArguments, ImportArguments, NegativesArguments, PartOptions, StratifyArguments,

@@ -9,6 +9,7 @@ mod commands;
 mod corrected;
 mod dataset;
 mod failure;
+mod memory;
 mod model_folder;
 mod stage;
 
@@ -20,7 +21,7 @@ use limbeck_run::Exit;
 fn main() -> ExitCode {
     let arguments = cli::Cli::parse();
     init_logging(arguments.verbose);
-    keep_freed_memory();
+    memory::keep_freed();
     tch::set_num_threads(arguments.threads.unwrap_or_else(available_threads));
     match commands::run(arguments) {
         Ok(()) => Exit::Done.into(),
@@ -42,21 +43,4 @@ fn init_logging(verbose: bool) {
 
 fn available_threads() -> i32 {
     std::thread::available_parallelism().map_or(1, |count| count.get() as i32)
-}
-
-/// Tells glibc to keep freed memory instead of giving it back after every operation:
-/// activations of a few megabytes would otherwise be mapped, zeroed page by page and
-/// unmapped again for each of them.
-fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        const KEPT_BYTES: i32 = 1 << 30;
-        // SAFETY: mallopt only sets two integers of the allocator; it is called before
-        // any other thread exists.
-        #[expect(unsafe_code, reason = "the allocator's knobs have no safe interface")]
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT_BYTES);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
-        }
-    }
 }

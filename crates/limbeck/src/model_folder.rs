@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use limbeck_core::{DType, DeviceSpec, Tokenizer};
+use limbeck_core::{Checkpoint, DType, DeviceSpec, Tokenizer};
 use limbeck_model::{Decoder, LoadOptions};
+use tch::Kind;
 
 /// A decoder and the tokenizer that fits it.
 pub(crate) struct ModelFolder {
@@ -39,15 +40,37 @@ impl ModelFolder {
         Ok(Self { decoder, tokenizer })
     }
 
+    /// Opens a folder whose parameters stay as they are, below an adapter: in the one dtype
+    /// that all of them are stored in, or float32 where there are several. Activations are in
+    /// `compute_dtype`, to which each matrix is cast when it is used.
+    pub(crate) fn open_frozen(
+        path: &Path,
+        device: DeviceSpec,
+        compute_dtype: DType,
+    ) -> Result<Self> {
+        let context = || format!("model {}", path.display());
+        let stored = stored_dtype(&Checkpoint::open(path).with_context(context)?);
+        Self::load(path, device, stored.unwrap_or(Kind::Float), compute_dtype)
+    }
+
     /// Opens a folder for training: float32 parameters, activations in `compute_dtype`.
     pub(crate) fn open_for_training(
         path: &Path,
         device: DeviceSpec,
         compute_dtype: DType,
     ) -> Result<Self> {
+        Self::load(path, device, Kind::Float, compute_dtype)
+    }
+
+    fn load(
+        path: &Path,
+        device: DeviceSpec,
+        parameter_dtype: Kind,
+        compute_dtype: DType,
+    ) -> Result<Self> {
         let options = LoadOptions {
             device: device.resolve()?,
-            parameter_dtype: tch::Kind::Float,
+            parameter_dtype,
             compute_dtype: compute_dtype.kind(),
             linear_loader: None,
         };
@@ -57,4 +80,13 @@ impl ModelFolder {
         tokenizer.check_fits(decoder.config().vocab_size).with_context(context)?;
         Ok(Self { decoder, tokenizer })
     }
+}
+
+/// The dtype of a checkpoint's tensors, if they share one that a decoder can hold.
+fn stored_dtype(checkpoint: &Checkpoint) -> Option<Kind> {
+    let mut kinds =
+        checkpoint.names().into_iter().map(|name| checkpoint.info(&name).map(|info| info.kind));
+    let first = kinds.next()??;
+    let held = matches!(first, Kind::Float | Kind::BFloat16 | Kind::Half);
+    (held && kinds.all(|kind| kind == Some(first))).then_some(first)
 }

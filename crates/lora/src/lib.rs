@@ -8,12 +8,13 @@
 //! Reading order: [`scalar`] holds the numbers with an invariant, [`target`] says which
 //! projections, [`config`] is PEFT's `adapter_config.json`, [`layer`] the adapted
 //! projection, [`adapter`] all of them together with their file, [`mod@merge`] folds them
-//! into the weights, [`train_config`] is the pipeline's `[lora]` table and [`mod@train`]
-//! the training run.
+//! into the weights, [`train_config`] is the pipeline's `[lora]` table, [`frozen_head`] what is
+//! minimised and [`mod@train`] the training run.
 
 pub mod adapter;
 pub mod config;
 pub mod error;
+pub mod frozen_head;
 pub mod layer;
 pub mod merge;
 pub mod scalar;
@@ -24,6 +25,7 @@ pub mod train_config;
 pub use adapter::{Adapter, TrainableShare};
 pub use config::AdapterConfig;
 pub use error::{Error, Result};
+pub use frozen_head::FrozenHeadObjective;
 pub use layer::LoraLinear;
 pub use merge::{MergeGate, MergeReport, merge};
 pub use scalar::{Alpha, Rank};

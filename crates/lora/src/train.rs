@@ -1,9 +1,9 @@
 //! The training run of an adapter: the trainer's, on the adapter's parameters alone.
 
 use limbeck_model::Decoder;
-use limbeck_train::{Example, SupervisedObjective, TrainReport, Trainer};
+use limbeck_train::{Example, TrainReport, Trainer};
 
-use crate::{Adapter, Result};
+use crate::{Adapter, FrozenHeadObjective, Result};
 
 /// Trains an attached adapter on rendered records. The trainer's configuration is
 /// [`crate::LoraConfig::train`]; a checkpoint in its output folder is resumed.
@@ -19,7 +19,7 @@ pub fn train(
 ) -> Result<TrainReport> {
     adapter.set_trainable(true)?;
     tracing::info!("{}", adapter.trainable_share(decoder));
-    let mut objective = SupervisedObjective { chunk_rows: trainer.config.head_chunk_rows };
+    let mut objective = FrozenHeadObjective { chunk_rows: trainer.config.head_chunk_rows };
     let parameters = adapter.trainable_parameters();
     Ok(trainer.run(decoder, parameters, examples, validation, &mut objective)?)
 }

@@ -134,8 +134,9 @@ impl Optimizer {
 
     /// The groups' buffers of parameters with their names, as shallow clones: f32, padded
     /// between parameters.
-    pub fn buffers(&self) -> Vec<(&'static str, Tensor)> {
-        self.groups.iter().map(|group| (group.name, group.flat.shallow_clone())).collect()
+    pub fn buffers(&self) -> Vec<(String, Tensor)> {
+        let named = |group: &Group| (group.name.to_owned(), group.flat.shallow_clone());
+        self.groups.iter().map(named).collect()
     }
 
     /// Whether every parameter is a finite number.

@@ -174,6 +174,7 @@ mod tests {
                 id: String::new(),
                 tokens: (0..9 + index).map(|at| ((index * 31 + at * 7) % 50) as i64).collect(),
                 weights: (0..9 + index).map(|at| if at > 2 { 1.0 } else { 0.0 }).collect(),
+                ..Example::default()
             })
             .collect();
         Batch::new(&examples.iter().collect::<Vec<_>>(), 0, test_device()).unwrap()

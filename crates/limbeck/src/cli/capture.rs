@@ -1,10 +1,10 @@
 //! The arguments of `limbeck capture`.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Args;
 use limbeck_core::{DType, DeviceSpec};
+use limbeck_cot_data::Shard;
 
 #[derive(Debug, Args)]
 #[command(
@@ -51,25 +51,4 @@ pub(crate) struct CaptureArguments {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     pub(crate) device: DeviceSpec,
-}
-
-/// A part of the data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shard {
-    /// Which, from 0.
-    pub(crate) index: usize,
-    /// Of how many.
-    pub(crate) count: usize,
-}
-
-impl FromStr for Shard {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.split_once('/')
-            .and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)))
-            .filter(|(index, count)| index < count)
-            .map(|(index, count)| Self { index, count })
-            .ok_or_else(|| "expected I/N with I below N, such as 0/4".to_owned())
-    }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use limbeck_core::{DType, Tokenizer};
-use limbeck_cot_data::{JsonlSource, RecordSource as _};
+use limbeck_cot_data::{JsonlSource, RecordSource as _, Shard};
 use limbeck_distill::capture::{
     CaptureError, CaptureWriter, CapturedTeacher, EXTENSION, Expected, Header, ask, capture_files,
     compare, loss_positions,
@@ -17,7 +17,7 @@ use limbeck_train::sampler::{Sampler, SamplerState};
 use limbeck_train::{Example, TrainConfig};
 use serde_json::json;
 
-use crate::cli::{CaptureArguments, Shard, UsageError};
+use crate::cli::{CaptureArguments, UsageError};
 use crate::dataset::{self, DataFolder};
 use crate::model_folder::ModelFolder;
 
@@ -147,7 +147,7 @@ fn verify(
     let pad = teacher.tokenizer.pad_token_id();
     let (mut checked, mut asked, mut worst) = (0, 0, 0.0_f64);
     let mut absent = Vec::new();
-    data.for_each_batch(&teacher.tokenizer, Shard { index: 0, count: 1 }, &mut |batch| {
+    data.for_each_batch(&teacher.tokenizer, Shard::WHOLE, &mut |batch| {
         let mut records = Vec::new();
         for example in batch {
             match store.get(&example.id, &example.tokens).map_err(limbeck_distill::Error::from)? {
@@ -342,7 +342,7 @@ impl Data {
             for _ in 0..sampler.epoch_length() {
                 let batch: Vec<&Example> =
                     sampler.next_micro_batch().into_iter().map(|index| &examples[index]).collect();
-                if num_batches % shard.count == shard.index {
+                if shard.has(num_batches) {
                     use_batch(&batch)?;
                 }
                 num_batches += 1;

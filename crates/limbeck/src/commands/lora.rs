@@ -4,15 +4,18 @@ use std::path::Path;
 
 use anyhow::Result;
 use limbeck_core::{DType, Tokenizer};
-use limbeck_lora::{Adapter, LoraConfig, MergeGate, MergeReport, merge as merge_adapter};
+use limbeck_lora::{
+    Adapter, FrozenHeadObjective, LoraConfig, MergeGate, MergeReport, merge as merge_adapter,
+};
 use limbeck_model::Decoder;
-use limbeck_train::{ParameterGroup, SupervisedObjective};
+use limbeck_train::ParameterGroup;
 use tch::Kind;
 
 use super::training::{self, Examples};
 use super::{announce, stage_config};
 use crate::cli::StageOptions;
 use crate::dataset::DataFolder;
+use crate::memory;
 use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
 
@@ -26,17 +29,18 @@ pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: boo
 
     let dtype = config.train.compute_dtype;
     let ModelFolder { mut decoder, tokenizer } =
-        ModelFolder::open_for_training(model, options.device, dtype)?;
+        ModelFolder::open_frozen(model, options.device, dtype)?;
     let seed = options.seed;
     let answer_only = |id: &str| config.is_answer_only(seed, id);
     let examples =
         Examples::render(&tokenizer, &data.read_for(&config.train)?, &config.train, &answer_only)?;
+    memory::release_freed();
     decoder.set_requires_grad(false)?;
     let base = model.display().to_string();
     let adapter = Adapter::attach(&mut decoder, config.adapter(Some(base)), seed)?;
     let share = adapter.trainable_share(&decoder);
     tracing::info!("{share}");
-    let mut objective = SupervisedObjective { chunk_rows: config.train.head_chunk_rows };
+    let mut objective = FrozenHeadObjective { chunk_rows: config.train.head_chunk_rows };
     training::train(
         "lora",
         &mut stage,

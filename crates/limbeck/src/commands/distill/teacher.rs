@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use limbeck_core::checkpoint::read_json;
 use limbeck_core::{Message, Tokenizer};
-use limbeck_cot_data::{Augmentation, CotRecord, RecordWriter, read_jsonl, write_jsonl};
+use limbeck_cot_data::{Augmentation, CotRecord, RecordWriter, Shard, read_jsonl, write_jsonl};
 use limbeck_distill::align::Alignment;
 use limbeck_distill::capture::Expected;
 use limbeck_distill::sequence::teacher_replies;
@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use super::super::capture;
 use super::super::training::Examples;
-use crate::cli::{CaptureArguments, DistillArguments, Shard};
+use crate::cli::{CaptureArguments, DistillArguments};
 use crate::stage::Stage;
 
 /// The teacher's replies, in the output folder.
@@ -67,7 +67,7 @@ pub(super) fn capture_first(
         temperature: config.temperature,
         max_length: config.train.max_length,
         micro_batch_tokens: config.train.micro_batch_tokens,
-        shard: Shard { index: 0, count: 1 },
+        shard: Shard::WHOLE,
         verify: false,
         sample: 0,
         dtype: config.train.compute_dtype,
@@ -120,8 +120,9 @@ pub(super) fn endpoint_replies(
     stage: &mut Stage,
 ) -> Result<Vec<CotRecord>> {
     let journal = stage.folder().join("journal.jsonl");
-    let mut augmentation = Augmentation::open(config.http.clone(), questions, &journal)?;
-    let plan = augmentation.plan();
+    let mut augmentation =
+        Augmentation::open(config.http.clone(), questions, Shard::WHOLE, &journal)?;
+    let plan = augmentation.plan()?;
     let progress = Progress::new("replies", plan.num_samples, "samples");
     progress.skip(plan.num_done);
     let account = augmentation.sample(|_| progress.inc(1))?;
