@@ -251,3 +251,95 @@ impl Shape<'_> {
         chunk_rows * vocab * (3 * 4 + narrow) + rows * self.config.hidden_size as u64 * 4
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use limbeck_core::test_device;
+    use limbeck_run::{Diagnose as _, Exit};
+    use serde_json::json;
+
+    use super::*;
+    use crate::SupervisedObjective;
+    use crate::optimizer::Optimizer;
+
+    fn model() -> Decoder {
+        let config = json!({
+            "model_type": "qwen2", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 256,
+            "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "hidden_act": "silu", "max_position_embeddings": 128, "initializer_range": 0.1,
+            "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "use_sliding_window": false,
+            "tie_word_embeddings": true,
+        });
+        let model = Decoder::init(&config, 7, test_device(), Kind::Float).unwrap();
+        model.set_requires_grad(true).unwrap();
+        model
+    }
+
+    fn estimate(model: &Decoder, config: &TrainConfig) -> MemoryEstimate {
+        let examples: Vec<Example> = (0..64)
+            .map(|_| Example { id: String::new(), tokens: vec![1; 101], weights: vec![1.0; 101] })
+            .collect();
+        let objective = SupervisedObjective { chunk_rows: config.head_chunk_rows };
+        let parameters = model.named_parameters();
+        MemoryEstimate::new(model, &parameters, &examples, &objective, config, Device::Cpu)
+    }
+
+    #[test]
+    fn moments_are_those_of_the_optimizer() {
+        for (optimizer, muon_learning_rate) in [
+            (OptimizerKind::AdamW, 0.0),
+            (OptimizerKind::AdamW8bit, 0.0),
+            (OptimizerKind::Adafactor, 0.0),
+            (OptimizerKind::AdamW, 0.02),
+        ] {
+            let (model, config) =
+                (model(), TrainConfig { optimizer, muon_learning_rate, ..TrainConfig::default() });
+            let guessed = moments(&model.named_parameters(), &config);
+            let actual =
+                Optimizer::new(model.named_parameters(), config.optimizer()).unwrap().state_bytes();
+            // Views are padded.
+            assert!(actual >= guessed && actual < guessed + guessed / 50, "{guessed} {actual}");
+        }
+    }
+
+    #[test]
+    fn each_part_follows_what_it_is_of() {
+        let model = model();
+        let with = |config: TrainConfig| estimate(&model, &config);
+        let base = TrainConfig { micro_batch_tokens: 4096, ..TrainConfig::default() };
+        let plain = with(base.clone());
+        assert_eq!(plain.gradients, 4 * model.num_parameters() as u64);
+        let twice = with(TrainConfig { micro_batch_tokens: 2048, ..base.clone() });
+        let ratio = plain.activations as f64 / twice.activations as f64;
+        assert!((1.8..2.05).contains(&ratio), "{ratio}");
+        let again = with(TrainConfig { activation_checkpointing: true, ..base.clone() });
+        assert!(again.activations < plain.activations / 2, "{again} {plain}");
+        let average = with(TrainConfig { ema_decay: 0.99, ..base.clone() });
+        assert_eq!(average.optimizer - plain.optimizer, plain.gradients);
+        let chunked = with(TrainConfig { head_chunk_rows: 256, ..base.clone() });
+        assert!(chunked.head < plain.head / 3);
+        // No more positions than the data has.
+        let unlimited = with(TrainConfig { micro_batch_tokens: 1 << 30, ..base });
+        assert!(unlimited.activations < 2 * plain.activations);
+    }
+
+    #[test]
+    fn more_than_there_is_names_what_to_lower() {
+        let few = TrainConfig { micro_batch_tokens: 64, ..TrainConfig::default() };
+        let (large, small) = (
+            estimate(&model(), &TrainConfig { micro_batch_tokens: 6400, ..few.clone() }),
+            MemoryEstimate { optimizer: 3 << 30, ..MemoryEstimate::default() },
+        );
+        large.check(large.total()).unwrap();
+        for (estimate, key) in [
+            (MemoryEstimate { present: 0, optimizer: 0, ..large }, "micro_batch_tokens"),
+            (small, "adamw_8bit"),
+        ] {
+            let error = estimate.check(estimate.total() - 1).unwrap_err();
+            assert_eq!(error.exit(), Exit::Missing);
+            let hint = error.hint().unwrap();
+            assert!(hint.contains(key) && hint.contains("check_memory"), "{hint}");
+            assert!(error.to_string().contains("GB"), "{error}");
+        }
+    }
+}

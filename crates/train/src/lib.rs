@@ -5,7 +5,7 @@
 //! [`schedule`] turn gradients into steps, [`average`] smooths them, [`validation`] and
 //! [`selection`] judge them, [`estimate`] tells the memory,
 //! [`trainer`] is the loop and [`checkpoint`] what a killed run
-//! resumes from.
+//! resumes from; [`rate_finder`] looks for a learning rate before all that.
 
 pub mod average;
 pub mod batch;
@@ -17,6 +17,7 @@ pub mod example;
 pub mod head;
 pub mod objective;
 pub mod optimizer;
+pub mod rate_finder;
 pub mod recompute;
 pub mod sampler;
 pub mod schedule;

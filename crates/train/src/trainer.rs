@@ -16,7 +16,7 @@ use crate::optimizer::Optimizer;
 use crate::sampler::Sampler;
 use crate::selection::{self, Validation};
 use crate::validation::{self, ValidationMetric};
-use crate::{Batch, Error, Example, MetricKind, Objective, Result, TrainConfig};
+use crate::{Batch, Error, Example, Losses, MetricKind, Objective, Result, TrainConfig};
 
 /// Steps in a row with a gradient that is not finite before a run goes back to its last
 /// checkpoint; one such step is skipped.
@@ -160,7 +160,30 @@ impl Trainer<'_> {
         if config.check_memory { estimate.check(available) } else { Ok(()) }
     }
 
-    fn batch(&self, examples: &[Example], indices: &[usize]) -> Result<Batch> {
+    /// Forward and backward of a step's micro-batches; `each` sees the losses of every one.
+    /// Returns what was minimised, summed.
+    pub(crate) fn gradients(
+        &self,
+        model: &Decoder,
+        batches: &[Batch],
+        objective: &mut dyn Objective,
+        each: &mut dyn FnMut(&Losses),
+    ) -> Result<f64> {
+        let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
+        let mut sum = 0.0;
+        for batch in batches {
+            let losses = if self.config.activation_checkpointing {
+                objective.accumulate_recomputed(model, batch, total_weight)?
+            } else {
+                objective.accumulate(model, batch, total_weight)?
+            };
+            sum += losses.first().map_or(0.0, |(_, value)| *value);
+            each(&losses);
+        }
+        Ok(sum)
+    }
+
+    pub(crate) fn batch(&self, examples: &[Example], indices: &[usize]) -> Result<Batch> {
         let chosen: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
         Batch::new(&chosen, self.pad_token_id, self.device)
     }
@@ -233,16 +256,10 @@ impl Run<'_, '_> {
             let batches = (0..config.gradient_accumulation)
                 .map(|_| self.trainer.batch(self.examples, &sampler.next_micro_batch()))
                 .collect::<Result<Vec<Batch>>>()?;
-            let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
             self.optimizer.zero_gradients()?;
             objective.begin_step(step);
-            for batch in &batches {
-                interval.add(&if config.activation_checkpointing {
-                    objective.accumulate_recomputed(self.model, batch, total_weight)?
-                } else {
-                    objective.accumulate(self.model, batch, total_weight)?
-                });
-            }
+            let count = &mut |losses: &Losses| interval.add(losses);
+            self.trainer.gradients(self.model, &batches, objective, count)?;
             let norm = self.optimizer.clip_gradients(config.clip_norm)?;
             let halvings = self.state.rollbacks as i32;
             let learning_rate = schedule.rate(step) * 0.5_f64.powi(halvings);
