@@ -190,7 +190,7 @@ impl Axis {
             let all = of(&[1.0, 2.0, 5.0]);
             return if all.len() > 7 { of(&[1.0]) } else { all };
         }
-        let raw = (high - low) / 5.0;
+        let raw = (high - low) / 6.0;
         let decade = 10_f64.powf(raw.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0]
             .into_iter()
