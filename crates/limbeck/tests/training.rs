@@ -101,7 +101,9 @@ fn accuracy_decides_and_the_report_shows_the_curves() {
         "train.activation_checkpointing=true",
     ];
     let mut arguments: Vec<&str> = [&start[..], &MODEL[..]].concat();
-    settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+    for setting in settings {
+        arguments.extend(["--set", setting]);
+    }
     let train = [&arguments[..], &["--output", &model]].concat();
     check(&train, 0, &["memory: needs about", "have"]);
     let metrics = fs::read_to_string(Path::new(&model).join("metrics.jsonl")).unwrap();

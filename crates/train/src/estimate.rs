@@ -54,7 +54,7 @@ impl MemoryEstimate {
         let rows = config.head_chunk_rows.min(weights as i64) as u64;
         let activations = shape.activations(positions as u64, config.activation_checkpointing)
             + shape.cast_weights(model)
-            + shape.weight_gradient(parameters)
+            + largest_gradient(parameters)
             + extra;
         Self {
             present,
@@ -164,6 +164,11 @@ fn bytes_of(tensors: &[(String, Tensor)]) -> u64 {
     tensors.iter().map(|(_, tensor)| bytes(tensor)).sum()
 }
 
+/// The gradient of the largest matrix, before it is added to the others.
+fn largest_gradient(parameters: &[(String, Tensor)]) -> u64 {
+    4 * parameters.iter().map(|(_, tensor)| tensor.numel() as u64).max().unwrap_or(0)
+}
+
 fn moments(parameters: &[(String, Tensor)], config: &TrainConfig) -> u64 {
     let muon = config.muon_learning_rate > 0.0;
     parameters
@@ -236,11 +241,6 @@ impl Shape<'_> {
     /// Weights cast to the dtype of the activations stay until the backward pass.
     fn cast_weights(&self, model: &Decoder) -> u64 {
         if self.kind == Kind::Float { 0 } else { self.element() * model.num_parameters() as u64 }
-    }
-
-    /// The gradient of the largest matrix, before it is added to the others.
-    fn weight_gradient(&self, parameters: &[(String, Tensor)]) -> u64 {
-        4 * parameters.iter().map(|(_, tensor)| tensor.numel() as u64).max().unwrap_or(0)
     }
 
     /// Logits of a chunk in float32: themselves, their logarithms of probabilities, and the

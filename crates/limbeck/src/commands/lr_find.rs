@@ -2,6 +2,7 @@
 
 mod plot;
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -73,15 +74,16 @@ fn table(sweep: &Sweep) -> String {
     let stride = sweep.points.len().div_ceil(ROWS).max(1);
     for point in sweep.points.iter().step_by(stride) {
         let (rate, loss, smoothed) = (point.learning_rate, point.loss, point.smoothed);
-        text.push_str(&format!("{rate:>13.2e}  {loss:>9.4}  {smoothed:>9.4}\n"));
+        let _ = writeln!(text, "{rate:>13.2e}  {loss:>9.4}  {smoothed:>9.4}");
     }
     let rate =
         |rate: Option<f64>| rate.map_or_else(|| "none".to_owned(), |rate| format!("{rate:.1e}"));
-    text.push_str(&format!(
-        "steepest descent {}, a tenth of the minimum {}\nsuggestion: learning_rate = {}\n",
+    let _ = writeln!(
+        text,
+        "steepest descent {}, a tenth of the minimum {}\nsuggestion: learning_rate = {}",
         rate(sweep.steepest),
         rate(sweep.tenth_of_minimum),
         rate(sweep.suggestion)
-    ));
+    );
     text
 }
