@@ -25,7 +25,8 @@ impl Axes {
         let first = rate(sweep.points.first(), -6.0);
         let last = rate(sweep.points.last(), 0.0).max(first + 0.1);
         let smoothed = || sweep.points.iter().map(|point| point.smoothed);
-        let low = smoothed().fold(f64::INFINITY, f64::min).min(f64::MAX);
+        let losses = sweep.points.iter().map(|point| point.loss);
+        let low = losses.chain(smoothed()).fold(f64::MAX, f64::min);
         let begin = sweep.points.first().map_or(1.0, |point| point.smoothed);
         // What comes after the loss is lost would flatten all before.
         let high = (begin + 0.5 * (begin - low)).max(low + 1e-3);
