@@ -10,10 +10,12 @@ use crate::{gpu, setup, test};
 
 /// The test targets that ask `limbeck_core::test_device` where to run. Each runs on the
 /// CPU in `xtask test`.
-const TARGETS: [&str; 9] = [
+const TARGETS: [&str; 11] = [
     "parity",
     "engine",
     "training",
+    "optimizers",
+    "recompute_dropout",
     "objective",
     "adapters",
     "determinism",
