@@ -63,7 +63,8 @@ pub(crate) const PIPELINE: &[Row] = &[
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized"),
     row("report", "report", None,
         "report --input {run}/evaluate/teacher {run}/evaluate/baseline {run}/evaluate/distilled \
-         {run}/evaluate/tuned {run}/evaluate/quantized --output {run}/report"),
+         {run}/evaluate/tuned {run}/evaluate/quantized \
+         --training {run}/baseline {run}/distilled {run}/adapter --output {run}/report"),
 ];
 
 /// `cargo xtask teacher`; the model is then copied to the fixture's folder.

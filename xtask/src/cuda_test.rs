@@ -10,11 +10,13 @@ use crate::{gpu, setup, test};
 
 /// The test targets that ask `limbeck_core::test_device` where to run. Each runs on the
 /// CPU in `xtask test`.
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 13] = [
     "parity",
     "engine",
     "training",
     "mixing",
+    "optimizers",
+    "recompute_dropout",
     "objective",
     "captured_teacher",
     "adapters",

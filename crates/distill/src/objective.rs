@@ -16,7 +16,9 @@ use std::ops::Range;
 use limbeck_core::Tokenizer;
 use limbeck_model::{Decoder, Taps};
 use limbeck_train::objective::{forward_tapped, weighted_cross_entropy};
-use limbeck_train::{Batch, Losses, Objective, SupervisedObjective, head};
+use limbeck_train::{
+    Batch, Losses, Objective, ObjectiveMemory, SupervisedObjective, head, recompute,
+};
 use tch::{Device, Tensor};
 
 use crate::attention::AttentionMatching;
@@ -51,6 +53,8 @@ pub struct DistillObjective<'a> {
     num_tokens: usize,
     supervised: SupervisedObjective,
     pad_token_id: i64,
+    /// The longest example, in tokens.
+    max_length: usize,
 }
 
 impl<'a> DistillObjective<'a> {
@@ -141,6 +145,7 @@ impl<'a> DistillObjective<'a> {
             num_tokens: 0,
             supervised: SupervisedObjective { chunk_rows: config.train.head_chunk_rows },
             pad_token_id: tokens.pad,
+            max_length: config.train.max_length,
         })
     }
 
@@ -238,9 +243,62 @@ impl Objective for DistillObjective<'_> {
         if self.step >= self.teacher_steps {
             return self.supervised.accumulate(model, batch, total_weight);
         }
+        self.distilled(model, batch, total_weight, false)
+    }
+
+    fn accumulate_recomputed(
+        &mut self,
+        model: &Decoder,
+        batch: &Batch,
+        total_weight: f64,
+    ) -> limbeck_train::Result<Losses> {
+        if self.step >= self.teacher_steps {
+            return self.supervised.accumulate_recomputed(model, batch, total_weight);
+        }
+        if self.relations.is_some() {
+            return Err(limbeck_train::Error::ActivationCheckpointing);
+        }
+        self.distilled(model, batch, total_weight, true)
+    }
+
+    fn memory(&self, positions: usize) -> ObjectiveMemory {
+        let Some(teacher) = self.teacher.decoder() else { return ObjectiveMemory::default() };
+        let bytes = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+        let resident = teacher.named_parameters().iter().map(|(_, tensor)| bytes(tensor)).sum();
+        let float = 4;
+        let config = teacher.config();
+        let width = (config.hidden_size as usize).max(config.num_attention_heads as usize);
+        let states = self.features.as_ref().map_or(0, |features| features.teacher_states().len());
+        // What a forward pass without a graph holds at its widest, and what is tapped.
+        let mut activations = positions * width * float * (8 + 2 * states);
+        if let Some(attention) = &self.attention {
+            let seq = positions.min(self.max_length);
+            let heads = config.num_attention_heads as usize;
+            // Of the teacher: scores, probabilities, their logarithms; of the student likewise.
+            activations += attention.teacher_blocks().len() * heads * positions * seq * float * 2;
+        }
+        ObjectiveMemory { resident: resident as u64, activations: activations as u64 }
+    }
+}
+
+impl DistillObjective<'_> {
+    /// A micro-batch with the teacher; the student's blocks run again in the backward pass
+    /// if they are to be recomputed.
+    fn distilled(
+        &self,
+        model: &Decoder,
+        batch: &Batch,
+        total_weight: f64,
+        is_recomputed: bool,
+    ) -> limbeck_train::Result<Losses> {
         let (mut student_taps, mut teacher_taps) = self.taps();
         let teacher = self.teacher.rows(batch, &mut teacher_taps, self.pad_token_id)?;
-        let hidden = forward_tapped(model, batch, Some(&mut student_taps))?;
+        let (hidden, cut) = if is_recomputed {
+            let (hidden, cut) = recompute::forward(model, batch, Some(&mut student_taps))?;
+            (hidden, Some(cut))
+        } else {
+            (forward_tapped(model, batch, Some(&mut student_taps))?, None)
+        };
         let (settings, labels, divergences) = self.weighting(batch.sampled);
         let (mut cross_entropy, mut divergence) = (0.0, 0.0);
         let chunk_loss = &mut |logits: &Tensor, rows: Range<i64>| -> limbeck_train::Result<_> {
@@ -289,6 +347,9 @@ impl Objective for DistillObjective<'_> {
         }
         if let Some(rest) = rest {
             rest.f_backward()?;
+        }
+        if let Some(cut) = cut {
+            cut.backward()?;
         }
         Ok(parts)
     }

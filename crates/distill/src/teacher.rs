@@ -83,6 +83,14 @@ impl<'a> Teacher<'a> {
         }
     }
 
+    /// The decoder that is in memory.
+    pub(crate) fn decoder(&self) -> Option<&'a Decoder> {
+        match self {
+            Self::Live(decoder) | Self::Aligned(decoder, _) => Some(decoder),
+            Self::Captured(_) => None,
+        }
+    }
+
     /// The teacher's part of a step, without gradients.
     pub(crate) fn rows(
         &self,

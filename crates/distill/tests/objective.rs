@@ -156,6 +156,15 @@ fn rows_that_pad_one_of_the_heads_are_left_out() {
 
 /// The parts and the gradient of a step that is cut into these micro-batches.
 fn split(config: &DistillConfig, cut: &[std::ops::Range<usize>]) -> (Losses, Vec<Tensor>) {
+    step(config, cut, false)
+}
+
+/// The same, with the student's blocks run again in the backward pass if asked for.
+fn step(
+    config: &DistillConfig,
+    cut: &[std::ops::Range<usize>],
+    is_recomputed: bool,
+) -> (Losses, Vec<Tensor>) {
     let (teacher, student) = (decoder(32, 4, 1), decoder(16, 2, 2));
     student.set_requires_grad(true).unwrap();
     let examples: Vec<Example> = (0..4)
@@ -178,7 +187,12 @@ fn split(config: &DistillConfig, cut: &[std::ops::Range<usize>]) -> (Losses, Vec
     let total: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
     let mut sums: Losses = Vec::new();
     for batch in &batches {
-        for (name, value) in objective.accumulate(&student, batch, total).unwrap() {
+        let losses = if is_recomputed {
+            objective.accumulate_recomputed(&student, batch, total)
+        } else {
+            objective.accumulate(&student, batch, total)
+        };
+        for (name, value) in losses.unwrap() {
             match sums.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, sum)) => *sum += value,
                 None => sums.push((name, value)),
@@ -204,6 +218,19 @@ fn no_part_depends_on_how_a_step_is_split() {
             let scale = one.abs().max().double_value(&[]).max(1.0);
             assert!((one - other).abs().max().double_value(&[]) < 1e-6 * scale);
         }
+    }
+}
+
+#[test]
+fn recomputed_blocks_give_the_same_gradients() {
+    let ((kept, gradients), (again, others)) =
+        (step(&config(), &[0..4], false), step(&config(), &[0..4], true));
+    for ((name, one), (_, other)) in kept.iter().zip(&again) {
+        assert!((one - other).abs() < 1e-6, "{name}: {one} {other}");
+    }
+    for (one, other) in gradients.iter().zip(&others) {
+        let scale = one.abs().max().double_value(&[]).max(1.0);
+        assert!((one - other).abs().max().double_value(&[]) < 1e-6 * scale);
     }
 }
 

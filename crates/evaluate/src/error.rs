@@ -56,6 +56,18 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A folder whose curves were asked for is no training run's.
+    #[error("{}{}: expected {expected}, found {found}", path.display(), line_suffix(*line))]
+    Training {
+        /// The metrics file.
+        path: PathBuf,
+        /// The line, from 1, if it is one.
+        line: Option<usize>,
+        /// What belongs there.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
     /// A report of nothing.
     #[error("no evaluation folder was given")]
     NoEvaluations,
@@ -111,6 +123,7 @@ impl Diagnose for Error {
             Self::NoRecords
             | Self::DuplicateId { .. }
             | Self::Json { .. }
+            | Self::Training { .. }
             | Self::Folder { .. } => Exit::BadInput,
             Self::Page(_) => Exit::Failed,
             Self::Record { source, .. } => source.exit(),
@@ -129,6 +142,9 @@ impl Diagnose for Error {
             Self::DuplicateId { .. } => "rename or drop one; a file may have been given twice",
             Self::Json { .. } | Self::Folder { .. } => {
                 "run `limbeck evaluate` again for that folder"
+            }
+            Self::Training { .. } => {
+                "--training takes folders of limbeck sft, distill and lora train"
             }
             Self::DuplicateName { .. } => "give each evaluation its own --name",
             _ => return None,

@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Tokenizer(TokenizerCommand),
     /// Train on records: from scratch, or from a model folder
     Sft(SftArguments),
+    /// Look for a learning rate: short steps at growing rates, nothing kept
+    LrFind(LrFindArguments),
     /// Train a small student from a teacher's distributions
     Distill(DistillArguments),
     /// Keep a teacher's distributions on disk, to distil from them any number of times
@@ -134,6 +136,46 @@ pub(crate) struct SftArguments {
     pub(crate) data: PathBuf,
     #[command(flatten)]
     pub(crate) stage: StageOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck lr-find --model base --data data --set train.optimizer=adafactor --plot rates.svg\n\nThe suggestion is the smaller of two rates: the one at which the smoothed loss falls fastest, and a tenth of the one at which it is least."
+)]
+pub(crate) struct LrFindArguments {
+    /// A model folder to go on from [default: the configuration's shape, from scratch]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// The tokenizer's folder, for a model from scratch
+    #[arg(long, value_name = "DIR", required_unless_present = "model")]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// JSONL records, or a folder with train.jsonl
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: PathBuf,
+    /// The table of `limbeck sft`, as TOML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Override a key of the configuration, such as `train.optimizer=adafactor`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The first rate
+    #[arg(long, default_value_t = 1e-6)]
+    pub(crate) lowest: f64,
+    /// The last rate, unless the loss has grown to four times its least before
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) highest: f64,
+    /// Steps from the first to the last
+    #[arg(long, default_value_t = 100)]
+    pub(crate) steps: u64,
+    /// Draw loss over rate into this file
+    #[arg(long, value_name = "SVG")]
+    pub(crate) plot: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: DeviceSpec,
+    /// Seeds initialisation and order
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
 }
 
 /// What `limbeck distill --help` says of the configuration.
@@ -268,6 +310,9 @@ pub(crate) struct ReportArguments {
     /// Evaluation folders, in the order of the table
     #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
     pub(crate) input: Vec<PathBuf>,
+    /// Folders that a training command made, whose curves to draw
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub(crate) training: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) stage: StageOptions,
 }

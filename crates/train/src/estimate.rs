@@ -54,7 +54,7 @@ impl MemoryEstimate {
         let rows = config.head_chunk_rows.min(weights as i64) as u64;
         let activations = shape.activations(positions as u64, config.activation_checkpointing)
             + shape.cast_weights(model)
-            + shape.weight_gradient(parameters)
+            + largest_gradient(parameters)
             + extra;
         Self {
             present,
@@ -164,6 +164,11 @@ fn bytes_of(tensors: &[(String, Tensor)]) -> u64 {
     tensors.iter().map(|(_, tensor)| bytes(tensor)).sum()
 }
 
+/// The gradient of the largest matrix, before it is added to the others.
+fn largest_gradient(parameters: &[(String, Tensor)]) -> u64 {
+    4 * parameters.iter().map(|(_, tensor)| tensor.numel() as u64).max().unwrap_or(0)
+}
+
 fn moments(parameters: &[(String, Tensor)], config: &TrainConfig) -> u64 {
     let muon = config.muon_learning_rate > 0.0;
     parameters
@@ -238,16 +243,103 @@ impl Shape<'_> {
         if self.kind == Kind::Float { 0 } else { self.element() * model.num_parameters() as u64 }
     }
 
-    /// The gradient of the largest matrix, before it is added to the others.
-    fn weight_gradient(&self, parameters: &[(String, Tensor)]) -> u64 {
-        4 * parameters.iter().map(|(_, tensor)| tensor.numel() as u64).max().unwrap_or(0)
-    }
-
     /// Logits of a chunk in float32: themselves, their logarithms of probabilities, and the
     /// gradients of both; beside them once in the dtype of the activations.
     fn head(&self, chunk_rows: u64, rows: u64) -> u64 {
         let narrow = if self.kind == Kind::Float { 0 } else { 2 * self.element() };
         let vocab = self.config.vocab_size as u64;
         chunk_rows * vocab * (3 * 4 + narrow) + rows * self.config.hidden_size as u64 * 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use limbeck_core::test_device;
+    use limbeck_run::{Diagnose as _, Exit};
+    use serde_json::json;
+
+    use super::*;
+    use crate::SupervisedObjective;
+    use crate::optimizer::Optimizer;
+
+    fn model() -> Decoder {
+        let config = json!({
+            "model_type": "qwen2", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 256,
+            "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+            "hidden_act": "silu", "max_position_embeddings": 128, "initializer_range": 0.1,
+            "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "use_sliding_window": false,
+            "tie_word_embeddings": true,
+        });
+        let model = Decoder::init(&config, 7, test_device(), Kind::Float).unwrap();
+        model.set_requires_grad(true).unwrap();
+        model
+    }
+
+    fn estimate(model: &Decoder, config: &TrainConfig) -> MemoryEstimate {
+        let examples: Vec<Example> = (0..64)
+            .map(|_| Example { id: String::new(), tokens: vec![1; 101], weights: vec![1.0; 101] })
+            .collect();
+        let objective = SupervisedObjective { chunk_rows: config.head_chunk_rows };
+        let parameters = model.named_parameters();
+        MemoryEstimate::new(model, &parameters, &examples, &objective, config, Device::Cpu)
+    }
+
+    #[test]
+    fn moments_are_those_of_the_optimizer() {
+        for (optimizer, muon_learning_rate) in [
+            (OptimizerKind::AdamW, 0.0),
+            (OptimizerKind::AdamW8bit, 0.0),
+            (OptimizerKind::Adafactor, 0.0),
+            (OptimizerKind::AdamW, 0.02),
+        ] {
+            let (model, config) =
+                (model(), TrainConfig { optimizer, muon_learning_rate, ..TrainConfig::default() });
+            let guessed = moments(&model.named_parameters(), &config);
+            let actual =
+                Optimizer::new(model.named_parameters(), config.optimizer()).unwrap().state_bytes();
+            // Views are padded.
+            assert!(actual >= guessed && actual < guessed + guessed / 50, "{guessed} {actual}");
+        }
+    }
+
+    #[test]
+    fn each_part_follows_what_it_is_of() {
+        let model = model();
+        let with = |config: TrainConfig| estimate(&model, &config);
+        let base = TrainConfig { micro_batch_tokens: 4096, ..TrainConfig::default() };
+        let plain = with(base.clone());
+        assert_eq!(plain.gradients, 4 * model.num_parameters() as u64);
+        let twice = with(TrainConfig { micro_batch_tokens: 2048, ..base.clone() });
+        let ratio = plain.activations as f64 / twice.activations as f64;
+        assert!((1.8..2.05).contains(&ratio), "{ratio}");
+        let again = with(TrainConfig { activation_checkpointing: true, ..base.clone() });
+        assert!(again.activations < plain.activations / 2, "{again} {plain}");
+        let average = with(TrainConfig { ema_decay: 0.99, ..base.clone() });
+        assert_eq!(average.optimizer - plain.optimizer, plain.gradients);
+        let chunked = with(TrainConfig { head_chunk_rows: 256, ..base.clone() });
+        assert!(chunked.head < plain.head / 3);
+        // No more positions than the data has.
+        let unlimited = with(TrainConfig { micro_batch_tokens: 1 << 30, ..base });
+        assert!(unlimited.activations < 2 * plain.activations);
+    }
+
+    #[test]
+    fn more_than_there_is_names_what_to_lower() {
+        let few = TrainConfig { micro_batch_tokens: 64, ..TrainConfig::default() };
+        let (large, small) = (
+            estimate(&model(), &TrainConfig { micro_batch_tokens: 6400, ..few.clone() }),
+            MemoryEstimate { optimizer: 3 << 30, ..MemoryEstimate::default() },
+        );
+        large.check(large.total()).unwrap();
+        for (estimate, key) in [
+            (MemoryEstimate { present: 0, optimizer: 0, ..large }, "micro_batch_tokens"),
+            (small, "adamw_8bit"),
+        ] {
+            let error = estimate.check(estimate.total() - 1).unwrap_err();
+            assert_eq!(error.exit(), Exit::Missing);
+            let hint = error.hint().unwrap();
+            assert!(hint.contains(key) && hint.contains("check_memory"), "{hint}");
+            assert!(error.to_string().contains("GB"), "{error}");
+        }
     }
 }

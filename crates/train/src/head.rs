@@ -24,7 +24,11 @@ pub struct HeadLoss {
     pub continuation: Option<Tensor>,
 }
 
-/// Runs backward from the rows of a batch that carry a loss, through the head only.
+/// The most bytes of f32 logits held at a time, whatever the vocabulary.
+const CHUNK_BYTES: i64 = 128 << 20;
+
+/// Runs backward from the rows of a batch that carry a loss, through the head only, at most
+/// `chunk_rows` at a time, and fewer where their logits would take more than 128 MiB.
 ///
 /// `loss` maps a chunk's logits (f32 `[rows, vocab]`) and its range within the batch's
 /// rows to a scalar, already divided by the step's total weight.
@@ -44,6 +48,7 @@ pub fn backward_to_hidden(
     let rows = select_rows(hidden, batch)?; // [rows, hidden_size]
     let detached = rows.f_detach()?;
     let num_rows = detached.size()[0];
+    let chunk_rows = chunk_rows.min(CHUNK_BYTES / (4 * model.config().vocab_size.max(1)));
     let mut gradients = Vec::new();
     let mut value = 0.0;
     for start in (0..num_rows).step_by(chunk_rows.max(1) as usize) {

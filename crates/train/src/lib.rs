@@ -5,7 +5,8 @@
 //! [`objective`], [`head`] and [`recompute`] turn a batch into gradients, [`optimizer`],
 //! [`optimizer_groups`] and [`schedule`] turn gradients into steps, [`average`] smooths them,
 //! [`validation`] and [`selection`] judge them, [`estimate`] tells the memory, [`trainer`] is
-//! the loop and [`checkpoint`] what a killed run resumes from.
+//! the loop and [`checkpoint`] what a killed run resumes from; [`rate_finder`] looks for a
+//! learning rate before all that.
 
 pub mod average;
 pub mod batch;
@@ -22,6 +23,7 @@ pub mod objective;
 pub mod optimizer;
 pub mod optimizer_groups;
 pub mod questions;
+pub mod rate_finder;
 pub mod recompute;
 pub mod sampler;
 pub mod schedule;

@@ -16,7 +16,9 @@ use crate::feed::{Draw, Feed};
 use crate::optimizer_groups::{OptimizerGroups, ParameterGroup};
 use crate::selection::{self, Validation};
 use crate::validation::{self, ValidationMetric};
-use crate::{Batch, Error, Example, MetricKind, Objective, Result, TrainConfig, UpdateSchedule};
+use crate::{
+    Batch, Error, Example, Losses, MetricKind, Objective, Result, TrainConfig, UpdateSchedule,
+};
 
 /// Steps in a row with a gradient that is not finite before a run goes back to its last
 /// checkpoint; one such step is skipped.
@@ -167,7 +169,31 @@ impl Trainer<'_> {
         if config.check_memory { estimate.check(available) } else { Ok(()) }
     }
 
-    fn batch(&self, examples: &[Example], indices: &[usize]) -> Result<Batch> {
+    /// Forward and backward of a step's micro-batches; `each` sees the number and the
+    /// losses of every one.
+    /// Returns what was minimised, summed.
+    pub(crate) fn gradients(
+        &self,
+        model: &Decoder,
+        batches: &[Batch],
+        objective: &mut dyn Objective,
+        each: &mut dyn FnMut(usize, &Losses),
+    ) -> Result<f64> {
+        let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
+        let mut sum = 0.0;
+        for (index, batch) in batches.iter().enumerate() {
+            let losses = if self.config.activation_checkpointing {
+                objective.accumulate_recomputed(model, batch, total_weight)?
+            } else {
+                objective.accumulate(model, batch, total_weight)?
+            };
+            sum += losses.first().map_or(0.0, |(_, value)| *value);
+            each(index, &losses);
+        }
+        Ok(sum)
+    }
+
+    pub(crate) fn batch(&self, examples: &[Example], indices: &[usize]) -> Result<Batch> {
         let chosen: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
         Batch::new(&chosen, self.pad_token_id, self.device)
     }
@@ -244,21 +270,18 @@ impl Run<'_, '_> {
                 .map(|draw| self.trainer.batch(self.examples, &draw.indices))
                 .collect::<Result<Vec<Batch>>>()?;
             let batches = objective.begin_step(step, self.model, batches)?;
-            let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
             self.optimizer.zero_gradients()?;
             self.optimizer.begin_step(step)?;
-            for (index, batch) in batches.iter().enumerate() {
-                let losses = if config.activation_checkpointing {
-                    objective.accumulate_recomputed(self.model, batch, total_weight)?
-                } else {
-                    objective.accumulate(self.model, batch, total_weight)?
-                };
+            let total_weight: f64 = batches.iter().map(|batch| batch.weight_sum).sum();
+            let feed = &mut self.feed;
+            let count = &mut |index: usize, losses: &Losses| {
                 // An objective may have added batches of its own behind those that were drawn.
                 if let Some(Draw { group, .. }) = draws.get(index) {
-                    self.feed.observe(*group, &losses, batch.weight_sum, total_weight);
+                    feed.observe(*group, losses, batches[index].weight_sum, total_weight);
                 }
-                interval.add(&losses);
-            }
+                interval.add(losses);
+            };
+            self.trainer.gradients(self.model, &batches, objective, count)?;
             let norm = self.optimizer.clip_gradients(config.clip_norm)?;
             let halvings = self.state.rollbacks as i32;
             let learning_rate = schedule.rate(step) * 0.5_f64.powi(halvings);

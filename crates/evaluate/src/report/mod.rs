@@ -2,14 +2,17 @@
 //! Markdown, and one page of HTML that needs neither network nor script.
 //!
 //! Reading order: [`config`], [`provenance`], [`comparison`], `format` (numbers in
-//! words), `table`, `view` (what the page shows), `page`.
+//! words), `table`, [`training`] and `curves` (losses by step), `view` (what the page
+//! shows), `page`.
 
 pub mod comparison;
 pub mod config;
+mod curves;
 mod format;
 mod page;
 pub mod provenance;
 mod table;
+pub mod training;
 mod view;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +23,7 @@ use serde::Serialize;
 pub use comparison::Comparison;
 pub use config::ReportConfig;
 pub use provenance::Provenance;
+pub use training::Training;
 
 use crate::evaluation::Evaluation;
 use crate::folder::write_json;
@@ -43,6 +47,9 @@ pub struct Report {
     pub models: Vec<Model>,
     /// Models against models, problem by problem.
     pub comparisons: Vec<Comparison>,
+    /// Curves of training runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trainings: Vec<Training>,
 }
 
 impl Report {
@@ -79,7 +86,16 @@ impl Report {
         }
         let evaluations: Vec<&Evaluation> = models.iter().map(|model| &model.evaluation).collect();
         let comparisons = comparison::all(&evaluations, config)?;
-        Ok(Self { title: config.title.clone(), models, comparisons })
+        Ok(Self { title: config.title.clone(), models, comparisons, trainings: Vec::new() })
+    }
+
+    /// The same report with the curves of these training folders.
+    ///
+    /// # Errors
+    /// [`Error::Training`].
+    pub fn with_training(mut self, folders: &[PathBuf]) -> Result<Self> {
+        self.trainings = Training::read_all(folders)?;
+        Ok(self)
     }
 
     /// The table for a terminal, with the comparisons below it.

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde::Serialize;
 
+use super::curves::CurvesView;
 use super::format;
 use super::{Comparison, Model, Report, table};
 use crate::evaluation::Evaluation;
@@ -24,6 +25,7 @@ pub(super) struct View {
     /// Families and levels of the heat tables.
     levels: Vec<u8>,
     comparisons: Vec<ComparisonView>,
+    curves: Option<CurvesView>,
     /// Names of inputs, over all models.
     inputs: Vec<String>,
     has_provenance: bool,
@@ -148,6 +150,7 @@ impl View {
             models,
             levels,
             comparisons: report.comparisons.iter().map(ComparisonView::new).collect(),
+            curves: CurvesView::new(&report.trainings),
             inputs,
             has_provenance: report.models.iter().any(|model| model.provenance.is_some()),
         }

@@ -40,6 +40,9 @@ impl ValidationMetric for Accuracy<'_> {
     }
 
     fn measure(&mut self, model: &Decoder) -> limbeck_train::Result<f64> {
+        // Half of the positions are left for the prompt.
+        let half = (model.config().max_position_embeddings / 2).max(1) as usize;
+        self.config.max_new_tokens = self.config.max_new_tokens.min(half);
         let evaluation = evaluate("validation", model, self.tokenizer, self.records, &self.config)
             .map_err(|source| Error::Metric { name: NAME, source: source.into() })?;
         Ok(evaluation.overall.accuracy.value)

@@ -9,6 +9,7 @@ mod distill;
 mod evaluate;
 mod generate;
 mod lora;
+mod lr_find;
 mod quantize;
 mod report;
 mod score;
@@ -33,6 +34,7 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Data(command) => data::run(command, json),
         Command::Tokenizer(command) => tokenizer::run(command, json),
         Command::Sft(arguments) => sft::run(&arguments, json),
+        Command::LrFind(arguments) => lr_find::run(&arguments, json),
         Command::Distill(arguments) => distill::run(&arguments, json),
         Command::Capture(arguments) => capture::run(&arguments, json),
         Command::Lora(LoraCommand::Train { model, data, stage }) => {
@@ -56,12 +58,18 @@ fn stage_config<T>(options: &StageOptions) -> Result<T>
 where
     T: DeserializeOwned + limbeck_run::config::Validate,
 {
-    let mut table = limbeck_run::config::load_table(options.config.as_deref())?;
-    limbeck_run::config::apply_overrides(&mut table, &options.set)?;
-    let source = options
-        .config
-        .as_deref()
-        .map_or_else(|| "the command line".to_owned(), |path| path.display().to_string());
+    table_config(options.config.as_deref(), &options.set)
+}
+
+/// A configuration of a file and overrides.
+fn table_config<T>(file: Option<&Path>, overrides: &[String]) -> Result<T>
+where
+    T: DeserializeOwned + limbeck_run::config::Validate,
+{
+    let mut table = limbeck_run::config::load_table(file)?;
+    limbeck_run::config::apply_overrides(&mut table, overrides)?;
+    let source =
+        file.map_or_else(|| "the command line".to_owned(), |path| path.display().to_string());
     Ok(limbeck_run::config::parse(&table, &source)?)
 }
 

@@ -1,7 +1,10 @@
 //! `limbeck report`: evaluations joined into one table and one page.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use limbeck_evaluate::Report;
+use limbeck_evaluate::report::training;
 
 use super::announce;
 use crate::cli::ReportArguments;
@@ -9,15 +12,20 @@ use crate::stage::Stage;
 
 pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<()> {
     let options = &arguments.stage;
-    let inputs: Vec<(&str, &std::path::Path)> = arguments
-        .input
-        .iter()
-        .map(|path| {
-            (path.file_name().and_then(|name| name.to_str()).unwrap_or("input"), path.as_path())
-        })
-        .collect();
+    let name = |path: &Path| {
+        path.file_name().map_or_else(|| "input".to_owned(), |name| name.to_string_lossy().into())
+    };
+    let mut named: Vec<(String, PathBuf)> =
+        arguments.input.iter().map(|path| (name(path), path.clone())).collect();
+    // Of a model's folder only the metrics matter; whether they are there is said below.
+    named.extend(arguments.training.iter().filter_map(|path| {
+        let metrics = path.join(training::FILE);
+        metrics.exists().then(|| (format!("training {}", name(path)), metrics))
+    }));
+    let inputs: Vec<(&str, &Path)> =
+        named.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
     let stage = Stage::begin("report", options, serde_json::json!({}), &inputs)?;
-    let report = Report::read(&arguments.input)?;
+    let report = Report::read(&arguments.input)?.with_training(&arguments.training)?;
     report.write(stage.folder())?;
     let manifest = stage.finish()?;
     if !json {

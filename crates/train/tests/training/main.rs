@@ -1,6 +1,7 @@
 //! Properties of the trainer on a small random model.
 
 mod properties;
+mod rate_finder;
 mod recovery;
 mod resumption;
 mod selection;
