@@ -264,7 +264,8 @@ impl Objective for DistillObjective<'_> {
     fn memory(&self, positions: usize) -> ObjectiveMemory {
         let Some(teacher) = self.teacher.decoder() else { return ObjectiveMemory::default() };
         let bytes = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
-        let resident = teacher.named_parameters().iter().map(|(_, tensor)| bytes(tensor)).sum();
+        let resident: usize =
+            teacher.named_parameters().iter().map(|(_, tensor)| bytes(tensor)).sum();
         let float = 4;
         let config = teacher.config();
         let width = (config.hidden_size as usize).max(config.num_attention_heads as usize);
