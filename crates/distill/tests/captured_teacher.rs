@@ -61,7 +61,7 @@ fn examples(count: usize) -> Vec<Example> {
             let length = 6 + rng.below(20);
             let tokens = (0..length).map(|_| rng.below(VOCAB as usize) as i64).collect();
             let weights = (0..length).map(|at| if at > 3 { 1.0 } else { 0.0 }).collect();
-            Example { id: format!("record-{index}"), tokens, weights }
+            Example { id: format!("record-{index}"), tokens, weights, ..Example::default() }
         })
         .collect()
 }

@@ -6,17 +6,15 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use limbeck_core::Tokenizer;
 use limbeck_run::config::Validate as _;
 use limbeck_train::rate_finder::{Sweep, SweepConfig};
 use limbeck_train::{SupervisedObjective, Trainer};
 
-use super::sft::SftConfig;
+use super::sft::{Place, SftConfig, Start, start_model};
 use super::table_config;
-use super::training::{self, Examples};
+use super::training;
 use crate::cli::{LrFindArguments, UsageError};
 use crate::dataset::DataFolder;
-use crate::model_folder::ModelFolder;
 
 /// Rows of the table.
 const ROWS: usize = 20;
@@ -33,18 +31,12 @@ pub(crate) fn run(arguments: &LrFindArguments, json: bool) -> Result<()> {
         hint: "see limbeck lr-find --help".to_owned(),
     })?;
     let device = arguments.device.resolve()?;
-    let ModelFolder { decoder, tokenizer } = if let Some(model) = &arguments.model {
-        let dtype = config.train.compute_dtype;
-        ModelFolder::open_for_training(model, arguments.device, dtype)?
-    } else {
-        let tokenizer =
-            Tokenizer::load(arguments.tokenizer.as_deref().context("--model or --tokenizer")?)?;
-        let mut decoder = config.model.build(&tokenizer, None, seed, device)?;
-        decoder.set_compute_dtype(config.train.compute_dtype.kind());
-        ModelFolder { decoder, tokenizer }
-    };
+    let start = arguments.model.as_deref().or(arguments.tokenizer.as_deref());
+    let start = start.context("--model or --tokenizer")?;
     let records = DataFolder::new(&arguments.data).read()?;
-    let examples = Examples::render(&tokenizer, &records, &config.train, &|_| false)?;
+    let place = Place { device: arguments.device, seed };
+    let Start { decoder, tokenizer, examples, .. } =
+        start_model(&config, arguments.model.as_deref(), start, &records, place)?;
     let trainer = Trainer {
         config: &config.train,
         // Nothing is written.
