@@ -10,7 +10,7 @@ use crate::{gpu, setup, test};
 
 /// The test targets that ask `limbeck_core::test_device` where to run. Each runs on the
 /// CPU in `xtask test`.
-const TARGETS: [&str; 13] = [
+const TARGETS: [&str; 14] = [
     "parity",
     "engine",
     "training",
@@ -19,6 +19,7 @@ const TARGETS: [&str; 13] = [
     "recompute_dropout",
     "objective",
     "captured_teacher",
+    "student",
     "adapters",
     "determinism",
     "quantized_decoder",

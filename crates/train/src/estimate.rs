@@ -277,7 +277,12 @@ mod tests {
 
     fn estimate(model: &Decoder, config: &TrainConfig) -> MemoryEstimate {
         let examples: Vec<Example> = (0..64)
-            .map(|_| Example { id: String::new(), tokens: vec![1; 101], weights: vec![1.0; 101] })
+            .map(|_| Example {
+                id: String::new(),
+                tokens: vec![1; 101],
+                weights: vec![1.0; 101],
+                ..Example::default()
+            })
             .collect();
         let objective = SupervisedObjective { chunk_rows: config.head_chunk_rows };
         let parameters = model.named_parameters();

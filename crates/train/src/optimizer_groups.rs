@@ -65,7 +65,15 @@ impl OptimizerGroups {
         let groups = groups
             .into_iter()
             .map(|ParameterGroup { name, parameters, learning_rate_ratio }| {
-                let own = parameters.iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
+                let own: Vec<Tensor> =
+                    parameters.iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
+                if schedule.is_some() {
+                    // An optimiser takes the gradients' places only of what learns; a step
+                    // freezes the other group.
+                    for parameter in &own {
+                        let _ = parameter.f_set_requires_grad(true)?;
+                    }
+                }
                 let optimizer = Optimizer::new(parameters, config)?;
                 Ok(Group { name, learning_rate_ratio, parameters: own, optimizer })
             })

@@ -62,9 +62,15 @@ struct Watched {
 }
 
 impl Objective for Watched {
-    fn begin_step(&mut self, step: u64) {
+    fn begin_step(
+        &mut self,
+        step: u64,
+        _model: &Decoder,
+        batches: Vec<Batch>,
+    ) -> limbeck_train::Result<Vec<Batch>> {
         self.step = step;
         self.before.push(self.parameters.iter().map(Tensor::copy).collect());
+        Ok(batches)
     }
 
     fn accumulate(

@@ -11,8 +11,8 @@ use std::path::Path;
 use limbeck_core::test_device;
 use limbeck_model::Decoder;
 use limbeck_train::{
-    Batch, Error, Example, Losses, Objective, SupervisedObjective, TrainConfig, TrainReport,
-    Trainer, ValidationMetric,
+    Batch, Error, Example, Losses, Objective, ParameterGroup, SupervisedObjective, TrainConfig,
+    TrainReport, Trainer, ValidationMetric,
 };
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
@@ -64,7 +64,8 @@ fn run(
     };
     let examples = examples(40);
     let parameters = model.named_parameters();
-    trainer.run_with(model, parameters, &examples, &examples[..4], objective, metric)
+    let groups = vec![ParameterGroup::all(parameters)];
+    trainer.run_with(model, groups, None, &examples, &examples[..4], objective, metric)
 }
 
 /// Copies of the parameters.
