@@ -140,7 +140,7 @@ fn any_number_of_shards_holds_the_same() {
     let two = folder.join("2");
     let other = [&arguments[..], &[text(&two), "--shard", "0/3"]].concat();
     check(&other, 2, &["of-2.capture is no shard of 3", "hint"]);
-    check(&[&arguments[..], &[text(folder), "--shard", "3/3"]].concat(), 2, &["I below N"]);
+    check(&[&arguments[..], &[text(folder), "--shard", "3/3"]].concat(), 2, &["from 0 to n - 1"]);
 }
 
 #[test]
