@@ -18,7 +18,7 @@ mod width;
 use std::path::PathBuf;
 
 use limbeck_core::Tokenizer;
-use limbeck_model::Decoder;
+use limbeck_model::{Decoder, DecoderConfig};
 use limbeck_run::config::{Invalid, Validate};
 use limbeck_train::Example;
 use serde::{Deserialize, Serialize};
@@ -240,6 +240,33 @@ impl StudentConfig {
         Ok(())
     }
 
+    /// The same shape from scratch, for what is trained without the teacher: sizes that are
+    /// the teacher's are written out. A folder is no part of the teacher and stays.
+    #[must_use]
+    pub fn from_scratch(&self, teacher: &DecoderConfig) -> Self {
+        if matches!(self.init, Init::Random | Init::Folder) {
+            return self.clone();
+        }
+        let of = |size: i64, teachers: i64| if size == 0 { teachers } else { size };
+        let depth = teacher.num_hidden_layers() as i64;
+        let blocks = match (self.num_hidden_layers, self.layers.len() as i64) {
+            (0, 0) if self.init == Init::TeacherLayers => (depth / 2).max(1),
+            (0, 0) => depth,
+            (0, named) => named,
+            (blocks, _) => blocks,
+        };
+        Self {
+            init: Init::Random,
+            hidden_size: of(self.hidden_size, teacher.hidden_size),
+            num_hidden_layers: blocks,
+            num_attention_heads: of(self.num_attention_heads, teacher.num_attention_heads),
+            num_key_value_heads: of(self.num_key_value_heads, teacher.num_key_value_heads),
+            intermediate_size: of(self.intermediate_size, teacher.intermediate_size),
+            layers: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// The token ids that importance is measured on: `calibration_records` of the examples,
     /// evenly spread over them; none where the initialisation needs none.
     pub fn calibration<'a>(&self, examples: &'a [Example]) -> Vec<&'a [i64]> {
@@ -310,6 +337,8 @@ pub struct Student {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -328,6 +357,29 @@ mod tests {
         for (field, config) in cases {
             assert_eq!(config.validate().unwrap_err().field, field);
         }
+    }
+
+    #[test]
+    fn without_a_teacher_the_same_shape_is_drawn() {
+        let teacher = json!({
+            "model_type": "qwen2", "vocab_size": 32, "hidden_size": 16,
+            "intermediate_size": 24, "num_hidden_layers": 6,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-6,
+            "rope_theta": 10000.0, "max_position_embeddings": 64, "tie_word_embeddings": true,
+        });
+        let teacher = DecoderConfig::from_hf(&teacher).unwrap();
+        let scratch = |config: Value| {
+            serde_json::from_value::<StudentConfig>(config).unwrap().from_scratch(&teacher)
+        };
+        let half = scratch(json!({ "init": "teacher_layers" }));
+        assert_eq!((half.init, half.num_hidden_layers, half.hidden_size), (Init::Random, 3, 16));
+        let narrow = json!({ "init": "width_sliced", "layers": [0, 5], "hidden_size": 8 });
+        let narrow = scratch(narrow);
+        assert_eq!((narrow.num_hidden_layers, narrow.hidden_size), (2, 8));
+        assert_eq!((narrow.intermediate_size, narrow.num_attention_heads), (24, 4));
+        narrow.validate().unwrap();
+        let random = json!({ "hidden_size": 32 });
+        assert_eq!(scratch(random.clone()), serde_json::from_value(random).unwrap());
     }
 
     #[test]

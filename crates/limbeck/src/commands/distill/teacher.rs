@@ -10,7 +10,7 @@ use limbeck_distill::align::Alignment;
 use limbeck_distill::capture::Expected;
 use limbeck_distill::sequence::teacher_replies;
 use limbeck_distill::{CapturedTeacher, DistillConfig};
-use limbeck_model::Decoder;
+use limbeck_model::{Decoder, DecoderConfig};
 use limbeck_run::Progress;
 use limbeck_train::Completion;
 use rayon::prelude::*;
@@ -29,14 +29,18 @@ pub(super) fn name(teacher: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
+/// The teacher's sizes.
+pub(super) fn shape(teacher: &Path) -> Result<DecoderConfig> {
+    let path = teacher.join("config.json");
+    DecoderConfig::from_hf(&read_json(&path)?).with_context(|| path.display().to_string())
+}
+
 /// Rows of the teacher's head.
 pub(super) fn vocab_size(teacher: &Path, weights: Option<&Decoder>) -> Result<i64> {
     if let Some(decoder) = weights {
         return Ok(decoder.config().vocab_size);
     }
-    let path = teacher.join("config.json");
-    let size = read_json(&path)?["vocab_size"].as_i64();
-    size.with_context(|| format!("{}: vocab_size", path.display()))
+    Ok(shape(teacher)?.vocab_size)
 }
 
 /// Opens a capture that was made for this tokenizer.
