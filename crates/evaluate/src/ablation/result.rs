@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Ablation, Tree};
 use crate::evaluation::Evaluation;
-use crate::statistics::{PooledAccuracy, PooledDifference, Proportion};
+use crate::statistics::{PooledAccuracy, PooledDifference};
 use crate::{Error, Result};
 
 /// One way of training the student.

@@ -6,7 +6,7 @@ use crate::report::format;
 
 /// The table below a line that says what was evaluated.
 pub(super) fn text(ablation: &Ablation) -> String {
-    let mut lines = vec![heading(ablation), String::new()];
+    let mut lines = vec![format!("Ablation ({})", scope(ablation)), String::new()];
     lines.extend(columns::text(&headings(ablation), &rows(ablation)));
     lines.push(String::new());
     lines.join("\n")
@@ -16,16 +16,16 @@ pub(super) fn text(ablation: &Ablation) -> String {
 pub(super) fn markdown(ablation: &Ablation) -> String {
     let mut lines = columns::markdown(&headings(ablation), &rows(ablation));
     lines.push(String::new());
-    lines.push(format!("{}. {}", heading(ablation), note(ablation)));
+    lines.push(format!("{}. {}", scope(ablation), note(ablation)));
     lines.push(String::new());
     lines.join("\n")
 }
 
-/// `Ablation: n = 600 problems, seeds 42, 43, 44; the teacher solves 99.8% [99.1–100.0]`.
-pub(crate) fn heading(ablation: &Ablation) -> String {
+/// `n = 600 problems, seeds 42, 43, 44; the teacher solves 99.8% [99.1–100.0]`.
+pub(crate) fn scope(ablation: &Ablation) -> String {
     let seeds: Vec<String> = ablation.seeds.iter().map(u64::to_string).collect();
     format!(
-        "Ablation: n = {} problem{}, seed{} {}; the teacher solves {} [{}]",
+        "n = {} problem{}, seed{} {}; the teacher solves {} [{}]",
         format::whole(ablation.problems as f64),
         if ablation.problems == 1 { "" } else { "s" },
         if seeds.len() == 1 { "" } else { "s" },

@@ -12,7 +12,7 @@ const ROW: usize = 44;
 
 #[derive(Debug, Serialize)]
 pub(super) struct AblationView {
-    heading: String,
+    scope: String,
     note: String,
     row: usize,
     charts: Vec<Chart>,
@@ -57,7 +57,6 @@ struct VariantView {
     name: String,
     accuracy: String,
     by_seed: String,
-    cot_completion: String,
     of_teacher: String,
     /// One for each of [`AblationView::against`].
     differences: Vec<Option<DifferenceView>>,
@@ -76,7 +75,7 @@ impl AblationView {
     pub(super) fn new(ablation: &Ablation) -> Self {
         let charts = ablation.against.iter().enumerate();
         Self {
-            heading: table::heading(ablation),
+            scope: table::scope(ablation),
             note: table::note(ablation),
             row: ROW,
             charts: charts.filter_map(|(index, name)| Chart::new(ablation, index, name)).collect(),
@@ -152,7 +151,6 @@ impl VariantView {
             name: variant.name.clone(),
             accuracy: table::accuracy(variant),
             by_seed: table::by_seed(variant),
-            cot_completion: format::percent(variant.cot_completion.mean),
             of_teacher: table::of_teacher(variant),
             differences: ablation
                 .against
