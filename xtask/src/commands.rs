@@ -1,9 +1,10 @@
 //! The command lines of the stages, in one place.
 //!
-//! `{run}` is the run's folder, `{teacher}` the teacher's, `{config}` the stage's table of
-//! the resolved configuration as a file; `{seed}`, `{device}` and `{dtype}` are those of
-//! `[pipeline]`. `--fingerprint HEX` is appended to each. What a command reads is every
-//! `{run}` and `{teacher}` path of its line but the one after `--output`.
+//! `{run}` is the run's folder, `{teacher}` the teacher's, `{data}` that of the data where it
+//! is outside the run, `{config}` the stage's table of the resolved configuration as a file;
+//! `{name}`, `{seed}`, `{device}` and `{dtype}` are those of `[pipeline]`.
+//! `--fingerprint HEX` is appended to each. What a command reads is every `{run}`, `{teacher}`
+//! and `{data}` path of its line but the one after `--output`.
 
 /// One process of a stage.
 #[derive(Debug)]
@@ -81,3 +82,37 @@ pub(crate) const TEACHER: &[Row] = &[
         "evaluate --config {config} --model {run}/model --name teacher --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate"),
 ];
+
+/// `cargo xtask ablation`: what all variants share.
+#[rustfmt::skip]
+pub(crate) const ABLATION_SHARED: &[Row] = &[
+    row("data", "data", Some("data"),
+        "data build --config {config} --seed {seed} --output {run}/data"),
+    row("teacher", "evaluate teacher", Some("evaluate"),
+        "evaluate --config {config} --model {teacher} --name teacher --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/teacher/evaluation"),
+];
+
+/// A variant with one seed.
+#[rustfmt::skip]
+pub(crate) const ABLATION_VARIANT: &[Row] = &[
+    row("student", "distill", Some("distill"),
+        "distill --config {config} --teacher {teacher} --data {data} \
+         --seed {seed} --device {device} --output {run}/student"),
+    ABLATION_EVALUATE,
+];
+
+/// The same without the teacher.
+#[rustfmt::skip]
+pub(crate) const ABLATION_LABELS: &[Row] = &[
+    row("student", "baseline", Some("distill"),
+        "distill --without-teacher --config {config} --teacher {teacher} --data {data} \
+         --seed {seed} --device {device} --output {run}/student"),
+    ABLATION_EVALUATE,
+];
+
+#[rustfmt::skip]
+const ABLATION_EVALUATE: Row =
+    row("evaluation", "evaluate", Some("evaluate"),
+        "evaluate --config {config} --model {run}/student --name {name} --task {data}/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluation");

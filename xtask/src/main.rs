@@ -4,6 +4,7 @@
 //! processes of the `limbeck` program. One file or folder per verb; `commands.rs` holds
 //! the stages' command lines.
 
+mod ablation;
 mod bench;
 mod check;
 mod child;
@@ -40,6 +41,8 @@ enum Verb {
     Setup(setup::Args),
     /// Builds limbeck and runs the stages from a teacher to an evaluated 4-bit student
     Pipeline(pipeline::Args),
+    /// Trains one student in several ways, with several seeds, and compares them
+    Ablation(ablation::Args),
     /// Runs all tests
     Test(test::Args),
     /// Runs the benches and compares them with a stored baseline
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
     let outcome = Workspace::find().and_then(|workspace| match cli.verb {
         Verb::Setup(args) => setup::run(&workspace, &args),
         Verb::Pipeline(args) => pipeline::run(&workspace, &args),
+        Verb::Ablation(args) => ablation::run(&workspace, &args),
         Verb::Test(args) => test::run(&workspace, &args),
         Verb::Bench(args) => bench::run(&workspace, &args),
         Verb::Check => check::run(&workspace),

@@ -3,9 +3,27 @@
 
 #[path = "../tests/made_up/mod.rs"]
 mod made_up;
+#[path = "../tests/made_up_tree/mod.rs"]
+mod made_up_tree;
 
-use limbeck_evaluate::Report;
+use limbeck_evaluate::ablation::{Selection, Tree};
+use limbeck_evaluate::{Ablation, Report};
 use limbeck_run::Manifest;
+
+/// Ways of training and how much a student trained that way solves.
+const VARIANTS: [(&str, f64); 11] = [
+    ("labels", 0.66),
+    ("sequence", 0.65),
+    ("kl", 0.66),
+    ("kl-hidden", 0.68),
+    ("kl-hidden-attention", 0.83),
+    ("cot-weights", 0.82),
+    ("key-heads", 0.80),
+    ("relations", 0.84),
+    ("on-policy", 0.78),
+    ("width-sliced", 0.60),
+    ("captured", 0.67),
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let output: std::path::PathBuf = std::env::args_os().nth(1).ok_or("expected a folder")?.into();
@@ -30,7 +48,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         manifest.write(&folder)?;
         folders.push(folder);
     }
-    let report = Report::read(&folders)?;
+    let tree = output.join("tree");
+    made_up_tree::write(&tree, &records, &VARIANTS);
+    let variants = VARIANTS.map(|(name, _)| name.to_owned()).to_vec();
+    let tree = Tree::open(&tree, &Selection { variants, ..Selection::default() })?;
+    let ablation = Ablation::of(&tree, 0)?;
+    ablation.write(&output)?;
+    print!("{}", ablation.table());
+    let report = Report::read(&folders)?.with_ablation(&output.join("ablation.json"))?;
     report.write(&output)?;
     print!("{}", report.table());
     Ok(())

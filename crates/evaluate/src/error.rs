@@ -89,6 +89,53 @@ pub enum Error {
         /// The names there are.
         known: Vec<String>,
     },
+    /// Evaluations of an ablation are not there.
+    #[error(
+        "{}: {} evaluation{} missing: {}",
+        root.display(),
+        missing.len(),
+        if missing.len() == 1 { " is" } else { "s are" },
+        missing.join(", ")
+    )]
+    AblationIncomplete {
+        /// The ablation's folder.
+        root: PathBuf,
+        /// The evaluations by their place within it.
+        missing: Vec<String>,
+    },
+    /// A variant or a seed was named twice.
+    #[error("{name:?} is named twice")]
+    AblationRepeated {
+        /// The name.
+        name: String,
+    },
+    /// A variant to hold others against that is not part of the ablation.
+    #[error("expected one of the variants {}, found {name:?}", known.join(", "))]
+    UnknownVariant {
+        /// The name.
+        name: String,
+        /// The variants there are.
+        known: Vec<String>,
+    },
+    /// Two evaluations of an ablation are not on the same problems.
+    #[error("{}: problem {id} is missing, which {} has", path.display(), other.display())]
+    AblationProblem {
+        /// The evaluation without the problem.
+        path: PathBuf,
+        /// The problem.
+        id: String,
+        /// The evaluation with it.
+        other: PathBuf,
+    },
+    /// A file that is no ablation.
+    #[error("{}: expected an ablation", path.display())]
+    AblationFile {
+        /// The file.
+        path: PathBuf,
+        /// The parser's complaint.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The page's template failed, which is a defect of this crate.
     #[error("the report page")]
     Page(#[from] minijinja::Error),
@@ -119,11 +166,16 @@ impl Diagnose for Error {
             Self::Setting(_)
             | Self::NoEvaluations
             | Self::DuplicateName { .. }
+            | Self::AblationRepeated { .. }
+            | Self::UnknownVariant { .. }
             | Self::UnknownModel { .. } => Exit::Usage,
             Self::NoRecords
             | Self::DuplicateId { .. }
             | Self::Json { .. }
             | Self::Training { .. }
+            | Self::AblationIncomplete { .. }
+            | Self::AblationProblem { .. }
+            | Self::AblationFile { .. }
             | Self::Folder { .. } => Exit::BadInput,
             Self::Page(_) => Exit::Failed,
             Self::Record { source, .. } => source.exit(),
@@ -146,6 +198,15 @@ impl Diagnose for Error {
             Self::Training { .. } => {
                 "--training takes folders of limbeck sft, distill and lora train"
             }
+            Self::AblationIncomplete { .. } => {
+                "run cargo xtask ablation again, which skips what is there, or name fewer \
+                 --variants or --seeds"
+            }
+            Self::AblationProblem { .. } => {
+                "evaluate all students and the teacher on one --task, without evaluate.limit \
+                 or with the same"
+            }
+            Self::AblationFile { .. } => "--ablation takes the ablation.json of limbeck ablation",
             Self::DuplicateName { .. } => "give each evaluation its own --name",
             _ => return None,
         };

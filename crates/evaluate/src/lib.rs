@@ -4,8 +4,11 @@
 //! Modules in reading order: [`config`], [`sample`] (one reply and its verdicts),
 //! [`scores`] (replies counted, with intervals), [`cost`], [`evaluation`] (the run and its
 //! folder), [`lm_eval`] (the same numbers in lm-eval's shape), [`statistics`], [`report`]
-//! (several evaluations side by side, as table and page).
+//! (several evaluations side by side, as table and page), [`ablation`] (one student trained in
+//! several ways).
 
+pub mod ablation;
+mod columns;
 pub mod config;
 pub mod cost;
 mod error;
@@ -17,6 +20,7 @@ pub mod sample;
 pub mod scores;
 pub mod statistics;
 
+pub use ablation::Ablation;
 pub use config::EvaluateConfig;
 pub use cost::{Cost, weight_bytes};
 pub use error::{Error, Result};
@@ -25,4 +29,4 @@ pub use evaluation::{Evaluation, evaluate};
 pub use report::{Report, ReportConfig};
 pub use sample::Sample;
 pub use scores::{Group, Scores};
-pub use statistics::{PairedDifference, Proportion};
+pub use statistics::{PairedDifference, PooledAccuracy, PooledDifference, Proportion};

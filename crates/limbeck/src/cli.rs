@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArguments),
     /// Join evaluations into one table and one page
     Report(ReportArguments),
+    /// Compare ways of training one student, over several seeds
+    Ablation(AblationArguments),
     /// Complete prompts or conversations
     Generate(GenerateArguments),
     /// Log-probabilities of given texts or tokens
@@ -313,6 +315,31 @@ pub(crate) struct ReportArguments {
     /// Folders that a training command made, whose curves to draw
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub(crate) training: Vec<PathBuf>,
+    /// The ablation.json of `limbeck ablation`, to show on the page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ablation: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) stage: StageOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck ablation --input runs/ablation --variants labels sequence kl --output ablation\n\nThe folder holds VARIANT/seed-N/evaluation for each student, VARIANT/seed-N/student with its manifest.json where training is to be shown, and teacher/evaluation: what `cargo xtask ablation` makes."
+)]
+pub(crate) struct AblationArguments {
+    /// The folder with the evaluations by variant and seed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) input: PathBuf,
+    /// The variants in the order of the table [default: all that are there, by name]
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) variants: Vec<String>,
+    /// The seeds, which all variants must have [default: all that are there]
+    #[arg(long, value_name = "SEED", num_args = 1..)]
+    pub(crate) seeds: Vec<u64>,
+    /// The variants that the others are held against [default: labels and sequence, if they
+    /// are among the variants, or else the first]
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub(crate) against: Vec<String>,
     #[command(flatten)]
     pub(crate) stage: StageOptions,
 }

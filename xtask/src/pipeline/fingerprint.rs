@@ -102,7 +102,7 @@ mod tests {
     fn of(run: &Path, config: &Value, settings: &Settings) -> String {
         let output = run.to_string_lossy().into_owned();
         let settings = Settings { output, ..settings.clone() };
-        let context = Context { root: "/repo".into(), settings };
+        let context = Context::new("/repo", settings);
         fingerprint(&stages(ROWS, &context)[0], config, "limbeck 0.1.0", run).unwrap()
     }
 

@@ -17,9 +17,17 @@ pub(crate) struct Context {
     pub(crate) root: PathBuf,
     /// The table `[pipeline]`.
     pub(crate) settings: Settings,
+    /// The folder of the data, as the processes see it.
+    pub(crate) data: String,
 }
 
 impl Context {
+    /// A run whose data is its own.
+    pub(crate) fn new(root: impl Into<PathBuf>, settings: Settings) -> Self {
+        let data = format!("{}/data", settings.output);
+        Self { root: root.into(), settings, data }
+    }
+
     /// The run's folder.
     pub(crate) fn run(&self) -> PathBuf {
         self.root.join(&self.settings.output)
@@ -79,15 +87,20 @@ fn stage(row: &Row, context: &Context) -> Stage {
         .line
         .split_whitespace()
         .map(|word| {
-            word.replace("{seed}", &settings.seed.to_string())
+            word.replace("{name}", &settings.name)
+                .replace("{seed}", &settings.seed.to_string())
                 .replace("{device}", &settings.device)
                 .replace("{dtype}", &settings.dtype)
         })
         .collect();
     // A path may itself hold braces, so each word is filled only once.
     let fill = |word: &String| {
-        let places =
-            [("{config}", &*config), ("{run}", &settings.output), ("{teacher}", &settings.teacher)];
+        let places = [
+            ("{config}", &*config),
+            ("{run}", &settings.output),
+            ("{teacher}", &settings.teacher),
+            ("{data}", &context.data),
+        ];
         let filled = places
             .iter()
             .find_map(|(name, value)| word.strip_prefix(name).map(|rest| format!("{value}{rest}")));
@@ -100,7 +113,7 @@ fn stage(row: &Row, context: &Context) -> Stage {
         let path = context.root.join(&argv[index]);
         if index > 0 && words[index - 1] == "--output" {
             output = path;
-        } else if word.starts_with("{run}") || word.starts_with("{teacher}") {
+        } else if ["{run}", "{teacher}", "{data}"].iter().any(|place| word.starts_with(place)) {
             inputs.push(Input { word: word.clone(), name: argv[index].clone(), path });
         }
     }
@@ -148,13 +161,13 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::commands::{PIPELINE, TEACHER};
+    use crate::commands::{ABLATION_LABELS, ABLATION_SHARED, ABLATION_VARIANT, PIPELINE, TEACHER};
     use crate::failure::diagnose;
 
     fn context() -> Context {
         let settings =
             Settings { output: "r".to_owned(), teacher: "/t".to_owned(), ..Settings::default() };
-        Context { root: "/repo".into(), settings }
+        Context::new("/repo", settings)
     }
 
     #[test]
@@ -169,8 +182,22 @@ mod tests {
     }
 
     #[test]
+    fn data_may_lie_outside_the_run() {
+        let context = Context { data: "shared/data".to_owned(), ..context() };
+        let stages = stages(ABLATION_VARIANT, &context);
+        let inputs = |stage: &Stage| -> Vec<PathBuf> {
+            stage.inputs.iter().map(|input| input.path.clone()).collect()
+        };
+        let path = |name: &str| PathBuf::from(name);
+        assert_eq!(inputs(&stages[0]), [path("/t"), path("/repo/shared/data")]);
+        let expected = [path("/repo/r/student"), path("/repo/shared/data/test.jsonl")];
+        assert_eq!(inputs(&stages[1]), expected);
+    }
+
+    #[test]
     fn no_placeholder_is_left_and_a_config_has_its_table() {
-        for stage in [PIPELINE, TEACHER].into_iter().flat_map(|rows| stages(rows, &context())) {
+        let all = [PIPELINE, TEACHER, ABLATION_SHARED, ABLATION_VARIANT, ABLATION_LABELS];
+        for stage in all.into_iter().flat_map(|rows| stages(rows, &context())) {
             let open: Vec<&String> = stage.argv.iter().filter(|word| word.contains('{')).collect();
             assert!(open.is_empty(), "{}: {open:?}", stage.label);
             let takes_config = stage.words.iter().any(|word| word == "{config}");

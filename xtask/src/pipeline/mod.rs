@@ -1,13 +1,13 @@
 //! `pipeline`: from a teacher to an evaluated 4-bit student, stage by stage.
 
 mod fingerprint;
-mod graph;
-mod runner;
-mod settings;
+pub(crate) mod graph;
+pub(crate) mod program;
+pub(crate) mod runner;
+pub(crate) mod settings;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -17,10 +17,11 @@ use serde_json::{Value, json};
 use crate::commands::{PIPELINE, Row};
 use crate::failure::Failure;
 use crate::pipeline::graph::{Context, Stage};
-use crate::pipeline::runner::{Outcome, Runner};
+use crate::pipeline::program::Program;
+use crate::pipeline::runner::Outcome;
 use crate::pipeline::settings::Settings;
+use crate::stdout;
 use crate::workspace::Workspace;
-use crate::{child, compile, setup, stdout};
 
 /// Options of `pipeline`.
 #[derive(Debug, clap::Args)]
@@ -97,42 +98,26 @@ pub(crate) fn run_rows(
     args: &Args,
     rows: &[Row],
 ) -> Result<Option<(PathBuf, Vec<Outcome>)>> {
-    // A path given on the command line is relative to where the user is; the default's is
-    // to the repository.
-    let file =
-        if args.config.exists() { args.config.clone() } else { workspace.path(&args.config) };
-    let mut table = config::load_table(Some(&file))?;
-    config::apply_overrides(&mut table, &args.overrides)?;
-    let settings: Settings =
-        config::parse_section(&table, "pipeline", &file.display().to_string())?;
+    let file = config_file(workspace, &args.config);
+    let settings = settings(&file, &args.overrides)?;
 
-    let context = Context { root: workspace.root().to_owned(), settings };
+    let context = Context::new(workspace.root(), settings);
     let stages = graph::stages(rows, &context);
     let selected = graph::select(&stages, args.from.as_deref(), args.to.as_deref())?;
 
     runner::check_teacher(selected)?;
 
-    let program = workspace.limbeck()?;
-    if args.dry_run && !program.is_file() {
+    let path = workspace.limbeck()?;
+    if args.dry_run && !path.is_file() {
         stdout::line("limbeck is not built yet, so every stage would run:");
         for stage in selected {
             stdout::line(format!("{:20} limbeck {}", stage.label, stage.argv.join(" ")));
         }
         return Ok(None);
     }
-    if !args.dry_run {
-        setup::ensure(workspace)?;
-        compile::limbeck(workspace)?;
-    }
-    let config = check_config(workspace, &program, &file, &args.overrides)?;
-    let version = child::output_of("limbeck --version", Command::new(&program).arg("--version"))?;
-    let runner = Runner {
-        program,
-        version: version.trim().to_owned(),
-        folder: workspace.root().to_owned(),
-        config,
-        commit: workspace.commit(),
-    };
+    let program =
+        if args.dry_run { Program::at(workspace, path)? } else { Program::build(workspace)? };
+    let runner = program.runner(program.check_config(&file, &args.overrides)?);
     if args.dry_run {
         for line in runner.plan(selected)? {
             stdout::line(line);
@@ -148,27 +133,22 @@ pub(crate) fn run_rows(
     Ok(Some((context.run(), runner.run(selected)?)))
 }
 
-/// The whole configuration with all defaults, after the program itself has checked it:
-/// before any work, and with the file's own lines in its errors.
-fn check_config(
-    workspace: &Workspace,
-    program: &Path,
-    file: &Path,
-    overrides: &[String],
-) -> Result<Value> {
-    let file = std::path::absolute(file).context("the configuration's path")?;
-    let mut command = Command::new(program);
-    command.current_dir(workspace.root()).arg("check-config").arg(file);
-    for text in overrides {
-        command.args(["--set", text]);
-    }
-    let text = child::output_of("limbeck check-config", &mut command)?;
-    serde_json::from_str(&text).context("limbeck check-config wrote no JSON")
+/// A path given on the command line is relative to where the user is; a default's is to the
+/// repository.
+pub(crate) fn config_file(workspace: &Workspace, path: &Path) -> PathBuf {
+    if path.exists() { path.to_owned() } else { workspace.path(path) }
+}
+
+/// The table `[pipeline]` of a file, overridden.
+pub(crate) fn settings(file: &Path, overrides: &[String]) -> Result<Settings> {
+    let mut table = config::load_table(Some(file))?;
+    config::apply_overrides(&mut table, overrides)?;
+    Ok(config::parse_section(&table, "pipeline", &file.display().to_string())?)
 }
 
 /// Writes the resolved configuration beside the outputs: as a whole, which a user can run
 /// again, and each table as a file, which is what a stage reads.
-fn write_config(context: &Context, config: &Value) -> Result<()> {
+pub(crate) fn write_config(context: &Context, config: &Value) -> Result<()> {
     let mut whole = config.clone();
     if let Some(tables) = whole.as_object_mut() {
         tables.insert("pipeline".to_owned(), serde_json::to_value(&context.settings)?);
@@ -203,7 +183,7 @@ fn without_nulls(value: Value) -> Value {
 }
 
 /// Two pipelines in one folder would overwrite each other's stages.
-fn lock(run: &Path) -> Result<File> {
+pub(crate) fn lock(run: &Path) -> Result<File> {
     fs::create_dir_all(run).map_err(|source| Error::write(run, source))?;
     let path = run.join(".lock");
     let file = File::create(&path).map_err(|source| Error::write(&path, source))?;
@@ -234,7 +214,7 @@ mod tests {
 
     fn context(run: &Path) -> Context {
         let output = run.to_string_lossy().into_owned();
-        Context { root: "/repo".into(), settings: Settings { output, ..Settings::default() } }
+        Context::new("/repo", Settings { output, ..Settings::default() })
     }
 
     #[test]

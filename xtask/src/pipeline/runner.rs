@@ -1,11 +1,12 @@
 //! Runs the stages that are not up to date, one process each, and says what it did.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::Result;
-use limbeck_run::{Exit, Manifest};
+use limbeck_run::{Error, Exit, Manifest};
 use serde_json::{Value, json};
 
 use crate::child;
@@ -14,7 +15,7 @@ use crate::pipeline::fingerprint::fingerprint;
 use crate::pipeline::graph::{Input, Stage};
 
 /// What a run is made with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Runner {
     /// The `limbeck` program.
     pub(crate) program: PathBuf,
@@ -26,6 +27,10 @@ pub(crate) struct Runner {
     pub(crate) config: Value,
     /// The sources' commit, for the manifests, where it is known.
     pub(crate) commit: Option<String>,
+    /// Threads of each process, where not all cores are its own.
+    pub(crate) threads: Option<usize>,
+    /// The file that gets what the processes say, where several run at once.
+    pub(crate) log: Option<PathBuf>,
 }
 
 /// What became of a stage.
@@ -59,7 +64,8 @@ impl Outcome {
         })
     }
 
-    fn line(&self) -> String {
+    /// For people.
+    pub(crate) fn line(&self) -> String {
         let memory = match self.peak_memory_bytes {
             Some(bytes) if self.status == Status::Ran => format!("{:.0} MB", bytes as f64 / 1e6),
             _ => String::new(),
@@ -86,7 +92,11 @@ impl Runner {
         Ok(outcomes)
     }
 
-    fn run_one(&self, stage: &Stage) -> Result<Outcome> {
+    /// Runs a stage if it is not up to date.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub(crate) fn run_one(&self, stage: &Stage) -> Result<Outcome> {
         let started = Instant::now();
         let fingerprint = self.fingerprint_of(stage)?;
         let mut status = Status::Skipped;
@@ -101,6 +111,13 @@ impl Runner {
             }
             // What a stage has to say goes to stderr; its result is the folder.
             command.stdout(Stdio::null());
+            if let Some(threads) = self.threads {
+                command.args(["--threads", &threads.to_string()]);
+            }
+            if let Some(log) = &self.log {
+                let file = File::options().create(true).append(true).open(log);
+                command.stderr(file.map_err(|source| Error::write(log, source))?);
+            }
             child::run(&format!("stage {}", stage.label), &mut command)?;
             manifest = finished(&stage.output, &fingerprint)?;
         }
@@ -249,13 +266,15 @@ printf '{"fingerprint":"%s","outputs":{"file":"%s"}}' "$fingerprint" "$hash" > "
                 folder: folder.path().to_owned(),
                 config: json!({ "data": { "count": 1 }, "distill": { "steps": 1 } }),
                 commit: None,
+                threads: None,
+                log: None,
             };
             Self { folder, runner }
         }
 
         fn stages(&self) -> Vec<Stage> {
             let settings = Settings { output: "run".to_owned(), ..Settings::default() };
-            let context = Context { root: self.folder.path().to_owned(), settings };
+            let context = Context::new(self.folder.path(), settings);
             let mut stages = stages(ROWS, &context);
             for stage in &mut stages {
                 stage.argv.insert(0, "limbeck.sh".to_owned());
@@ -317,6 +336,20 @@ printf '{"fingerprint":"%s","outputs":{"file":"%s"}}' "$fingerprint" "$hash" > "
         assert_eq!(diagnose(&error).0, 3);
         fs::remove_file(&switch).unwrap();
         assert_eq!(run.started(), "distill report");
+    }
+
+    #[test]
+    fn threads_and_log_are_not_part_of_what_is_made() {
+        let mut run = Run::new();
+        run.started();
+        run.runner.threads = Some(1);
+        let log = run.folder.path().join("log.txt");
+        run.runner.log = Some(log.clone());
+        assert_eq!(run.started(), "");
+        fs::write(run.folder.path().join("fail-distill"), "").unwrap();
+        fs::remove_file(run.folder.path().join("run/distilled/file")).unwrap();
+        run.runner.run(&run.stages()).unwrap_err();
+        assert!(log.is_file());
     }
 
     #[test]

@@ -2,30 +2,30 @@
 
 use limbeck_run::format_duration;
 
-use crate::statistics::{PairedDifference, Proportion};
+use crate::statistics::Proportion;
 
 /// `97.3%`.
-pub(super) fn percent(value: f64) -> String {
+pub(crate) fn percent(value: f64) -> String {
     format!("{:.1}%", 100.0 * value)
 }
 
 /// `95.8–98.3`, in per cent.
-pub(super) fn interval(proportion: &Proportion) -> String {
+pub(crate) fn interval(proportion: &Proportion) -> String {
     format!("{:.1}–{:.1}", 100.0 * proportion.low, 100.0 * proportion.high)
 }
 
 /// `97%`, where room is short.
-pub(super) fn whole_percent(value: f64) -> String {
+pub(crate) fn whole_percent(value: f64) -> String {
     format!("{:.0}%", 100.0 * value)
 }
 
 /// `96–98`, in per cent, where room is short.
-pub(super) fn whole_interval(proportion: &Proportion) -> String {
+pub(crate) fn whole_interval(proportion: &Proportion) -> String {
     format!("{:.0}–{:.0}", 100.0 * proportion.low, 100.0 * proportion.high)
 }
 
 /// `+2.1`, in percentage points, with a real minus sign.
-pub(super) fn points(value: f64) -> String {
+pub(crate) fn points(value: f64) -> String {
     let rounded = (1000.0 * value).round() / 10.0;
     let sign = match rounded {
         positive if positive > 0.0 => "+",
@@ -36,22 +36,22 @@ pub(super) fn points(value: f64) -> String {
 }
 
 /// `+0.4 to +3.9`, in percentage points.
-pub(super) fn points_interval(difference: &PairedDifference) -> String {
-    format!("{} to {}", points(difference.low), points(difference.high))
+pub(crate) fn points_interval(low: f64, high: f64) -> String {
+    format!("{} to {}", points(low), points(high))
 }
 
 /// `0.031`, or `< 0.001`.
-pub(super) fn p_value(value: f64) -> String {
+pub(crate) fn p_value(value: f64) -> String {
     if value < 0.001 { "< 0.001".to_owned() } else { format!("{value:.3}") }
 }
 
 /// `4.52 M`.
-pub(super) fn count(value: i64) -> String {
+pub(crate) fn count(value: i64) -> String {
     scaled(value as f64, &["", " K", " M", " B", " T"])
 }
 
 /// `9.1 MB`, powers of ten.
-pub(super) fn bytes(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     scaled(value as f64, &[" B", " KB", " MB", " GB", " TB"])
 }
 
@@ -73,7 +73,7 @@ fn scaled(value: f64, units: &[&str]) -> String {
 }
 
 /// `5,230`.
-pub(super) fn whole(value: f64) -> String {
+pub(crate) fn whole(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -86,7 +86,7 @@ pub(super) fn whole(value: f64) -> String {
 }
 
 /// `12 s`, `1 min 05 s`.
-pub(super) fn seconds(value: f64) -> String {
+pub(crate) fn seconds(value: f64) -> String {
     match std::time::Duration::try_from_secs_f64(value) {
         Ok(duration) if value >= 10.0 => format_duration(duration),
         _ => format!("{value:.1} s"),

@@ -2,13 +2,16 @@
 //! Markdown, and one page of HTML that needs neither network nor script.
 //!
 //! Reading order: [`config`], [`provenance`], [`comparison`], `format` (numbers in
-//! words), `table`, [`training`] and `curves` (losses by step), `view` (what the page
-//! shows), `page`.
+//! words), `table`, [`training`] and `curves` (losses by step), `ablation` (one student
+//! trained in several ways), `view` (what the page shows), `page`.
 
+mod ablation;
+mod axis;
 pub mod comparison;
 pub mod config;
+mod cost;
 mod curves;
-mod format;
+pub(crate) mod format;
 mod page;
 pub mod provenance;
 mod table;
@@ -25,6 +28,7 @@ pub use config::ReportConfig;
 pub use provenance::Provenance;
 pub use training::Training;
 
+use crate::ablation::Ablation;
 use crate::evaluation::Evaluation;
 use crate::folder::write_json;
 use crate::{Error, Result};
@@ -50,6 +54,9 @@ pub struct Report {
     /// Curves of training runs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trainings: Vec<Training>,
+    /// One student trained in several ways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ablation: Option<Ablation>,
 }
 
 impl Report {
@@ -86,7 +93,13 @@ impl Report {
         }
         let evaluations: Vec<&Evaluation> = models.iter().map(|model| &model.evaluation).collect();
         let comparisons = comparison::all(&evaluations, config)?;
-        Ok(Self { title: config.title.clone(), models, comparisons, trainings: Vec::new() })
+        Ok(Self {
+            title: config.title.clone(),
+            models,
+            comparisons,
+            trainings: Vec::new(),
+            ablation: None,
+        })
     }
 
     /// The same report with the curves of these training folders.
@@ -95,6 +108,15 @@ impl Report {
     /// [`Error::Training`].
     pub fn with_training(mut self, folders: &[PathBuf]) -> Result<Self> {
         self.trainings = Training::read_all(folders)?;
+        Ok(self)
+    }
+
+    /// The same report with an ablation, from its `ablation.json`.
+    ///
+    /// # Errors
+    /// As [`Ablation::read`].
+    pub fn with_ablation(mut self, file: &Path) -> Result<Self> {
+        self.ablation = Some(Ablation::read(file)?);
         Ok(self)
     }
 

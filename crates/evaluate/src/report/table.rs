@@ -2,6 +2,7 @@
 
 use super::format;
 use super::{Comparison, Report};
+use crate::columns;
 use crate::statistics::Proportion;
 
 const HEADINGS: [&str; 7] = [
@@ -16,31 +17,8 @@ const HEADINGS: [&str; 7] = [
 
 /// The table with the number of problems above and the comparisons below.
 pub(super) fn text(report: &Report) -> String {
-    let rows = rows(report);
-    let widths: Vec<usize> = HEADINGS
-        .iter()
-        .enumerate()
-        .map(|(column, heading)| {
-            let cells = rows.iter().map(|row| row[column].chars().count());
-            cells.chain([heading.chars().count()]).max().unwrap_or(0)
-        })
-        .collect();
-    let line = |cells: &[String]| {
-        let padded: Vec<String> = cells
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, width))| {
-                let space = " ".repeat(width - cell.chars().count());
-                if column == 0 { format!("{cell}{space}") } else { format!("{space}{cell}") }
-            })
-            .collect();
-        padded.join("  ").trim_end().to_owned()
-    };
     let mut lines = vec![format!("{} ({})", report.title, problems(report)), String::new()];
-    lines.push(line(&HEADINGS.map(str::to_owned)));
-    lines.push(widths.iter().map(|&width| "─".repeat(width)).collect::<Vec<_>>().join("  "));
-    lines.extend(rows.iter().map(|row| line(row)));
+    lines.extend(columns::text(&HEADINGS.map(str::to_owned), &rows(report)));
     if !report.comparisons.is_empty() {
         lines.push(String::new());
         lines.push("Accuracy, paired by problem:".to_owned());
@@ -52,11 +30,7 @@ pub(super) fn text(report: &Report) -> String {
 
 /// The same as GitHub's Markdown.
 pub(super) fn markdown(report: &Report) -> String {
-    let escape = |cell: &String| cell.replace('\\', r"\\").replace('|', r"\|");
-    let line = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
-    let mut lines = vec![line(HEADINGS.map(str::to_owned).to_vec())];
-    lines.push(format!("|---|{}", "---:|".repeat(HEADINGS.len() - 1)));
-    lines.extend(rows(report).iter().map(|row| line(row.iter().map(escape).collect())));
+    let mut lines = columns::markdown(&HEADINGS.map(str::to_owned), &rows(report));
     lines.push(String::new());
     lines.push(format!("{}.", problems(report)));
     if !report.comparisons.is_empty() {
@@ -67,7 +41,7 @@ pub(super) fn markdown(report: &Report) -> String {
     lines.join("\n")
 }
 
-fn rows(report: &Report) -> Vec<[String; 7]> {
+fn rows(report: &Report) -> Vec<Vec<String>> {
     let rate = |proportion: &Proportion| {
         format!("{} [{}]", format::percent(proportion.value), format::interval(proportion))
     };
@@ -75,7 +49,7 @@ fn rows(report: &Report) -> Vec<[String; 7]> {
     models
         .map(|evaluation| {
             let cost = &evaluation.cost;
-            [
+            vec![
                 evaluation.model.clone(),
                 rate(&evaluation.overall.accuracy),
                 rate(&evaluation.overall.cot_completion),
@@ -116,7 +90,7 @@ fn sentence(comparison: &Comparison) -> String {
         comparison.first,
         comparison.second,
         format::points(accuracy.difference),
-        format::points_interval(accuracy),
+        format::points_interval(accuracy.low, accuracy.high),
         accuracy.n,
     )
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde::Serialize;
 
+use super::ablation::AblationView;
+use super::cost::CostView;
 use super::curves::CurvesView;
 use super::format;
 use super::{Comparison, Model, Report, table};
@@ -25,7 +27,9 @@ pub(super) struct View {
     /// Families and levels of the heat tables.
     levels: Vec<u8>,
     comparisons: Vec<ComparisonView>,
+    ablation: Option<AblationView>,
     curves: Option<CurvesView>,
+    cost: Option<CostView>,
     /// Names of inputs, over all models.
     inputs: Vec<String>,
     has_provenance: bool,
@@ -43,7 +47,6 @@ struct ModelView {
     size: String,
     speed: String,
     memory: String,
-    seconds: String,
     heat: Vec<HeatRow>,
     right: Vec<SampleView>,
     wrong: Vec<SampleView>,
@@ -150,7 +153,9 @@ impl View {
             models,
             levels,
             comparisons: report.comparisons.iter().map(ComparisonView::new).collect(),
+            ablation: report.ablation.as_ref().map(AblationView::new),
             curves: CurvesView::new(&report.trainings),
+            cost: CostView::new(&evaluations().collect::<Vec<_>>()),
             inputs,
             has_provenance: report.models.iter().any(|model| model.provenance.is_some()),
         }
@@ -210,7 +215,6 @@ impl ModelView {
             size: format::bytes(cost.weight_bytes),
             speed: format::whole(cost.tokens_per_second),
             memory: cost.peak_memory_bytes.map_or_else(|| "–".to_owned(), format::bytes),
-            seconds: format::seconds(cost.seconds),
             heat: heat(&model.evaluation, levels),
             right: pick(samples, true, RIGHT_SHOWN),
             wrong: pick(samples, false, WRONG_SHOWN),
@@ -294,7 +298,7 @@ impl DifferenceView {
     fn new(difference: &PairedDifference) -> Self {
         Self {
             points: format::points(difference.difference),
-            interval: format::points_interval(difference),
+            interval: format::points_interval(difference.low, difference.high),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod ablation;
 mod accuracy;
 mod capture;
 mod check_config;
@@ -46,6 +47,7 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Quantize(arguments) => quantize::run(&arguments, json),
         Command::Evaluate(arguments) => evaluate::run(&arguments, json),
         Command::Report(arguments) => report::run(&arguments, json),
+        Command::Ablation(arguments) => ablation::run(&arguments, json),
         Command::Generate(arguments) => generate::run(&arguments, json),
         Command::Score(arguments) => score::run(&arguments, json),
         Command::Convert(arguments) => convert::run(&arguments, json),
