@@ -118,6 +118,8 @@ fn the_page_has_charts_and_the_table_behind_them() {
     for text in ["<h2>Ablation</h2>", "Accuracy against labels", "Accuracy against sequence"] {
         assert!(page.contains(text), "{text}");
     }
+    // 446,208 of 4,520,448 parameters.
+    assert!(page.contains("446 K<small>9.9%</small>"), "{page}");
     // A dot for each variant and chart but the one it is held against, three rings each.
     assert_eq!(page.matches("<circle class=\"dot\"").count(), 6);
     assert_eq!(page.matches("<circle class=\"seed\"").count(), 18);

@@ -28,10 +28,11 @@ use crate::{child, stdout};
 /// Options of `ablation`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file with the table [ablation]
+    /// The file that names the variants
     #[arg(long, value_name = "FILE", default_value = "configs/ablation.toml")]
     config: PathBuf,
-    /// Overrides a key of the base, as table.key=value, or of [ablation]; may be repeated
+    /// Overrides a key of the base as table.key=value, or of the file itself as
+    /// ablation.key=value; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// How many students train at once; they share the cores
