@@ -294,6 +294,21 @@ fn a_student_with_other_tokens_is_aligned_or_refused() {
 }
 
 #[test]
+fn the_baseline_has_the_students_shape_and_nothing_of_the_teachers() {
+    let place = Workplace::new();
+    let sliced = ["--set", "student.init=width_sliced", "--set", "student.layers=[0, 5]"];
+    let started = |output: &str| {
+        let start = fs::read(place.path(output).join("student-init.json")).unwrap();
+        let start: Value = serde_json::from_slice(&start).unwrap();
+        start["init"].as_str().unwrap_or_default().to_owned()
+    };
+    let student = place.metrics("student", &[&sliced[..], &PLAIN].concat());
+    let baseline = place.metrics("baseline", &[&sliced[..], &["--without-teacher"]].concat());
+    assert_eq!((started("student"), started("baseline")), ("width_sliced".into(), "random".into()));
+    assert_eq!(number(&student, "parameters"), number(&baseline, "parameters"));
+}
+
+#[test]
 fn a_packed_teacher_teaches() {
     let place = Workplace::new();
     let (teacher, packed) = (fixture("teacher"), place.path("packed"));

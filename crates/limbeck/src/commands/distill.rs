@@ -49,6 +49,9 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
         [] => None,
         paths => Some(teacher::open_capture(&arguments.teacher, &teacher_tokenizer, paths)?),
     };
+    if arguments.without_teacher {
+        config.student = config.student.from_scratch(&teacher::shape(&arguments.teacher)?);
+    }
     let cuts_the_teacher = matches!(config.student.init, Init::TeacherLayers | Init::WidthSliced);
     let asks_the_teacher = match kind {
         Some(TeacherKind::Live | TeacherKind::Sequence) => true,
