@@ -6,11 +6,12 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput};
+use limbeck_distill::divergence::{Divergence, DivergenceSettings};
 use limbeck_distill::{DistillConfig, DistillObjective, Teacher, TokenIds};
 use limbeck_model::Decoder;
 use limbeck_train::{Batch, Example, Objective, SupervisedObjective};
 use serde_json::json;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 const BATCH: usize = 8;
 const LENGTH: usize = 129;
@@ -36,6 +37,38 @@ fn batch() -> Batch {
         })
         .collect();
     Batch::new(&examples.iter().collect::<Vec<_>>(), 0, Device::Cpu).expect("a batch")
+}
+
+/// Every divergence of 512 rows, forward and backward, over a small and a large vocabulary.
+fn divergences(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("divergence");
+    group.throughput(Throughput::Elements(512));
+    for vocabulary in [640, 32_000] {
+        let logits = || Tensor::randn([512, vocabulary], (Kind::Float, Device::Cpu));
+        let (student, teacher) = (logits().set_requires_grad(true), logits());
+        for divergence in [
+            Divergence::ForwardKl,
+            Divergence::ReverseKl,
+            Divergence::Jsd,
+            Divergence::SkewKl,
+            Divergence::SkewReverseKl,
+            Divergence::TotalVariation,
+            Divergence::SortedL1,
+        ] {
+            for top_k in [0, 50] {
+                let settings =
+                    DivergenceSettings { divergence, top_k, ..DivergenceSettings::default() };
+                let name = format!("{divergence:?}/{vocabulary}/top {top_k}");
+                group.bench_function(name, |bencher| {
+                    bencher.iter(|| {
+                        let rows = settings.per_row(&student, &teacher).expect("a divergence");
+                        rows.sum(Kind::Float).backward();
+                    });
+                });
+            }
+        }
+    }
+    group.finish();
 }
 
 fn main() {
@@ -75,6 +108,7 @@ fn main() {
         rates.push((*name, tokens / started.elapsed().as_secs_f64()));
     }
     group.finish();
+    divergences(&mut criterion);
     criterion.final_summary();
     let labels = rates[0].1;
     let parts: Vec<String> = rates
