@@ -130,7 +130,9 @@ fn best(scores: &[f64], count: i64) -> Vec<i64> {
 fn even(by: HeadChoice, mut scores: Vec<f64>) -> Vec<f64> {
     if by == HeadChoice::Gradient {
         let sum: f64 = scores.iter().sum();
-        scores.iter_mut().for_each(|score| *score /= sum.max(f64::MIN_POSITIVE));
+        for score in &mut scores {
+            *score /= sum.max(f64::MIN_POSITIVE);
+        }
     }
     scores
 }

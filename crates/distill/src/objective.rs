@@ -113,14 +113,16 @@ impl<'a> DistillObjective<'a> {
         }
         let divergence = config.divergence_settings();
         match &teacher {
-            Teacher::Captured(source) if source.temperature() != divergence.temperature => {
+            Teacher::Captured(source) => {
                 let (captured, wanted) = (source.temperature(), divergence.temperature);
-                return Err(Error::Temperature { captured, wanted });
+                if (captured - wanted).abs() > 1e-9 {
+                    return Err(Error::Temperature { captured, wanted });
+                }
             }
             Teacher::Aligned(..) if divergence.divergence != Divergence::SortedL1 => {
                 return Err(Error::NotAligned);
             }
-            _ => {}
+            Teacher::Live(_) | Teacher::Aligned(..) => {}
         }
         let on_policy = (config.on_policy.share > 0.0).then(|| OnPolicy {
             settings: config.on_policy.clone(),

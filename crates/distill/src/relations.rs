@@ -223,7 +223,7 @@ mod tests {
             (a / (a + b), b / (a + b))
         };
         let (p, q) = (softmax(2.0, 1.0), softmax(0.0, 1.0));
-        let expected = (p.0 * (p.0 / q.0).ln() + p.1 * (p.1 / q.1).ln()) / 2.0;
+        let expected = f64::midpoint(p.0 * (p.0 / q.0).ln(), p.1 * (p.1 / q.1).ln());
         assert!((loss.double_value(&[]) - expected).abs() < 1e-6, "{expected}");
     }
 

@@ -156,12 +156,12 @@ impl Diagnose for Error {
             Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
             Self::Objective { exit, .. } => *exit,
-            Self::EmptyMask { .. } | Self::Template { .. } | Self::EmptyDataset { .. } => {
-                Exit::BadInput
-            }
-            Self::Checkpoint { .. } | Self::NoValidation { .. } | Self::Mix { .. } => {
-                Exit::BadInput
-            }
+            Self::EmptyMask { .. }
+            | Self::Template { .. }
+            | Self::EmptyDataset { .. }
+            | Self::Checkpoint { .. }
+            | Self::NoValidation { .. }
+            | Self::Mix { .. } => Exit::BadInput,
             Self::ActivationCheckpointing | Self::NoMetric => Exit::Usage,
             Self::Memory { .. } => Exit::Missing,
             Self::NoParameters

@@ -3,6 +3,8 @@
 mod adapter;
 mod teacher;
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use limbeck_core::Tokenizer;
 use limbeck_core::seed::derive;
@@ -37,10 +39,7 @@ pub(crate) fn run(arguments: &DistillArguments, json: bool) -> Result<()> {
     let numbered: Vec<String> =
         (0..arguments.capture.len()).map(|index| format!("capture {index}")).collect();
     inputs.extend(
-        numbered
-            .iter()
-            .map(String::as_str)
-            .zip(arguments.capture.iter().map(|path| path.as_path())),
+        numbered.iter().map(String::as_str).zip(arguments.capture.iter().map(PathBuf::as_path)),
     );
     let mut stage = Stage::begin(name, options, serde_json::to_value(&config)?, &inputs)?;
 

@@ -100,7 +100,7 @@ pub(super) fn replies(
     let progress = Progress::new("replies", asked as u64, "replies");
     let replies =
         teacher_replies(decoder, tokenizer, records, &config.sequence, seed, name, &mut |done| {
-            progress.inc(done as u64)
+            progress.inc(done as u64);
         })?;
     progress.finish();
     tracing::info!(
@@ -161,7 +161,9 @@ pub(super) fn align(
     });
     let parts: Vec<Alignment> = parts.collect::<limbeck_distill::Result<_>>()?;
     let mut whole = Alignment::default();
-    parts.into_iter().for_each(|part| whole.extend(part));
+    for part in parts {
+        whole.extend(part);
+    }
     let rows: usize = examples
         .train
         .iter()
