@@ -62,9 +62,8 @@ pub struct DistillObjective<'a> {
 }
 
 impl<'a> DistillObjective<'a> {
-    /// An objective for this pair. Live, they must have the same token ids, which
-    /// [`crate::vocabulary::check`] makes sure of; rows that only one of the heads has are
-    /// left out. `calibration` are batches on which heads are scored, where heads are to be
+    /// An objective for this pair. Unless aligned, they must mean the same tokens by the
+    /// same ids; rows that only one of the heads has are left out. `calibration` are batches on which heads are scored, where heads are to be
     /// chosen; `seed` draws the maps between hidden states, on `device`.
     ///
     /// # Errors

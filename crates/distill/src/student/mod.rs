@@ -1,9 +1,9 @@
 //! Making a student: from scratch, from blocks of the teacher, from its most important
 //! widths, or from a folder.
 //!
-//! [`scratch`] draws random weights; [`layers`] chooses blocks; [`importance`] measures on
-//! training records which dimensions, neurons and heads the teacher uses, and [`width`]
-//! keeps those; [`cut`] copies what was chosen into a new decoder; [`folder`] loads one.
+//! `scratch` draws random weights; [`layers`] chooses blocks; `importance` measures on
+//! training records which dimensions, neurons and heads the teacher uses, and `width`
+//! keeps those; [`cut`] copies what was chosen into a new decoder; `folder` loads one.
 //! [`record`] is what is written down about it.
 
 pub mod cut;
