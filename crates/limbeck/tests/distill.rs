@@ -296,7 +296,10 @@ fn a_student_with_other_tokens_is_aligned_or_refused() {
 #[test]
 fn the_baseline_has_the_students_shape_and_nothing_of_the_teachers() {
     let place = Workplace::new();
-    let sliced = ["--set", "student.init=width_sliced", "--set", "student.layers=[0, 5]"];
+    let shape = ["hidden_size=64", "num_attention_heads=2", "num_key_value_heads=1"];
+    let shape = shape.map(|size| format!("student.{size}"));
+    let mut sliced = vec!["--set", "student.init=width_sliced", "--set", "student.layers=[0, 5]"];
+    sliced.extend(shape.iter().flat_map(|size| ["--set", size.as_str()]));
     let started = |output: &str| {
         let start = fs::read(place.path(output).join("student-init.json")).unwrap();
         let start: Value = serde_json::from_slice(&start).unwrap();

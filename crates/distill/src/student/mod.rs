@@ -241,7 +241,8 @@ impl StudentConfig {
     }
 
     /// The same shape from scratch, for what is trained without the teacher: sizes that are
-    /// the teacher's are written out. A folder is no part of the teacher and stays.
+    /// the teacher's are written out, but for the width of a head, which is `hidden_size` over
+    /// `num_attention_heads`. A folder is no part of the teacher and stays.
     #[must_use]
     pub fn from_scratch(&self, teacher: &DecoderConfig) -> Self {
         if matches!(self.init, Init::Random | Init::Folder) {
