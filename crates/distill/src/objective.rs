@@ -31,10 +31,6 @@ use crate::relations::RelationMatching;
 use crate::teacher::Teacher;
 use crate::{DistillConfig, Error, Result};
 
-/// The most bytes of the student's logits held at a time: a divergence keeps a dozen
-/// tensors of that size.
-const CHUNK_BYTES: i64 = 64 << 20;
-
 /// Distillation of output distributions, hidden states and attention from a teacher.
 #[derive(Debug)]
 pub struct DistillObjective<'a> {
@@ -319,7 +315,7 @@ impl DistillObjective<'_> {
             divergence += kd.f_double_value(&[])?;
             Ok(ce.f_mul_scalar(labels)?.f_add(&kd.f_mul_scalar(divergences)?)?)
         };
-        let chunk_rows = self.supervised.chunk_rows.min(head::rows_within(model, CHUNK_BYTES));
+        let chunk_rows = self.supervised.chunk_rows;
         let head = head::backward_to_hidden(model, &hidden, batch, chunk_rows, chunk_loss)?;
         let mut parts = vec![
             ("loss", head.value),

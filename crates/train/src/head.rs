@@ -27,11 +27,6 @@ pub struct HeadLoss {
 /// The most bytes of f32 logits held at a time, whatever the vocabulary.
 const CHUNK_BYTES: i64 = 128 << 20;
 
-/// How many rows have at most so many bytes of f32 logits; at least one.
-pub fn rows_within(model: &Decoder, bytes: i64) -> i64 {
-    (bytes / (4 * model.config().vocab_size.max(1))).max(1)
-}
-
 /// Runs backward from the rows of a batch that carry a loss, through the head only, at most
 /// `chunk_rows` at a time, and fewer where their logits would take more than 128 MiB.
 ///
@@ -53,7 +48,7 @@ pub fn backward_to_hidden(
     let rows = select_rows(hidden, batch)?; // [rows, hidden_size]
     let detached = rows.f_detach()?;
     let num_rows = detached.size()[0];
-    let chunk_rows = chunk_rows.min(rows_within(model, CHUNK_BYTES));
+    let chunk_rows = chunk_rows.min(CHUNK_BYTES / (4 * model.config().vocab_size.max(1))).max(1);
     let mut gradients = Vec::new();
     let mut value = 0.0;
     for start in (0..num_rows).step_by(chunk_rows.max(1) as usize) {
