@@ -1,5 +1,6 @@
 //! `limbeck ablation` and its part of the report, on a made-up tree.
 
+mod check;
 #[path = "../../evaluate/tests/made_up/mod.rs"]
 mod made_up;
 #[path = "../../evaluate/tests/made_up_tree/mod.rs"]
@@ -7,25 +8,10 @@ mod made_up_tree;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use serde_json::Value;
 
-#[track_caller]
-fn check(arguments: &[&str], exit: i32, said: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_limbeck"))
-        .args(["--threads", "1"])
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(exit), "{arguments:?}\n{stderr}");
-    for text in said {
-        assert!(stderr.contains(text), "expected {text:?} in:\n{stderr}");
-    }
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    output
-}
+use check::check;
 
 fn json(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()

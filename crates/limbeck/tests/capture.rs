@@ -1,8 +1,11 @@
 //! `limbeck capture` as a user runs it: killed, continued, split, damaged, verified.
 
+mod check;
+mod paths;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use limbeck_core::Tokenizer;
@@ -10,30 +13,8 @@ use limbeck_distill::capture::{CapturedRecord, CapturedTeacher, Expected};
 use limbeck_train::{Completion, Example, TokenWeights};
 use serde_json::Value;
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a UTF-8 path")
-}
-
-/// Runs and asserts the exit code and what stderr must say.
-#[track_caller]
-fn check(arguments: &[&str], exit: i32, said: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_limbeck"))
-        .args(["--threads", "1"])
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(exit), "{arguments:?}\n{stderr}");
-    for text in said {
-        assert!(stderr.contains(text), "expected {text:?} in:\n{stderr}");
-    }
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    output
-}
+use check::check;
+use paths::{fixture, text};
 
 fn records(folder: &Path, count: usize, name: &str) -> PathBuf {
     let path = folder.join(name);

@@ -1,39 +1,19 @@
 //! Every kind of teacher, as a user sees it: files, figures, messages, exit codes.
 
+mod check;
+mod paths;
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
 
 use limbeck_cot_data::CotRecord;
 use serde_json::{Value, json};
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a UTF-8 path")
-}
-
-/// Runs and asserts the exit code and what stderr must say.
-#[track_caller]
-fn check(arguments: &[&str], exit: i32, said: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_limbeck"))
-        .args(["--threads", "1"])
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(exit), "{arguments:?}\n{stderr}");
-    for text in said {
-        assert!(stderr.contains(text), "expected {text:?} in:\n{stderr}");
-    }
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    output
-}
+use check::check;
+use paths::{fixture, text};
 
 /// A folder with a few records, and two steps of a small student.
 struct Workplace {

@@ -1,34 +1,15 @@
 //! How students start, as a user sees it: files, messages, exit codes.
 
+mod check;
+mod paths;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a UTF-8 path")
-}
-
-/// Runs and asserts the exit code and what stderr must say.
-#[track_caller]
-fn check(arguments: &[&str], exit: i32, said: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_limbeck"))
-        .args(["--threads", "1"])
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(exit), "{arguments:?}\n{stderr}");
-    for text in said {
-        assert!(stderr.contains(text), "expected {text:?} in:\n{stderr}");
-    }
-    output
-}
+use check::check;
+use paths::{fixture, text};
 
 /// A folder with a few records and a configuration.
 struct Workplace {

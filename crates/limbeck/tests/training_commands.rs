@@ -1,10 +1,13 @@
 //! Training as a user runs it: the learning-rate finder, validation by accuracy, curves.
 
+mod check;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use serde_json::Value;
+
+use check::check;
 
 const MODEL: [&str; 8] = [
     "--set",
@@ -20,22 +23,6 @@ const MODEL: [&str; 8] = [
 fn tokenizer() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/parity/qwen2");
     path.to_str().unwrap().to_owned()
-}
-
-#[track_caller]
-fn check(arguments: &[&str], exit: i32, said: &[&str]) -> Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_limbeck"))
-        .args(["--threads", "1"])
-        .args(arguments)
-        .output()
-        .expect("the program starts");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(exit), "{arguments:?}\n{stderr}");
-    for text in said {
-        assert!(stderr.contains(text), "expected {text:?} in:\n{stderr}");
-    }
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    output
 }
 
 /// A data folder with training and validation records.
