@@ -3,7 +3,7 @@
 //! The head then needs no graph: with p = softmax(logits), the loss's derivative by a row's
 //! logits is `weight · (p − onehot(target))`, so one buffer of logits becomes its own
 //! gradient in place, where autograd would hold four of that size. A weight that is stored
-//! in another dtype is cast in slices of the vocabulary and never held whole.
+//! in another dtype, or packed, is cast in slices of the vocabulary and never held whole.
 
 use limbeck_model::Decoder;
 use limbeck_train::objective::forward;
@@ -14,7 +14,8 @@ type Result<T> = limbeck_train::Result<T>;
 
 /// The most bytes of logits held at a time, in f32.
 const CHUNK_BYTES: i64 = 128 << 20;
-/// Rows of a weight that are cast together: a slice that stays in a processor's cache.
+/// Rows of a weight that are cast, or unpacked, together: a slice that stays in a processor's
+/// cache.
 const CAST_ROWS: i64 = 4096;
 
 /// Cross-entropy on the tokens of the completion, for a model with a frozen head.
@@ -59,7 +60,7 @@ impl FrozenHeadObjective {
             return Ok(vec![("loss", 0.0)]);
         }
         let (loss, gradient) = no_grad(|| -> Result<(f64, Tensor)> {
-            let head = FrozenHead { weight: model.head_weight()? };
+            let head = FrozenHead { model };
             let weights = batch.weights.f_div_scalar(total_weight)?;
             let chunk_rows = self.chunk_rows.min(CHUNK_BYTES / (4 * head.vocabulary())).max(1);
             let (mut loss, mut gradients) = (0.0, Vec::new());
@@ -79,14 +80,14 @@ impl FrozenHeadObjective {
     }
 }
 
-struct FrozenHead {
-    /// `[vocab, hidden_size]`, in whatever dtype it is stored in.
-    weight: Tensor,
+struct FrozenHead<'a> {
+    /// Its head's matrix is `[vocab, hidden_size]`, stored in whatever way.
+    model: &'a Decoder,
 }
 
-impl FrozenHead {
+impl FrozenHead<'_> {
     fn vocabulary(&self) -> i64 {
-        self.weight.size()[0]
+        self.model.config().vocab_size
     }
 
     /// The loss of some rows and its derivative by them.
@@ -134,12 +135,12 @@ impl FrozenHead {
         take: &mut dyn FnMut(&Tensor, i64, i64) -> Result<()>,
     ) -> Result<()> {
         let vocabulary = self.vocabulary();
-        if self.weight.kind() == kind {
-            return take(&self.weight, 0, vocabulary);
+        if let Some(weight) = self.model.held_head_weight(kind) {
+            return take(&weight, 0, vocabulary);
         }
         for start in (0..vocabulary).step_by(CAST_ROWS as usize) {
             let length = CAST_ROWS.min(vocabulary - start);
-            take(&self.weight.f_narrow(0, start, length)?.f_to_kind(kind)?, start, length)?;
+            take(&self.model.head_rows(start, length, kind)?, start, length)?;
         }
         Ok(())
     }

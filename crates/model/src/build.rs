@@ -7,6 +7,7 @@ use crate::attention::SelfAttention;
 use crate::block::Block;
 use crate::config::DecoderConfig;
 use crate::decoder::Decoder;
+use crate::embedding::DenseEmbedding;
 use crate::error::Result;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
@@ -38,8 +39,11 @@ pub(crate) fn build(
     compute_dtype: Kind,
     source: &mut dyn ParameterSource,
 ) -> Result<Decoder> {
-    let embed_tokens =
-        source.embedding("model.embed_tokens", config.vocab_size, config.hidden_size)?;
+    let embed_tokens = Box::new(DenseEmbedding::new(source.embedding(
+        "model.embed_tokens",
+        config.vocab_size,
+        config.hidden_size,
+    )?)?);
     let layers = (0..config.num_hidden_layers())
         .map(|index| block(&config, index, source))
         .collect::<Result<_>>()?;

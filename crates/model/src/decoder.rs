@@ -1,5 +1,6 @@
 //! The decoder: embedding, blocks, final norm and head.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -10,6 +11,7 @@ use crate::attention::AttentionContext;
 use crate::block::{self, Block};
 use crate::cache::KvCache;
 use crate::config::DecoderConfig;
+use crate::embedding::{Embedding, TiedHead};
 use crate::error::{Error, Result};
 use crate::input::Input;
 use crate::linear::{Linear, Vacant};
@@ -18,7 +20,7 @@ use crate::norm::RmsNorm;
 use crate::rope::{Rope, Rotation};
 use crate::taps::Taps;
 
-const EMBEDDING: &str = "model.embed_tokens.weight";
+const EMBEDDING: &str = "model.embed_tokens";
 const FINAL_NORM: &str = "model.norm.weight";
 const HEAD: &str = "lm_head";
 
@@ -29,10 +31,10 @@ pub struct Decoder {
     pub(crate) hf_config: Value,
     pub(crate) device: Device,
     pub(crate) compute_dtype: Kind,
-    pub(crate) embed_tokens: Tensor,
+    pub(crate) embed_tokens: Box<dyn Embedding>,
     pub(crate) layers: Vec<Block>,
     pub(crate) final_norm: RmsNorm,
-    /// `None` when the head is the embedding.
+    /// `None` when the head is the embedding and nothing has been put around it.
     pub(crate) lm_head: Option<Box<dyn Linear>>,
     pub(crate) ropes: Vec<Rope>,
 }
@@ -144,21 +146,77 @@ impl Decoder {
         if let Some(head) = &self.lm_head {
             return head.forward(hidden);
         }
-        let weight = self.embed_tokens.f_to_kind(hidden.kind())?;
-        Ok(hidden.f_linear(&weight, None::<Tensor>)?)
+        self.embed_tokens.project(hidden)
     }
 
     /// The head's matrix `[vocab, hidden]`: the embedding itself when tied.
     pub fn head_weight(&self) -> Result<Tensor> {
         match &self.lm_head {
             Some(head) => head.dense_weight(),
-            None => Ok(self.embed_tokens.shallow_clone()),
+            None => self.embed_tokens.dense_weight(),
         }
     }
 
-    /// Name of the head's projection for [`Self::map_linear`], if the head is not tied.
+    /// The head's matrix where it is held as one in this dtype.
+    pub fn held_head_weight(&self, kind: Kind) -> Option<Tensor> {
+        let weight = match &self.lm_head {
+            Some(head) => head.weight(),
+            None => self.embed_tokens.weight(),
+        };
+        weight.filter(|weight| weight.kind() == kind).map(Tensor::shallow_clone)
+    }
+
+    /// Rows of the head's matrix in `kind`, `[length, hidden]`.
+    ///
+    /// # Errors
+    /// Those of the head.
+    pub fn head_rows(&self, start: i64, length: i64, kind: Kind) -> Result<Tensor> {
+        match &self.lm_head {
+            Some(head) => head.rows(start, length, kind),
+            None => self.embed_tokens.rows(start, length, kind),
+        }
+    }
+
+    /// Name of the head's projection, if it has a matrix of its own.
     pub fn head_name(&self) -> Option<&'static str> {
-        self.lm_head.as_ref().map(|_| HEAD)
+        (!self.config.tie_word_embeddings).then_some(HEAD)
+    }
+
+    /// The token embedding.
+    pub fn embedding(&self) -> &dyn Embedding {
+        self.embed_tokens.as_ref()
+    }
+
+    /// Replaces the token embedding by what `replace` makes of it. A tied head that nothing
+    /// was put around goes with it; one that is wrapped keeps what it was put around.
+    ///
+    /// # Errors
+    /// The error of `replace`; the embedding is as it was then.
+    pub fn map_embedding(
+        &mut self,
+        replace: &mut dyn FnMut(Box<dyn Embedding>) -> Result<Box<dyn Embedding>>,
+    ) -> Result<()> {
+        self.embed_tokens = replace(self.embed_tokens.share())?;
+        Ok(())
+    }
+
+    /// Puts in a head with a matrix of its own; a tied model is one no more, and its
+    /// `config.json` will say so.
+    ///
+    /// # Errors
+    /// A head of another shape.
+    pub fn set_head(&mut self, head: Box<dyn Linear>) -> Result<()> {
+        let expected = (self.config.vocab_size, self.config.hidden_size);
+        let found = (head.out_features(), head.in_features());
+        if found != expected {
+            return Err(Error::shape("lm_head", format!("{expected:?}"), format!("{found:?}")));
+        }
+        self.lm_head = Some(head);
+        self.config.tie_word_embeddings = false;
+        if let Some(object) = self.hf_config.as_object_mut() {
+            object.insert("tie_word_embeddings".to_owned(), false.into());
+        }
+        Ok(())
     }
 
     /// Number of blocks.
@@ -189,8 +247,7 @@ impl Decoder {
                 return Err(Error::TokenOutOfRange { token, vocab_size });
             }
         }
-        let embedded = Tensor::f_embedding(&self.embed_tokens, input.tokens, -1, false, false)?
-            .f_to_kind(self.compute_dtype)?;
+        let embedded = self.embed_tokens.forward(input.tokens, self.compute_dtype)?;
         match self.config.embedding_scale {
             None => Ok(embedded),
             Some(scale) => {
@@ -300,7 +357,10 @@ impl Decoder {
     /// Every tensor under its checkpoint key, as shallow clones; a tied head is not
     /// listed.
     pub fn named_parameters(&self) -> Vec<(String, Tensor)> {
-        let mut parameters = vec![(EMBEDDING.to_owned(), self.embed_tokens.shallow_clone())];
+        let mut parameters: Vec<(String, Tensor)> = Vec::new();
+        for (suffix, tensor) in self.embed_tokens.tensors() {
+            parameters.push((format!("{EMBEDDING}.{suffix}"), tensor));
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             let prefix = format!("model.layers.{index}");
             for name in block::LINEARS {
@@ -341,8 +401,10 @@ impl Decoder {
                 linears + norms
             })
             .sum();
-        let outer = self.embed_tokens.numel() + self.final_norm.weight().numel();
-        blocks + outer as i64 + self.lm_head.as_deref().map_or(0, linear)
+        let embedding = self.embed_tokens.num_embeddings() * self.embed_tokens.embedding_dim();
+        let outer = embedding + self.final_norm.weight().numel() as i64;
+        let head = self.lm_head.as_deref().filter(|_| !self.config.tie_word_embeddings);
+        blocks + outer + head.map_or(0, linear)
     }
 
     /// Names of the blocks' projections (`model.layers.0.self_attn.q_proj`, …), without
@@ -355,7 +417,8 @@ impl Decoder {
             .collect()
     }
 
-    /// The projection `name`; an untied head goes by [`Self::head_name`].
+    /// The projection `name`; the head goes by `lm_head`, and is none where it is the
+    /// embedding and nothing has been put around it.
     pub fn linear(&self, name: &str) -> Option<&dyn Linear> {
         if name == HEAD {
             return self.lm_head.as_deref();
@@ -374,6 +437,13 @@ impl Decoder {
         name: &str,
         replace: &mut dyn FnMut(Box<dyn Linear>) -> Result<Box<dyn Linear>>,
     ) -> Result<()> {
+        if name == HEAD && self.config.tie_word_embeddings {
+            let tied = || Box::new(TiedHead { embedding: self.embed_tokens.share() });
+            let head = replace(self.lm_head.take().unwrap_or_else(|| tied()))?;
+            // What is the embedding again needs no head of its own.
+            self.lm_head = (!(head.as_ref() as &dyn Any).is::<TiedHead>()).then_some(head);
+            return Ok(());
+        }
         let slot = if name == HEAD {
             self.lm_head.as_mut()
         } else {

@@ -2,11 +2,11 @@
 //!
 //! One generic decoder serves every family: a family's file under `families` turns a
 //! `config.json` into a [`DecoderConfig`], and everything else reads only that
-//! descriptor. Projections are [`Linear`] trait objects, so that low-rank adapters and
-//! quantised layers replace them in place ([`Decoder::map_linear`]) instead of copying
-//! the model.
+//! descriptor. Projections and the embedding are trait objects ([`Linear`], [`Embedding`]), so
+//! that low-rank adapters and quantised layers replace them in place
+//! ([`Decoder::map_linear`], [`Decoder::map_embedding`]) instead of copying the model.
 //!
-//! Modules in reading order: [`config`] (the descriptor), `linear`, `norm`, `rope`,
+//! Modules in reading order: [`config`] (the descriptor), `linear`, `embedding`, `norm`, `rope`,
 //! `mask`, `attention`, `mlp`, `block`, `decoder`, `cache`, `taps`, `load`, `init`, `assemble`, `save`, [`gguf`].
 
 mod assemble;
@@ -16,6 +16,7 @@ mod build;
 mod cache;
 pub mod config;
 mod decoder;
+mod embedding;
 mod error;
 mod families;
 pub mod gguf;
@@ -33,6 +34,7 @@ mod taps;
 pub use cache::KvCache;
 pub use config::DecoderConfig;
 pub use decoder::Decoder;
+pub use embedding::{DenseEmbedding, Embedding};
 pub use error::{Error, Result};
 pub use families::SUPPORTED_MODEL_TYPES;
 pub use input::{Attention, Input};

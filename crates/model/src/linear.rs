@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -31,6 +31,21 @@ pub trait Linear: Any + Debug + Send {
 
     /// The effective weight `[out_features, in_features]`.
     fn dense_weight(&self) -> Result<Tensor>;
+
+    /// Some rows of the effective weight in `kind`, `[length, in_features]`: for a head that
+    /// is computed slice by slice.
+    ///
+    /// # Errors
+    /// Those of [`Self::dense_weight`], which this makes whole unless the layer can do
+    /// without.
+    fn rows(&self, start: i64, length: i64, kind: Kind) -> Result<Tensor> {
+        Ok(self.dense_weight()?.f_narrow(0, start, length)?.f_to_kind(kind)?)
+    }
+
+    /// The weight, where it is held as one matrix and is the effective one.
+    fn weight(&self) -> Option<&Tensor> {
+        None
+    }
 
     /// The bias `[out_features]`, if there is one.
     fn bias(&self) -> Option<Tensor>;
@@ -67,11 +82,6 @@ impl DenseLinear {
         }
         Ok(Self { weight, bias })
     }
-
-    /// The stored weight `[out, in]`, in its own dtype.
-    pub fn weight(&self) -> &Tensor {
-        &self.weight
-    }
 }
 
 impl Linear for DenseLinear {
@@ -102,6 +112,10 @@ impl Linear for DenseLinear {
 
     fn dense_weight(&self) -> Result<Tensor> {
         Ok(self.weight.shallow_clone())
+    }
+
+    fn weight(&self) -> Option<&Tensor> {
+        Some(&self.weight)
     }
 
     fn bias(&self) -> Option<Tensor> {
