@@ -10,7 +10,7 @@ use std::path::Path;
 
 use limbeck_core::seed::CounterRng;
 use limbeck_core::write_tensors;
-use limbeck_lora::{Adapter, AdapterConfig, Alpha, Rank, TargetModules, train};
+use limbeck_lora::{Adapter, AdapterConfig, Alpha, Init, Rank, TargetModules, train};
 use limbeck_model::{Decoder, Input, LoadOptions};
 use limbeck_train::{Example, TrainConfig, Trainer};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -20,26 +20,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [model, output] = arguments.as_slice() else {
         return Err("usage: write_adapter MODEL_FOLDER OUTPUT_FOLDER".into());
     };
-    for (name, targets, use_rslora, with_patterns) in [
-        ("all_linear", TargetModules::AllLinear, false, false),
-        ("pattern", r".*\.self_attn\.(q|v)_proj".into(), false, false),
-        ("rslora_patterns", TargetModules::AllLinear, true, true),
-    ] {
-        let mut config = AdapterConfig {
-            rank: Rank::new(8)?,
-            alpha: Alpha::new(16.0)?,
-            dropout: 0.05,
-            use_rslora,
-            target_modules: targets,
-            rank_pattern: Vec::new(),
-            alpha_pattern: Vec::new(),
-            base_model: Some(model.clone()),
-            revision: None,
-        };
-        if with_patterns {
-            config.rank_pattern = vec![("down_proj".to_owned(), Rank::new(3)?)];
-            config.alpha_pattern = vec![(r"layers\.0\.self_attn\..*".to_owned(), Alpha::new(5.5)?)];
-        }
+    let plain = AdapterConfig {
+        rank: Rank::new(8)?,
+        alpha: Alpha::new(16.0)?,
+        dropout: 0.05,
+        base_model: Some(model.clone()),
+        ..AdapterConfig::default()
+    };
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let ends = names(&["q_proj", "embed_tokens", "lm_head"]);
+    let variants = [
+        ("all_linear", plain.clone()),
+        (
+            "pattern",
+            AdapterConfig { target_modules: r".*\.self_attn\.(q|v)_proj".into(), ..plain.clone() },
+        ),
+        (
+            "rslora_patterns",
+            AdapterConfig {
+                use_rslora: true,
+                rank_pattern: vec![("down_proj".to_owned(), Rank::new(3)?)],
+                alpha_pattern: vec![(r"layers\.0\.self_attn\..*".to_owned(), Alpha::new(5.5)?)],
+                ..plain.clone()
+            },
+        ),
+        ("dora", AdapterConfig { use_dora: true, ..plain.clone() }),
+        ("pissa", AdapterConfig { init: Init::Pissa, ..plain.clone() }),
+        ("pissa_rslora", AdapterConfig { init: Init::Pissa, use_rslora: true, ..plain.clone() }),
+        ("ends", AdapterConfig { target_modules: TargetModules::Names(ends), ..plain.clone() }),
+        ("saved", AdapterConfig { modules_to_save: names(&["lm_head"]), ..plain }),
+    ];
+    for (name, config) in variants {
         write(Path::new(model), &Path::new(output).join(name), config)?;
     }
     Ok(())

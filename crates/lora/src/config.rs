@@ -7,13 +7,14 @@
 use std::path::{Path, PathBuf};
 
 use limbeck_core::checkpoint::read_json;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::target::PatternTable;
+use crate::target::{EMBEDDING, PatternTable};
 use crate::{Alpha, Error, Rank, Result, TargetModules};
 
 /// What an adapter is, apart from its tensors.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct AdapterConfig {
     /// Rank of the update, where no pattern says otherwise (`r`).
     pub rank: Rank,
@@ -24,8 +25,15 @@ pub struct AdapterConfig {
     pub dropout: f64,
     /// Scale by alpha/√rank instead of alpha/rank.
     pub use_rslora: bool,
-    /// The projections that are adapted.
+    /// Weight-decomposed adapters (`use_dora`; Liu et al. 2024, arXiv:2402.09353): the update
+    /// turns the rows of the weight, and their lengths are parameters of their own.
+    pub use_dora: bool,
+    /// How the matrices begin (`init_lora_weights`).
+    pub init: Init,
+    /// The modules that are adapted.
     pub target_modules: TargetModules,
+    /// Modules that are trained, and kept, whole (`modules_to_save`).
+    pub modules_to_save: Vec<String>,
     /// Ranks of modules whose name matches; the first match counts.
     pub rank_pattern: Vec<(String, Rank)>,
     /// Alphas of modules whose name matches, independently of `rank_pattern`.
@@ -36,15 +44,34 @@ pub struct AdapterConfig {
     pub revision: Option<String>,
 }
 
-/// A projection to adapt, with everything resolved.
+/// How an adapter's matrices begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    /// A uniform, B zero: the adapter begins as nothing.
+    #[default]
+    Default,
+    /// A and B are the base's first singular vectors, and the update is the difference from
+    /// them (PiSSA; Meng et al. 2024, arXiv:2404.02948): see [`crate::pissa`].
+    Pissa,
+}
+
+/// A module to adapt, with everything resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModulePlan {
-    /// The projection's name, such as `model.layers.0.self_attn.q_proj`.
+    /// The module's name, such as `model.layers.0.self_attn.q_proj`.
     pub name: String,
     /// Its rank.
     pub rank: Rank,
     /// The factor of its update.
     pub scale: f64,
+}
+
+impl ModulePlan {
+    /// Whether it is the token embedding, whose matrices lie the other way round.
+    pub fn is_embedding(&self) -> bool {
+        self.name == EMBEDDING
+    }
 }
 
 impl AdapterConfig {
@@ -55,13 +82,20 @@ impl AdapterConfig {
     ///
     /// # Errors
     /// [`Error::Unmatched`] for a target or a pattern that nothing matches;
-    /// [`Error::UnsupportedTarget`]; [`Error::Pattern`].
+    /// [`Error::Pattern`]; [`Error::Refused`] for an embedding with `use_dora`.
     pub fn resolve(&self, linears: &[String]) -> Result<Vec<ModulePlan>> {
         let names = self.target_modules.resolve(linears)?;
         let ranks = PatternTable::new("rank_pattern", &self.rank_pattern)?;
         let alphas = PatternTable::new("alpha_pattern", &self.alpha_pattern)?;
         ranks.require_matches(&names)?;
         alphas.require_matches(&names)?;
+        if self.use_dora && names.iter().any(|name| name == EMBEDDING) {
+            return Err(Error::Refused {
+                what: EMBEDDING.to_owned(),
+                operation: "adapted with use_dora",
+                reason: "only projections can",
+            });
+        }
         Ok(names
             .into_iter()
             .map(|name| {
@@ -97,7 +131,10 @@ impl AdapterConfig {
             alpha: source.alpha("lora_alpha", &value["lora_alpha"])?,
             dropout: source.dropout()?,
             use_rslora: source.flag("use_rslora")?,
+            use_dora: source.flag("use_dora")?,
+            init: source.init(),
             target_modules: source.target_modules()?,
+            modules_to_save: source.modules_to_save()?,
             rank_pattern: source.table("rank_pattern", Source::rank)?,
             alpha_pattern: source.table("alpha_pattern", Source::alpha)?,
             base_model: source.text("base_model_name_or_path")?,
@@ -105,8 +142,10 @@ impl AdapterConfig {
         })
     }
 
-    /// The file's content, for an adapter that is read and no longer trained.
+    /// The file's content, for an adapter that is read and no longer trained: its tensors are
+    /// those of a plain update whatever it began as.
     pub fn to_json(&self) -> Value {
+        let saved = Some(&self.modules_to_save).filter(|names| !names.is_empty());
         json!({
             "alpha_pattern": pattern_json(&self.alpha_pattern, |alpha| number_json(alpha.get())),
             "base_model_name_or_path": self.base_model,
@@ -117,14 +156,14 @@ impl AdapterConfig {
             "lora_alpha": number_json(self.alpha.get()),
             "lora_bias": false,
             "lora_dropout": self.dropout,
-            "modules_to_save": null,
+            "modules_to_save": saved,
             "peft_type": "LORA",
             "r": self.rank.get(),
             "rank_pattern": pattern_json(&self.rank_pattern, |rank| rank.get().into()),
             "revision": self.revision,
             "target_modules": self.target_modules,
             "task_type": "CAUSAL_LM",
-            "use_dora": false,
+            "use_dora": self.use_dora,
             "use_rslora": self.use_rslora,
         })
     }
@@ -164,11 +203,9 @@ const fn must_be_off(key: &'static str) -> Refused {
     Refused { key, is_plain: is_off, expected: "false or null" }
 }
 
-const REFUSED: [Refused; 20] = [
-    must_be_off("use_dora"),
+const REFUSED: [Refused; 18] = [
     Refused { key: "bias", is_plain: is_none_word, expected: "\"none\"" },
     must_be_off("lora_bias"),
-    must_be_off("modules_to_save"),
     must_be_off("fan_in_fan_out"),
     must_be_off("trainable_token_indices"),
     must_be_off("target_parameters"),
@@ -191,6 +228,8 @@ const REFUSED: [Refused; 20] = [
     },
 ];
 
+const PISSA: &str = "pissa";
+
 fn is_off(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -204,13 +243,13 @@ fn is_none_word(value: &Value) -> bool {
     value.is_null() || value == "none"
 }
 
-/// The other initialisations (`pissa`, `olora`, `corda`, `loftq`) subtract the first update
-/// from the base's weights: the adapter is one for that residual, which a base read from
-/// its folder is not.
+/// The other initialisations (`pissa_niter_*`, `olora`, `corda`, `loftq`) subtract the first
+/// update from the base's weights: the adapter is one for that residual, which a base read
+/// from its folder is not. That of `pissa` follows from the base and is put back.
 fn keeps_base(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) => true,
-        Value::String(name) => ["gaussian", "orthogonal", "eva"].contains(&name.as_str()),
+        Value::String(name) => ["gaussian", "orthogonal", "eva", PISSA].contains(&name.as_str()),
         _ => false,
     }
 }
@@ -285,6 +324,23 @@ impl Source<'_> {
         }
     }
 
+    fn init(&self) -> Init {
+        if self.keys["init_lora_weights"] == PISSA { Init::Pissa } else { Init::Default }
+    }
+
+    fn modules_to_save(&self) -> Result<Vec<String>> {
+        let value = &self.keys["modules_to_save"];
+        let wrong = || self.wrong("modules_to_save", "a list of module names", value);
+        match value {
+            Value::Null => Ok(Vec::new()),
+            Value::Array(items) => items
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong))
+                .collect(),
+            _ => Err(wrong()),
+        }
+    }
+
     fn text(&self, key: &str) -> Result<Option<String>> {
         match &self.keys[key] {
             Value::Null => Ok(None),
@@ -344,6 +400,9 @@ mod tests {
             alpha: Alpha::new(6.5).unwrap(),
             dropout: 0.1,
             use_rslora: true,
+            use_dora: true,
+            init: Init::Default,
+            modules_to_save: vec!["lm_head".into()],
             target_modules: TargetModules::Names(vec!["q_proj".into(), "down_proj".into()]),
             rank_pattern: vec![
                 ("z".into(), Rank::new(2).unwrap()),
@@ -373,10 +432,8 @@ mod tests {
     fn what_would_change_the_result_is_refused_by_key() {
         for (key, setting) in [
             ("peft_type", json!("IA3")),
-            ("use_dora", json!(true)),
             ("bias", json!("lora_only")),
             ("lora_bias", json!(true)),
-            ("modules_to_save", json!(["lm_head"])),
             ("fan_in_fan_out", json!(true)),
             ("init_lora_weights", json!("pissa_niter_4")),
             ("layers_to_transform", json!([0, 1])),
@@ -403,6 +460,8 @@ mod tests {
             ("lora_alpha", json!("8")),
             ("lora_dropout", json!(1.0)),
             ("use_rslora", json!("yes")),
+            ("use_dora", json!(1)),
+            ("modules_to_save", json!("lm_head")),
             ("target_modules", Value::Null),
             ("target_modules", json!([])),
             ("target_modules", json!(["q_proj", 3])),

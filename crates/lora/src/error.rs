@@ -58,7 +58,7 @@ pub enum Error {
         source: Box<regex::Error>,
     },
     /// Names or patterns that no projection of the model matches.
-    #[error("{what}: nothing in the model matches {}; its projections end in {}", unmatched.join(", "), available.join(", "))]
+    #[error("{what}: nothing in the model matches {}; its modules end in {}", unmatched.join(", "), available.join(", "))]
     Unmatched {
         /// The key they stand under.
         what: &'static str,
@@ -67,15 +67,27 @@ pub enum Error {
         /// Last parts of the names that exist.
         available: Vec<String>,
     },
-    /// The embedding or the head is targeted.
-    #[error(
-        "target_modules: `{target}` includes {module}, which cannot be adapted: only the blocks' projections can"
-    )]
-    UnsupportedTarget {
-        /// The name or pattern.
-        target: String,
-        /// What it matches.
-        module: &'static str,
+    /// A variant that a module, or an operation, cannot have.
+    #[error("{what} cannot be {operation}: {reason}")]
+    Refused {
+        /// Which adapter or module.
+        what: String,
+        /// What was asked for.
+        operation: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A tensor of an adapter's file does not fit the others or the configuration.
+    #[error("tensor {tensor} in {}: expected {expected}, found {found}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What would fit.
+        expected: String,
+        /// What is there.
+        found: String,
     },
     /// The projection carries an adapter already.
     #[error("projection {name} has an adapter already")]
@@ -172,6 +184,9 @@ impl Diagnose for Error {
             Self::Model(source) => return source.hint(),
             Self::Run(source) => return source.hint(),
             Self::Train(source) => return source.hint(),
+            Self::Tensor { .. } => {
+                "the adapter belongs to another base model, or its adapter_config.json to another adapter_model.safetensors"
+            }
             Self::Config { .. } => {
                 "an adapter folder holds the adapter_config.json that PEFT writes"
             }

@@ -2,8 +2,9 @@
 
 use limbeck_core::seed::{self, CounterRng};
 use limbeck_model::{Linear, Result as ModelResult};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::magnitude::{self, Magnitude};
 use crate::{Error, Rank, Result};
 
 /// `y = base(x) + s·B(A(dropout(x)))` around any projection, dense or packed.
@@ -18,6 +19,17 @@ pub struct LoraLinear {
     lora_b: Tensor,
     scale: f64,
     dropout: f64,
+    origin: Option<Origin>,
+    magnitude: Option<Magnitude>,
+}
+
+/// What the matrices began as, where that is taken off the update: `s·(B·A − B₀·A₀)`.
+#[derive(Debug)]
+pub struct Origin {
+    /// `[rank, in_features]`.
+    pub lora_a: Tensor,
+    /// `[out_features, rank]`.
+    pub lora_b: Tensor,
 }
 
 impl LoraLinear {
@@ -45,7 +57,27 @@ impl LoraLinear {
                 return Err(Error::Shape { tensor, expected, found: matrix.size() });
             }
         }
-        Ok(Self { base, lora_a, lora_b, scale, dropout })
+        Ok(Self { base, lora_a, lora_b, scale, dropout, origin: None, magnitude: None })
+    }
+
+    /// Takes what the matrices began as off the update.
+    #[must_use]
+    pub fn with_origin(self, origin: Option<Origin>) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// Gives the rows of the adapted weight these lengths, f32 `[out_features]`: DoRA.
+    ///
+    /// # Errors
+    /// [`Error::Shape`]; those of the base's weight.
+    pub fn with_magnitude(mut self, vector: Tensor) -> Result<Self> {
+        let expected = vec![self.base.out_features()];
+        if vector.size() != expected {
+            let tensor = "lora_magnitude_vector";
+            return Err(Error::Shape { tensor, expected, found: vector.size() });
+        }
+        self.magnitude = Some(Magnitude::new(vector, self.base.as_ref())?);
+        Ok(self)
     }
 
     /// The projection underneath.
@@ -58,39 +90,63 @@ impl LoraLinear {
         self.base
     }
 
-    /// The update `s·B·A` in float32, `[out_features, in_features]`.
-    ///
-    /// # Errors
-    /// libtorch's.
-    pub fn delta_weight(&self) -> Result<Tensor> {
-        let (lora_a, lora_b) = (self.lora_a.f_detach()?, self.lora_b.f_detach()?);
-        Ok(lora_b.f_matmul(&lora_a)?.f_mul_scalar(self.scale)?)
+    /// A and B of the whole update, its origin's beside them with the other sign.
+    fn factors(&self) -> Result<(Tensor, Tensor)> {
+        match &self.origin {
+            None => Ok((self.lora_a.shallow_clone(), self.lora_b.shallow_clone())),
+            Some(origin) => Ok((
+                Tensor::f_cat(&[&self.lora_a, &origin.lora_a], 0)?,
+                Tensor::f_cat(&[&self.lora_b, &origin.lora_b.f_neg()?], 1)?,
+            )),
+        }
     }
 
-    /// `W + s·B·A`, computed in float32 and then rounded to `dtype`.
+    /// `W + s·B·A`, its rows scaled under DoRA, computed in float32 and then rounded to
+    /// `dtype`.
     ///
     /// # Errors
     /// Those of the base layer; libtorch's.
     pub fn merged_weight(&self, dtype: Kind) -> Result<Tensor> {
-        let weight = self.base.dense_weight()?.f_detach()?.f_to_kind(Kind::Float)?;
-        Ok(weight.f_add(&self.delta_weight()?)?.f_to_kind(dtype)?)
+        no_grad(|| {
+            let (lora_a, lora_b) = self.factors()?;
+            let weight = self.base.dense_weight()?.f_detach()?.f_to_kind(Kind::Float)?;
+            let delta = lora_b.f_matmul(&lora_a)?.f_mul_scalar(self.scale)?;
+            let mut merged = weight.f_add(&delta)?;
+            if let Some(magnitude) = &self.magnitude {
+                merged = merged.f_mul(&magnitude.of_merged(&merged)?)?;
+            }
+            Ok(merged.f_to_kind(dtype)?)
+        })
     }
-}
 
-impl Linear for LoraLinear {
-    fn forward(&self, input: &Tensor) -> ModelResult<Tensor> {
-        let output = self.base.forward(input)?;
+    fn update(&self, input: &Tensor) -> Result<Tensor> {
         let kind = input.kind();
+        let (lora_a, lora_b) = self.factors()?;
         // A is smaller than what it makes of the tokens, so the scale goes here.
-        let lora_a = self.lora_a.f_mul_scalar(self.scale)?.f_to_kind(kind)?;
-        let lora_b = self.lora_b.f_to_kind(kind)?;
+        let lora_a = lora_a.f_mul_scalar(self.scale)?.f_to_kind(kind)?;
+        let lora_b = lora_b.f_to_kind(kind)?;
         let low = if self.dropout > 0.0 && lora_a.requires_grad() {
             input.f_dropout(self.dropout, true)?.f_linear(&lora_a, None::<&Tensor>)?
         } else {
             input.f_linear(&lora_a, None::<&Tensor>)?
         };
         // low: [.., rank]
-        Ok(output.f_add(&low.f_linear(&lora_b, None::<&Tensor>)?)?)
+        Ok(low.f_linear(&lora_b, None::<&Tensor>)?)
+    }
+
+    fn adapted(&self, input: &Tensor) -> Result<Tensor> {
+        let output = self.base.forward(input)?;
+        let update = self.update(input)?;
+        let Some(magnitude) = &self.magnitude else { return Ok(output.f_add(&update)?) };
+        let (lora_a, lora_b) = self.factors()?;
+        let factors = magnitude.of_update(self.base.as_ref(), &lora_a, &lora_b, self.scale)?;
+        magnitude::scale_rows(&output, &update, self.base.bias(), &factors)
+    }
+}
+
+impl Linear for LoraLinear {
+    fn forward(&self, input: &Tensor) -> ModelResult<Tensor> {
+        self.adapted(input).map_err(model_error)
     }
 
     fn in_features(&self) -> i64 {
@@ -108,16 +164,29 @@ impl Linear for LoraLinear {
         let mut tensors = self.base.tensors();
         tensors.push(("lora_A.weight".to_owned(), self.lora_a.shallow_clone()));
         tensors.push(("lora_B.weight".to_owned(), self.lora_b.shallow_clone()));
+        if let Some(magnitude) = &self.magnitude {
+            let vector = magnitude.vector().shallow_clone();
+            tensors.push(("lora_magnitude_vector".to_owned(), vector));
+        }
         tensors
     }
 
     fn dense_weight(&self) -> ModelResult<Tensor> {
         let kind = self.base.dense_weight()?.kind();
-        self.merged_weight(kind).map_err(|error| limbeck_model::Error::layer("lora", error))
+        self.merged_weight(kind).map_err(model_error)
     }
 
     fn bias(&self) -> Option<Tensor> {
         self.base.bias()
+    }
+}
+
+/// What a decoder is told of an adapter's error: the model's own as they are.
+pub(crate) fn model_error(error: Error) -> limbeck_model::Error {
+    match error {
+        Error::Model(error) => error,
+        Error::Torch(error) => error.into(),
+        error => limbeck_model::Error::layer("lora", error),
     }
 }
 
@@ -153,7 +222,6 @@ pub fn initial_b(rank: Rank, out_features: i64, device: Device) -> Result<Tensor
 #[cfg(test)]
 mod tests {
     use limbeck_model::DenseLinear;
-    use tch::no_grad;
 
     use super::*;
 
@@ -180,6 +248,43 @@ mod tests {
         assert!(output.allclose(&expected, 1e-5, 1e-5, false));
         let merged = input.matmul(&layer.dense_weight().unwrap().tr()) + layer.bias().unwrap();
         assert!(output.allclose(&merged, 1e-5, 1e-5, false));
+    }
+
+    #[test]
+    fn an_origin_is_taken_off_the_update() {
+        tch::manual_seed(6);
+        let layer = layer(0.0);
+        let clone = |tensor: &Tensor| tensor.detach().copy();
+        let origin = Origin { lora_a: clone(&layer.lora_a), lora_b: clone(&layer.lora_b) };
+        let layer = layer.with_origin(Some(origin));
+        let input = random(&[3, 4]);
+        let base = layer.base.forward(&input).unwrap();
+        assert!(layer.forward(&input).unwrap().allclose(&base, 1e-5, 1e-5, false));
+        let moved = no_grad(|| layer.lora_a.shallow_clone().fill_(0.5));
+        let expected = layer.merged_weight(Kind::Float).unwrap();
+        assert!(moved.requires_grad() && !expected.equal(&layer.base.dense_weight().unwrap()));
+        let expected = input.matmul(&expected.tr()) + layer.bias().unwrap();
+        assert!(layer.forward(&input).unwrap().allclose(&expected, 1e-5, 1e-5, false));
+    }
+
+    #[test]
+    fn dora_gives_the_rows_their_lengths() {
+        tch::manual_seed(5);
+        let vector = (random(&[5]).abs() + 0.5).set_requires_grad(true);
+        let layer = layer(0.0).with_magnitude(vector.shallow_clone()).unwrap();
+        let merged = layer.merged_weight(Kind::Float).unwrap();
+        let lengths = merged.square().sum_dim_intlist([1].as_slice(), false, Kind::Float).sqrt();
+        assert!(lengths.allclose(&vector.detach(), 1e-5, 1e-5, false));
+        let input = random(&[2, 3, 4]);
+        let output = layer.forward(&input).unwrap();
+        let expected = input.matmul(&merged.tr()) + layer.bias().unwrap();
+        assert!(output.allclose(&expected, 1e-5, 1e-5, false));
+        output.square().sum(Kind::Float).backward();
+        for tensor in [&vector, &layer.lora_a, &layer.lora_b] {
+            assert!(tensor.grad().abs().max().double_value(&[]) > 0.0);
+        }
+        let wrong = self::layer(0.0).with_magnitude(random(&[4])).unwrap_err();
+        assert!(wrong.to_string().contains("lora_magnitude_vector"), "{wrong}");
     }
 
     #[test]

@@ -6,24 +6,35 @@
 //! hands the same tensors back.
 //!
 //! Reading order: [`scalar`] holds the numbers with an invariant, [`target`] says which
-//! projections, [`config`] is PEFT's `adapter_config.json`, [`layer`] the adapted
-//! projection, [`adapter`] all of them together with their file, [`mod@merge`] folds them
-//! into the weights, [`train_config`] is the pipeline's `[lora]` table, [`frozen_head`] what is
+//! modules, [`config`] is PEFT's `adapter_config.json`, [`weights`] a folder in memory;
+//! [`layer`] is the adapted projection (with DoRA's `magnitude`), [`embedding`] the adapted
+//! embedding, [`saved`] a module kept whole, [`pissa`] where an adapter may begin; [`adapter`]
+//! is all of them on a decoder, [`mod@merge`] folds them into the weights, [`portable`] makes
+//! them the same to every reader, [`mod@combine`] makes one of several; [`train_config`] is the pipeline's `[lora]` table, [`frozen_head`] what is
 //! minimised and [`mod@train`] the training run.
 
 pub mod adapter;
+pub mod combine;
 pub mod config;
+pub mod embedding;
 pub mod error;
 pub mod frozen_head;
 pub mod layer;
+mod magnitude;
 pub mod merge;
+pub mod pissa;
+pub mod portable;
+pub mod saved;
 pub mod scalar;
 pub mod target;
 pub mod train;
 pub mod train_config;
+pub mod weights;
 
 pub use adapter::{Adapter, TrainableShare};
-pub use config::AdapterConfig;
+pub use combine::{CombineConfig, CombineMethod, combine};
+pub use config::{AdapterConfig, Init};
+pub use embedding::LoraEmbedding;
 pub use error::{Error, Result};
 pub use frozen_head::FrozenHeadObjective;
 pub use layer::LoraLinear;
@@ -32,3 +43,4 @@ pub use scalar::{Alpha, Rank};
 pub use target::TargetModules;
 pub use train::train;
 pub use train_config::LoraConfig;
+pub use weights::{AdapterWeights, ModuleWeights, SavedModule};

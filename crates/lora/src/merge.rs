@@ -3,10 +3,15 @@
 //! Weights are only ever merged from the untouched base: taking an update off again by
 //! subtraction wears them down, by some percent after twenty cycles in bfloat16.
 
-use limbeck_model::{Decoder, DenseLinear, Input};
+use std::any::Any;
+
+use limbeck_model::{Decoder, DenseEmbedding, DenseLinear, Embedding, Input, Linear};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::{Adapter, Error, Result};
+use crate::embedding::LoraEmbedding;
+use crate::saved::SavedEmbedding;
+use crate::target::{EMBEDDING, HEAD};
+use crate::{Adapter, Error, LoraLinear, Result};
 
 /// What a merged model is compared on, and how close it must be.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +38,7 @@ impl MergeGate<'_> {
 /// How the merged model compares with the adapted one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MergeReport {
-    /// Projections merged.
+    /// Modules merged.
     pub modules: usize,
     /// Tokens compared on.
     pub tokens: i64,
@@ -47,10 +52,13 @@ pub struct MergeReport {
     pub top1_agreement: f64,
 }
 
-/// Replaces each adapted projection by a dense one of `W + s·B·A`, computed in float32
-/// and rounded once to `dtype`, and runs both models on the gate's sequences.
+/// Replaces each adapted module by a dense one of `W + s·B·A` (its rows scaled, under DoRA),
+/// computed in float32 and rounded once to `dtype`, and runs both models on the gate's
+/// sequences.
 ///
-/// The comparison includes that rounding: give the dtype that the model will be saved in.
+/// A tied model whose head or embedding is adapted is no longer one: the two then differ, and
+/// the head gets a matrix of its own. The comparison includes the rounding: give the dtype
+/// that the model will be saved in.
 ///
 /// # Errors
 /// [`Error::MergeDiffers`] if the gate does not pass; [`Error::EmptyGate`] if it has
@@ -66,21 +74,61 @@ pub fn merge(
         if gate.sequences.iter().all(Vec::is_empty) {
             return Err(Error::EmptyGate);
         }
-        let adapted = hidden_states(&decoder, gate.sequences)?;
-        adapter.replace(&mut decoder, &mut |layer| {
-            let bias = layer.base().bias();
-            let bias = bias.map(|bias| bias.f_detach()?.f_to_kind(dtype)).transpose()?;
-            Ok(Box::new(DenseLinear::new(layer.merged_weight(dtype)?, bias)?))
-        })?;
-        let merged = hidden_states(&decoder, gate.sequences)?;
-        let report = compare(&decoder, adapter.num_modules(), &adapted, &merged, gate.tolerance)?;
+        adapter.require_on(&decoder)?;
+        let adapted = logits(&decoder, gate.sequences)?;
+        for name in adapter.module_names() {
+            match name {
+                EMBEDDING => merge_embedding(&mut decoder, dtype)?,
+                HEAD => merge_head(&mut decoder, dtype)?,
+                _ => decoder.map_linear(name, &mut |layer| {
+                    merged_linear(layer.as_ref(), dtype)
+                        .map_err(|error| limbeck_model::Error::layer(name, error))
+                })?,
+            }
+        }
+        let merged = logits(&decoder, gate.sequences)?;
+        let report = compare(adapter.num_modules(), &adapted, &merged, gate.tolerance)?;
         Ok((decoder, report))
     })
 }
 
-/// Final hidden states of each sequence, `[tokens, hidden]`: the head is not adapted, so
-/// these stand for the logits in a fraction of the memory.
-fn hidden_states(decoder: &Decoder, sequences: &[Vec<i64>]) -> Result<Vec<Tensor>> {
+/// A dense layer of what an adapted one computes with.
+fn merged_linear(layer: &dyn Linear, dtype: Kind) -> Result<Box<dyn Linear>> {
+    let weight = match (layer as &dyn Any).downcast_ref::<LoraLinear>() {
+        Some(layer) => layer.merged_weight(dtype)?,
+        None => layer.dense_weight()?.f_detach()?.f_to_kind(dtype)?,
+    };
+    let bias = layer.bias().map(|bias| bias.f_detach()?.f_to_kind(dtype)).transpose()?;
+    Ok(Box::new(DenseLinear::new(weight, bias)?))
+}
+
+fn merge_head(decoder: &mut Decoder, dtype: Kind) -> Result<()> {
+    let Some(head) = decoder.linear(HEAD) else {
+        return Err(Error::NotAdapted { name: HEAD.to_owned() });
+    };
+    let merged = merged_linear(head, dtype)?;
+    Ok(decoder.set_head(merged)?)
+}
+
+fn merge_embedding(decoder: &mut Decoder, dtype: Kind) -> Result<()> {
+    let embedding = decoder.embedding() as &dyn Any;
+    let merged = match embedding.downcast_ref::<LoraEmbedding>() {
+        Some(layer) => layer.merged_weight(dtype)?,
+        None => match embedding.downcast_ref::<SavedEmbedding>() {
+            Some(layer) => layer.own_weight().f_detach()?.f_to_kind(dtype)?,
+            None => return Err(Error::NotAdapted { name: EMBEDDING.to_owned() }),
+        },
+    };
+    if decoder.head_name().is_none() && decoder.linear(HEAD).is_none() {
+        let head = decoder.head_weight()?.f_detach()?.f_to_kind(dtype)?;
+        decoder.set_head(Box::new(DenseLinear::new(head, None)?))?;
+    }
+    let merged = DenseEmbedding::new(merged)?;
+    Ok(decoder.map_embedding(&mut |_| Ok(merged.share()))?)
+}
+
+/// Logits of each sequence, f32 `[tokens, vocab]`.
+fn logits(decoder: &Decoder, sequences: &[Vec<i64>]) -> Result<Vec<Tensor>> {
     sequences
         .iter()
         .filter(|sequence| !sequence.is_empty())
@@ -88,13 +136,12 @@ fn hidden_states(decoder: &Decoder, sequences: &[Vec<i64>]) -> Result<Vec<Tensor
             let tokens =
                 Tensor::f_from_slice(sequence)?.f_unsqueeze(0)?.f_to_device(decoder.device())?;
             let hidden = decoder.forward(&Input::causal(&tokens), None, None)?;
-            Ok(hidden.f_squeeze_dim(0)?)
+            Ok(decoder.logits(&hidden)?.f_squeeze_dim(0)?.f_to_kind(Kind::Float)?)
         })
         .collect()
 }
 
 fn compare(
-    decoder: &Decoder,
     modules: usize,
     adapted: &[Tensor],
     merged: &[Tensor],
@@ -110,10 +157,8 @@ fn compare(
     };
     let mut worst = (0, 0);
     for (sequence, (adapted, merged)) in adapted.iter().zip(merged).enumerate() {
-        let logits =
-            |hidden| -> Result<Tensor> { Ok(decoder.logits(hidden)?.f_to_kind(Kind::Float)?) };
-        let (expected, found) = (logits(adapted)?, logits(merged)?); // [tokens, vocab]
-        let by_position = expected.f_sub(&found)?.f_abs()?.f_amax([-1], false)?;
+        let (expected, found) = (adapted, merged); // [tokens, vocab]
+        let by_position = expected.f_sub(found)?.f_abs()?.f_amax([-1], false)?;
         let largest = by_position.f_max()?.f_double_value(&[])?;
         // A logit that is not a number must not pass as a small difference.
         let largest = if largest.is_nan() { f64::INFINITY } else { largest };

@@ -31,6 +31,12 @@ impl Rank {
     }
 }
 
+impl Default for Rank {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 impl TryFrom<i64> for Rank {
     type Error = Error;
 
@@ -77,6 +83,12 @@ impl Alpha {
     pub fn scale(self, rank: Rank, use_rslora: bool) -> f64 {
         let rank = rank.0 as f64;
         self.0 / if use_rslora { rank.sqrt() } else { rank }
+    }
+}
+
+impl Default for Alpha {
+    fn default() -> Self {
+        Self::DEFAULT
     }
 }
 

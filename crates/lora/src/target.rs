@@ -11,13 +11,16 @@ use crate::{Error, Result};
 
 const ALL_LINEAR: &str = "all-linear";
 
-/// Modules that PEFT could target but that are no projection of a block.
-const NOT_IN_BLOCKS: [&str; 2] = ["model.embed_tokens", "lm_head"];
+/// The token embedding's name.
+pub const EMBEDDING: &str = "model.embed_tokens";
+/// The head's name.
+pub const HEAD: &str = "lm_head";
 
 /// PEFT's `target_modules`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TargetModules {
-    /// `"all-linear"`: every projection of the blocks, without the head.
+    /// `"all-linear"`: every projection of the blocks, without embedding and head.
+    #[default]
     AllLinear,
     /// Any other string: a regular expression that must match the whole name.
     Pattern(String),
@@ -26,40 +29,22 @@ pub enum TargetModules {
 }
 
 impl TargetModules {
-    /// The names among `linears` that are targeted, in the order of `linears`.
+    /// The names that are targeted: among `linears`, in their order, and, where they are
+    /// named, the embedding before them and the head after them.
     ///
     /// # Errors
     /// [`Error::Unmatched`] if nothing, or for a list any entry, has no match;
-    /// [`Error::UnsupportedTarget`] for the embedding or the head; [`Error::Pattern`].
+    /// [`Error::Pattern`].
     pub fn resolve(&self, linears: &[String]) -> Result<Vec<String>> {
-        let matches: Box<dyn Fn(&str) -> bool> = match self {
-            Self::AllLinear => Box::new(|_| true),
+        let modules = with_ends(linears);
+        let names: Vec<String> = match self {
+            Self::AllLinear => linears.to_vec(),
             Self::Pattern(pattern) => {
                 let regex = full_match(pattern)?;
-                if let Some(module) = NOT_IN_BLOCKS.iter().find(|module| regex.is_match(module)) {
-                    return Err(Error::UnsupportedTarget { target: pattern.clone(), module });
-                }
-                Box::new(move |name| regex.is_match(name))
+                modules.iter().filter(|name| regex.is_match(name)).cloned().collect()
             }
-            Self::Names(entries) => {
-                for entry in entries {
-                    if let Some(module) = NOT_IN_BLOCKS.iter().find(|module| ends_in(module, entry))
-                    {
-                        return Err(Error::UnsupportedTarget { target: entry.clone(), module });
-                    }
-                }
-                let unmatched: Vec<String> = entries
-                    .iter()
-                    .filter(|entry| !linears.iter().any(|name| ends_in(name, entry)))
-                    .cloned()
-                    .collect();
-                if !unmatched.is_empty() {
-                    return Err(unmatched_targets(unmatched, linears));
-                }
-                Box::new(|name| entries.iter().any(|entry| ends_in(name, entry)))
-            }
+            Self::Names(entries) => resolve_names("target_modules", entries, &modules)?,
         };
-        let names: Vec<String> = linears.iter().filter(|name| matches(name)).cloned().collect();
         if names.is_empty() {
             return Err(unmatched_targets(vec![self.to_string()], linears));
         }
@@ -88,6 +73,38 @@ impl TargetModules {
             Self::AllLinear | Self::Names(_) => Ok(()),
         }
     }
+}
+
+/// The projections between the embedding and the head.
+fn with_ends(linears: &[String]) -> Vec<String> {
+    let ends = |name: &str| std::iter::once(name.to_owned());
+    ends(EMBEDDING).chain(linears.iter().cloned()).chain(ends(HEAD)).collect()
+}
+
+/// PEFT's `modules_to_save` among the projections, the embedding and the head.
+///
+/// # Errors
+/// [`Error::Unmatched`].
+pub(crate) fn resolve_saved(entries: &[String], linears: &[String]) -> Result<Vec<String>> {
+    resolve_names("modules_to_save", entries, &with_ends(linears))
+}
+
+/// The modules that equal an entry or end in a dot and an entry.
+fn resolve_names(
+    what: &'static str,
+    entries: &[String],
+    modules: &[String],
+) -> Result<Vec<String>> {
+    let unmatched: Vec<String> = entries
+        .iter()
+        .filter(|entry| !modules.iter().any(|name| ends_in(name, entry)))
+        .cloned()
+        .collect();
+    if !unmatched.is_empty() {
+        return Err(Error::Unmatched { what, unmatched, available: last_parts(modules) });
+    }
+    let matches = |name: &&String| entries.iter().any(|entry| ends_in(name, entry));
+    Ok(modules.iter().filter(matches).cloned().collect())
 }
 
 /// Values for modules whose names match a pattern: PEFT's `rank_pattern` and
@@ -249,6 +266,8 @@ mod tests {
         resolves(&names(&["self_attn.q_proj"]), &[first, second]);
         resolves(&names(&[second]), &[second]);
         resolves(&names(&["1.self_attn.q_proj"]), &[second]);
+        let ends = ["model.embed_tokens", first, second, "lm_head"];
+        resolves(&names(&["lm_head", "q_proj", "embed_tokens"]), &ends);
     }
 
     #[test]
@@ -283,7 +302,7 @@ mod tests {
         let error =
             names(&["q_proj", "c_attn", "proj"]).resolve(&linears()).unwrap_err().to_string();
         assert!(
-            error.contains("matches c_attn, proj; its projections end in down_proj"),
+            error.contains("matches c_attn, proj; its modules end in down_proj"),
             "{error}"
         );
         assert!(names(&[]).resolve(&linears()).is_err());
@@ -291,11 +310,16 @@ mod tests {
     }
 
     #[test]
-    fn embedding_and_head_are_refused_by_name() {
-        for targets in [names(&["q_proj", "lm_head"]), names(&["embed_tokens"]), ".*".into()] {
-            let error = targets.resolve(&linears()).unwrap_err();
-            assert!(matches!(error, Error::UnsupportedTarget { .. }), "{targets}: {error}");
-        }
+    fn a_saved_module_is_named_like_a_target() {
+        let saved = |entries: &[&str]| {
+            resolve_saved(&entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>(), &linears())
+        };
+        assert_eq!(saved(&["lm_head", "1.mlp.down_proj"]).unwrap(), [
+            "model.layers.1.mlp.down_proj",
+            "lm_head"
+        ]);
+        let error = saved(&["score"]).unwrap_err().to_string();
+        assert!(error.contains("modules_to_save") && error.contains("matches score;"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use limbeck_model::Decoder;
 use limbeck_train::{Example, TrainReport, Trainer};
 
-use crate::{Adapter, FrozenHeadObjective, Result};
+use crate::{Adapter, Result};
 
 /// Trains an attached adapter on rendered records. The trainer's configuration is
 /// [`crate::LoraConfig::train`]; a checkpoint in its output folder is resumed.
@@ -19,7 +19,7 @@ pub fn train(
 ) -> Result<TrainReport> {
     adapter.set_trainable(true)?;
     tracing::info!("{}", adapter.trainable_share(decoder));
-    let mut objective = FrozenHeadObjective { chunk_rows: trainer.config.head_chunk_rows };
+    let mut objective = adapter.objective(trainer.config.head_chunk_rows);
     let parameters = adapter.trainable_parameters();
-    Ok(trainer.run(decoder, parameters, examples, validation, &mut objective)?)
+    Ok(trainer.run(decoder, parameters, examples, validation, objective.as_mut())?)
 }

@@ -5,6 +5,7 @@ use limbeck_run::config::{Invalid, Validate};
 use limbeck_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Init;
 use crate::{AdapterConfig, Alpha, Rank, Result, TargetModules};
 
 /// How an adapter is made and trained.
@@ -22,6 +23,20 @@ pub struct LoraConfig {
     pub target_modules: TargetModules,
     /// Scale by alpha/√rank instead of alpha/rank. Default false.
     pub use_rslora: bool,
+    /// Weight-decomposed adapters (DoRA). Default false.
+    pub use_dora: bool,
+    /// `"default"`: A random, B zero; `"pissa"`: the base's principal part. Default
+    /// `"default"`.
+    pub init: Init,
+    /// Ranks of modules whose name, or its last parts, match a pattern, in the order in which
+    /// they are tried: `[["down_proj", 8]]`. Default none.
+    pub rank_pattern: Vec<(String, Rank)>,
+    /// Alphas of modules, likewise and independently. Default none.
+    pub alpha_pattern: Vec<(String, Alpha)>,
+    /// Modules that are trained whole: `["lm_head"]`. Default none.
+    pub modules_to_save: Vec<String>,
+    /// Learning rate of B as a multiple of A's (LoRA+; the paper advises 16). Default 1.
+    pub lora_plus_ratio: f64,
     /// Share of the records that are rendered as an answer without a chain; the others
     /// think first. Default 0.25.
     pub answer_only_ratio: f64,
@@ -37,6 +52,12 @@ impl Default for LoraConfig {
             dropout: 0.0,
             target_modules: TargetModules::AllLinear,
             use_rslora: false,
+            use_dora: false,
+            init: Init::Default,
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
+            modules_to_save: Vec::new(),
+            lora_plus_ratio: 1.0,
             answer_only_ratio: 0.25,
             train: TrainConfig::default(),
         }
@@ -51,9 +72,12 @@ impl LoraConfig {
             alpha: self.alpha,
             dropout: self.dropout,
             use_rslora: self.use_rslora,
+            use_dora: self.use_dora,
+            init: self.init,
             target_modules: self.target_modules.clone(),
-            rank_pattern: Vec::new(),
-            alpha_pattern: Vec::new(),
+            modules_to_save: self.modules_to_save.clone(),
+            rank_pattern: self.rank_pattern.clone(),
+            alpha_pattern: self.alpha_pattern.clone(),
             base_model,
             revision: None,
         }
@@ -76,6 +100,14 @@ impl Validate for LoraConfig {
         if !(0.0..=1.0).contains(&self.answer_only_ratio) {
             let found = self.answer_only_ratio;
             return Err(Invalid::new("answer_only_ratio", "a number from 0 to 1", found));
+        }
+        if !(self.lora_plus_ratio > 0.0 && self.lora_plus_ratio.is_finite()) {
+            let found = self.lora_plus_ratio;
+            return Err(Invalid::new("lora_plus_ratio", "a number above 0", found));
+        }
+        if self.use_dora && self.init == Init::Pissa {
+            let expected = "\"default\" where use_dora is set";
+            return Err(Invalid::new("init", expected, "\"pissa\""));
         }
         let targets: Result<()> = self.target_modules.validate();
         if targets.is_err() {
@@ -107,13 +139,16 @@ mod tests {
             "alpha=12",
             "target_modules=[\"q_proj\", \"v_proj\"]",
             "use_rslora=true",
+            "init=\"pissa\"",
+            "rank_pattern=[[\"v_proj\", 4]]",
             "train.steps=100",
         ])
         .unwrap();
         assert_eq!((config.rank.get(), config.alpha.get(), config.train.steps), (8, 12.0, 100));
         assert_eq!(config.target_modules.to_string(), "[q_proj, v_proj]");
         let adapter = config.adapter(Some("base".to_owned()));
-        assert!(adapter.use_rslora && adapter.base_model.as_deref() == Some("base"));
+        assert_eq!(adapter.rank_pattern, [("v_proj".to_owned(), Rank::new(4).unwrap())]);
+        assert!(adapter.init == Init::Pissa && adapter.use_rslora && adapter.base_model.as_deref() == Some("base"));
     }
 
     #[test]
@@ -124,6 +159,9 @@ mod tests {
             ("alpha=-1.0", "alpha"),
             ("dropout=1.0", "dropout"),
             ("answer_only_ratio=1.5", "answer_only_ratio"),
+            ("lora_plus_ratio=0.0", "lora_plus_ratio"),
+            ("init=\"olora\"", "init"),
+            ("rank_pattern=[[\"v_proj\", 0]]", "rank_pattern"),
             ("target_modules=[]", "target_modules"),
             ("target_modules=\"(\"", "target_modules"),
             ("target_modules=3", "target_modules"),

@@ -48,12 +48,8 @@ pub(crate) fn config(targets: TargetModules) -> AdapterConfig {
     AdapterConfig {
         rank: Rank::new(4).unwrap(),
         alpha: Alpha::new(8.0).unwrap(),
-        dropout: 0.0,
-        use_rslora: false,
         target_modules: targets,
-        rank_pattern: Vec::new(),
-        alpha_pattern: Vec::new(),
         base_model: Some("fixtures/parity/qwen2".to_owned()),
-        revision: None,
+        ..AdapterConfig::default()
     }
 }
