@@ -301,10 +301,7 @@ mod tests {
     fn an_entry_without_a_match_is_an_error_that_names_it() {
         let error =
             names(&["q_proj", "c_attn", "proj"]).resolve(&linears()).unwrap_err().to_string();
-        assert!(
-            error.contains("matches c_attn, proj; its modules end in down_proj"),
-            "{error}"
-        );
+        assert!(error.contains("matches c_attn, proj; its modules end in down_proj"), "{error}");
         assert!(names(&[]).resolve(&linears()).is_err());
         assert!(names(&[]).validate().is_err());
     }
@@ -312,12 +309,15 @@ mod tests {
     #[test]
     fn a_saved_module_is_named_like_a_target() {
         let saved = |entries: &[&str]| {
-            resolve_saved(&entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>(), &linears())
+            resolve_saved(
+                &entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>(),
+                &linears(),
+            )
         };
-        assert_eq!(saved(&["lm_head", "1.mlp.down_proj"]).unwrap(), [
-            "model.layers.1.mlp.down_proj",
-            "lm_head"
-        ]);
+        assert_eq!(
+            saved(&["lm_head", "1.mlp.down_proj"]).unwrap(),
+            ["model.layers.1.mlp.down_proj", "lm_head"]
+        );
         let error = saved(&["score"]).unwrap_err().to_string();
         assert!(error.contains("modules_to_save") && error.contains("matches score;"), "{error}");
     }

@@ -148,7 +148,11 @@ mod tests {
         assert_eq!(config.target_modules.to_string(), "[q_proj, v_proj]");
         let adapter = config.adapter(Some("base".to_owned()));
         assert_eq!(adapter.rank_pattern, [("v_proj".to_owned(), Rank::new(4).unwrap())]);
-        assert!(adapter.init == Init::Pissa && adapter.use_rslora && adapter.base_model.as_deref() == Some("base"));
+        assert!(
+            adapter.init == Init::Pissa
+                && adapter.use_rslora
+                && adapter.base_model.as_deref() == Some("base")
+        );
     }
 
     #[test]

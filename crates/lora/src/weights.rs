@@ -188,11 +188,11 @@ impl Reader {
             modules.iter().any(|module| module.plan.name == name)
         })?;
         let whole = self.whole_names(".weight").into_iter();
-        let whole: Vec<String> = whole.filter(|name| ![EMBEDDING, HEAD].contains(&&**name)).collect();
+        let whole: Vec<String> =
+            whole.filter(|name| ![EMBEDDING, HEAD].contains(&&**name)).collect();
         let saved_names = resolve_saved(&config.modules_to_save, &whole)?;
-        let saved = self.whole_modules(".weight", |name| {
-            saved_names.iter().any(|saved| saved == name)
-        })?;
+        let saved =
+            self.whole_modules(".weight", |name| saved_names.iter().any(|saved| saved == name))?;
         if let Some(first) = self.tensors.keys().next().cloned() {
             let tensors = self.tensors.into_keys().collect();
             let path = self.path;

@@ -170,9 +170,7 @@ fn combine_module(
 }
 
 /// `[wᵢsᵢAᵢ]` and `[Bᵢ]`, whose product is the weighted sum.
-fn concatenate(
-    modules: &[(&AdapterWeights, &ModuleWeights, f64)],
-) -> Result<(Tensor, Tensor)> {
+fn concatenate(modules: &[(&AdapterWeights, &ModuleWeights, f64)]) -> Result<(Tensor, Tensor)> {
     let lora_a = modules.iter().map(|(_, module, weight)| {
         Ok(module.lora_a.f_detach()?.f_mul_scalar(weight * module.plan.scale)?)
     });
@@ -197,9 +195,7 @@ fn factors(
     let root = |sign: bool| -> Vec<f64> {
         let product = modules.iter().map(|(_, module, weight)| weight * module.plan.scale);
         // A negative weight turns B alone, so that it turns the product.
-        product
-            .map(|p| if sign { p.signum() * p.abs().sqrt() } else { p.abs().sqrt() })
-            .collect()
+        product.map(|p| if sign { p.signum() * p.abs().sqrt() } else { p.abs().sqrt() }).collect()
     };
     let of = |tensor: fn(&ModuleWeights) -> &Tensor| -> Vec<Tensor> {
         modules.iter().map(|(_, module, _)| tensor(module).detach()).collect()

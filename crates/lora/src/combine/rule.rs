@@ -56,9 +56,7 @@ impl Rule {
             .f_to_device(stacked.device())?
             .f_view(shape.as_slice())?;
         let weighted = stacked.f_mul(&weights)?;
-        let sum = |tensor: &Tensor| {
-            tensor.f_sum_dim_intlist([0].as_slice(), false, Kind::Float)
-        };
+        let sum = |tensor: &Tensor| tensor.f_sum_dim_intlist([0].as_slice(), false, Kind::Float);
         if matches!(self, Self::Sum | Self::DareSum) {
             return Ok(sum(&weighted)?);
         }

@@ -1,7 +1,7 @@
 //! What training an adapter touches, and what it must not.
 
 use limbeck_core::{seed::CounterRng, test_device};
-use limbeck_lora::{Adapter, Error, MergeGate, TargetModules, merge, train};
+use limbeck_lora::{Adapter, AdapterConfig, Error, Init, MergeGate, TargetModules, merge, train};
 use limbeck_model::Decoder;
 use limbeck_run::{Diagnose, Exit};
 use limbeck_train::schedule::Decay;
@@ -133,6 +133,103 @@ fn a_trained_adapter_survives_saving_loading_and_merging() {
     let difference = fixture::largest_difference(&fixture::logits(&reloaded, &tokens), &trained);
     let largest = trained.abs().max().double_value(&[]);
     assert!(difference < 1e-5 * largest, "{difference:e} of {largest}");
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+/// Every variant begins as the base, learns, leaves the base's bits alone, comes out of a file
+/// as it went in, and merges into what it computed.
+#[test]
+fn every_variant_trains_saves_loads_and_merges() {
+    let (tokens, _) = fixture::expected("parity/qwen2");
+    let plain = fixture::config(TargetModules::AllLinear);
+    let ends = TargetModules::Names(names(&["embed_tokens", "v_proj", "lm_head"]));
+    let variants = [
+        ("dora", AdapterConfig { use_dora: true, ..plain.clone() }),
+        ("pissa", AdapterConfig { init: Init::Pissa, ..plain.clone() }),
+        ("pissa rslora", AdapterConfig { init: Init::Pissa, use_rslora: true, ..plain.clone() }),
+        ("ends", AdapterConfig { target_modules: ends, ..plain.clone() }),
+        ("saved", AdapterConfig { modules_to_save: names(&["lm_head", "embed_tokens"]), ..plain }),
+    ];
+    for (name, config) in variants {
+        let mut decoder = fixture::qwen2();
+        let untouched = copies(decoder.named_parameters());
+        let base = fixture::logits(&decoder, &tokens);
+        let largest = base.abs().max().double_value(&[]);
+        let adapter = Adapter::attach(&mut decoder, config, 1).unwrap();
+        let begun = fixture::logits(&decoder, &tokens);
+        let difference = fixture::largest_difference(&begun, &base);
+        assert!(difference < 2e-5 * largest, "{name} begins {difference:e} away");
+        let before = copies(adapter.trainable_parameters());
+        let first = run(&decoder, &adapter, 1);
+        let last = run(&decoder, &adapter, 25);
+        assert!(last.validation_loss < first.validation_loss.map(|loss| 0.8 * loss), "{name}");
+        for ((key, tensor), (_, before)) in adapter.trainable_parameters().iter().zip(&before) {
+            assert_ne!(tensor, before, "{name}: {key} was not trained");
+        }
+        let trained = fixture::logits(&decoder, &tokens);
+        let folder = tempfile::tempdir().unwrap();
+        adapter.save(folder.path()).unwrap();
+
+        let mut again = fixture::qwen2();
+        Adapter::load(&mut again, folder.path()).unwrap();
+        let close = |logits: &Tensor, what: &str| {
+            let difference = fixture::largest_difference(logits, &trained);
+            let largest = trained.abs().max().double_value(&[]);
+            assert!(difference < 2e-5 * largest, "{name} {what}: {difference:e} of {largest}");
+        };
+        close(&fixture::logits(&again, &tokens), "loaded");
+        let sequences = sequences();
+        let gate = MergeGate { sequences: &sequences, tolerance: 2e-5 };
+        let (mut merged, _) = merge(decoder, &adapter, Kind::Float, &gate).unwrap();
+        close(&fixture::logits(&merged, &tokens), "merged");
+        let error = adapter.detach(&mut merged).unwrap_err();
+        assert!(matches!(error, Error::NotAdapted { .. }), "{error}");
+
+        let adapter = Adapter::load(&mut fixture::qwen2(), folder.path()).unwrap();
+        assert!(adapter.num_modules() > 1);
+        let mut off = fixture::qwen2();
+        Adapter::load(&mut off, folder.path()).unwrap().detach(&mut off).unwrap();
+        for ((key, tensor), (_, before)) in off.named_parameters().iter().zip(&untouched) {
+            assert_eq!(tensor, before, "{name}: {key}");
+        }
+    }
+}
+
+#[test]
+fn variants_that_a_module_cannot_have_are_refused() {
+    let plain = fixture::config(TargetModules::AllLinear);
+    let embedding = TargetModules::Names(names(&["embed_tokens"]));
+    let refused = |config: AdapterConfig, part: &str| {
+        let mut decoder = fixture::qwen2();
+        let error = Adapter::attach(&mut decoder, config, 1).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(error.to_string().contains(part), "`{part}` is not in: {error}");
+        assert_eq!(decoder.named_parameters().len(), fixture::qwen2().named_parameters().len());
+    };
+    let dora = AdapterConfig { use_dora: true, ..plain.clone() };
+    refused(AdapterConfig { target_modules: embedding.clone(), ..dora.clone() }, "use_dora");
+    refused(AdapterConfig { init: Init::Pissa, ..dora }, "PiSSA");
+    let pissa = AdapterConfig { init: Init::Pissa, ..plain.clone() };
+    refused(AdapterConfig { target_modules: embedding, ..pissa }, "PiSSA");
+    let both = AdapterConfig { modules_to_save: names(&["q_proj"]), ..plain };
+    refused(both, "q_proj cannot be both adapted and saved whole");
+}
+
+#[test]
+fn lora_plus_gives_b_a_learning_rate_of_its_own() {
+    let mut decoder = fixture::qwen2();
+    let config = fixture::config(TargetModules::AllLinear);
+    let adapter = Adapter::attach(&mut decoder, config, 1).unwrap();
+    let groups = adapter.parameter_groups(16.0);
+    let [of_a, of_b] = groups.as_slice() else { panic!("{} groups", groups.len()) };
+    assert_eq!((of_a.learning_rate_ratio, of_b.learning_rate_ratio), (1.0, 16.0));
+    assert!(of_a.parameters.iter().all(|(name, _)| name.ends_with("lora_A.weight")));
+    assert!(of_b.parameters.iter().all(|(name, _)| name.ends_with("lora_B.weight")));
+    assert_eq!(of_a.parameters.len(), adapter.num_modules());
+    assert_eq!(adapter.parameter_groups(1.0).len(), 1);
 }
 
 #[test]
