@@ -9,11 +9,12 @@
 //! projections, [`config`] is PEFT's `adapter_config.json`, [`layer`] the adapted
 //! projection, [`adapter`] all of them together with their file, [`mod@merge`] folds them
 //! into the weights, [`train_config`] is the pipeline's `[lora]` table, [`frozen_head`] what is
-//! minimised and [`mod@train`] the training run.
+//! minimised and [`mod@train`] the training run. [`forgetting`] is for task after task.
 
 pub mod adapter;
 pub mod config;
 pub mod error;
+pub mod forgetting;
 pub mod frozen_head;
 pub mod layer;
 pub mod merge;
