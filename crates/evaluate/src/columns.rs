@@ -1,7 +1,7 @@
 //! Tables of text: columns for a terminal, and GitHub's Markdown.
 
 /// The headings, a rule and the rows; the first column on the left, numbers on the right.
-pub(crate) fn text(headings: &[String], rows: &[Vec<String>]) -> Vec<String> {
+pub fn text(headings: &[String], rows: &[Vec<String>]) -> Vec<String> {
     let widths: Vec<usize> = headings
         .iter()
         .enumerate()
@@ -27,7 +27,7 @@ pub(crate) fn text(headings: &[String], rows: &[Vec<String>]) -> Vec<String> {
 }
 
 /// The same in Markdown.
-pub(crate) fn markdown(headings: &[String], rows: &[Vec<String>]) -> Vec<String> {
+pub fn markdown(headings: &[String], rows: &[Vec<String>]) -> Vec<String> {
     let escape = |cell: &String| cell.replace('\\', r"\\").replace('|', r"\|");
     let line = |cells: &[String]| {
         format!("| {} |", cells.iter().map(escape).collect::<Vec<_>>().join(" | "))

@@ -8,7 +8,7 @@
 //! several ways).
 
 pub mod ablation;
-mod columns;
+pub mod columns;
 pub mod config;
 pub mod cost;
 mod error;

@@ -240,16 +240,30 @@ pub(crate) struct DistillArguments {
     pub(crate) stage: StageOptions,
 }
 
+/// What `limbeck lora train --help` ends with.
+const TRAIN_HELP: &str = "\
+Examples:
+  limbeck lora train --model student --data medical --output medical-adapter
+  limbeck lora train --model student --sequence configs/continual.toml --output continual
+
+A sequence's folder has sequence.json, sequence.md and sequence.svg; a run that was killed
+continues after the last task it finished.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum LoraCommand {
-    /// Train an adapter
+    /// Train an adapter, or adapters for task after task
+    #[command(after_help = TRAIN_HELP)]
     Train {
         /// The base model's folder
         #[arg(long, value_name = "DIR")]
         model: PathBuf,
         /// JSONL records, or a folder with train.jsonl and validation.jsonl
-        #[arg(long, value_name = "PATH")]
-        data: PathBuf,
+        #[arg(long, value_name = "PATH", required_unless_present = "sequence")]
+        data: Option<PathBuf>,
+        /// Tasks and methods as TOML: learn task after task, merging each adapter, and tell
+        /// what was forgotten
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "config"])]
+        sequence: Option<PathBuf>,
         #[command(flatten)]
         stage: StageOptions,
     },

@@ -139,6 +139,42 @@ pub enum Error {
         /// Position in that sequence.
         position: i64,
     },
+    /// A penalty on the update of the weights, and an adapter that trains something else.
+    #[error("parameter {parameter}: expected lora_A and lora_B of projections and no other")]
+    NotLowRank {
+        /// The parameter that is missing or too many.
+        parameter: String,
+    },
+    /// A probed projection that no forward and backward pass went through.
+    #[error("projection {name} was not observed in a forward and backward pass")]
+    Unobserved {
+        /// The projection.
+        name: String,
+    },
+    /// Importances that are none: of no example, or with a mean that divides nothing.
+    #[error("importances of weights: expected a finite mean above 0, found {found}")]
+    NoImportance {
+        /// The mean.
+        found: f64,
+    },
+    /// Importances of other projections or of another form.
+    #[error("importances of weights: expected {expected}, found {found}")]
+    FisherMismatch {
+        /// What would fit.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A file of importances or subspaces that is not what it says.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    FisherFile {
+        /// The file.
+        path: PathBuf,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// From the core crate.
     #[error(transparent)]
     Core(#[from] limbeck_core::Error),
@@ -165,7 +201,10 @@ impl Diagnose for Error {
             Self::Train(source) => source.exit(),
             Self::Value { .. } | Self::Pattern { .. } | Self::EmptyGate => Exit::Usage,
             Self::MergeDiffers { .. } => Exit::Gate,
-            Self::AlreadyAdapted { .. } | Self::NotAdapted { .. } | Self::Torch(_) => Exit::Failed,
+            Self::AlreadyAdapted { .. }
+            | Self::NotAdapted { .. }
+            | Self::Unobserved { .. }
+            | Self::Torch(_) => Exit::Failed,
             _ => Exit::BadInput,
         }
     }
@@ -201,6 +240,15 @@ impl Diagnose for Error {
             }
             Self::MergeDiffers { .. } => {
                 "merge in float32, or raise the tolerance to what the dtype of the weights allows"
+            }
+            Self::NotLowRank { .. } => {
+                "train a plain LoRA adapter, or leave out the penalty on its update"
+            }
+            Self::NoImportance { .. } => {
+                "give records that the model can still learn from, with a loss above 0"
+            }
+            Self::FisherFile { .. } | Self::FisherMismatch { .. } => {
+                "importances belong to one model and one target_modules: estimate them again"
             }
             _ => return None,
         };

@@ -10,14 +10,16 @@
 //! [`layer`] is the adapted projection (with DoRA's `magnitude`), [`embedding`] the adapted
 //! embedding, [`saved`] a module kept whole, [`pissa`] where an adapter may begin; [`adapter`]
 //! is all of them on a decoder, [`mod@merge`] folds them into the weights, [`portable`] makes
-//! them the same to every reader, [`mod@combine`] makes one of several; [`train_config`] is the pipeline's `[lora]` table, [`frozen_head`] what is
-//! minimised and [`mod@train`] the training run.
+//! them the same to every reader, [`mod@combine`] makes one of several; [`train_config`] is
+//! the pipeline's `[lora]` table, [`frozen_head`] what is minimised and [`mod@train`] the
+//! training run. [`forgetting`] is for task after task.
 
 pub mod adapter;
 pub mod combine;
 pub mod config;
 pub mod embedding;
 pub mod error;
+pub mod forgetting;
 pub mod frozen_head;
 pub mod layer;
 mod magnitude;

@@ -21,7 +21,7 @@ mod training;
 use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use limbeck_run::Manifest;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,9 +38,10 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::LrFind(arguments) => lr_find::run(&arguments, json),
         Command::Distill(arguments) => distill::run(&arguments, json),
         Command::Capture(arguments) => capture::run(&arguments, json),
-        Command::Lora(LoraCommand::Train { model, data, stage }) => {
-            lora::train(&model, &data, &stage, json)
-        }
+        Command::Lora(LoraCommand::Train { model, data, sequence, stage }) => match sequence {
+            Some(file) => lora::sequence::run(&model, &file, &stage, json),
+            None => lora::train(&model, &data.context("--data or --sequence")?, &stage, json),
+        },
         Command::Lora(LoraCommand::Merge { model, adapter, stage }) => {
             lora::merge(&model, &adapter, &stage, json)
         }

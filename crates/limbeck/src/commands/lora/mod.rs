@@ -1,5 +1,7 @@
 //! `limbeck lora`: adapters in PEFT's format, trained and merged.
 
+pub(crate) mod sequence;
+
 use std::path::Path;
 
 use anyhow::Result;
