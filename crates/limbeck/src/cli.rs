@@ -2,6 +2,7 @@
 
 mod capture;
 mod data;
+mod lora;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub(crate) use data::{
     GenerateRecordsArguments, ImportArguments, NegativesArguments, PartOptions, StratifyArguments,
     VariantsArguments,
 };
+pub(crate) use lora::{CombineArguments, ExportArguments as LoraExportArguments, LoraCommand};
 
 /// Distil, tune, quantise, evaluate and run small reasoning models.
 #[derive(Debug, Parser)]
@@ -238,46 +240,6 @@ pub(crate) struct DistillArguments {
     pub(crate) without_teacher: bool,
     #[command(flatten)]
     pub(crate) stage: StageOptions,
-}
-
-/// What `limbeck lora train --help` ends with.
-const TRAIN_HELP: &str = "\
-Examples:
-  limbeck lora train --model student --data medical --output medical-adapter
-  limbeck lora train --model student --sequence configs/continual.toml --output continual
-
-A sequence's folder has sequence.json, sequence.md and sequence.svg; a run that was killed
-continues after the last task it finished.";
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum LoraCommand {
-    /// Train an adapter, or adapters for task after task
-    #[command(after_help = TRAIN_HELP)]
-    Train {
-        /// The base model's folder
-        #[arg(long, value_name = "DIR")]
-        model: PathBuf,
-        /// JSONL records, or a folder with train.jsonl and validation.jsonl
-        #[arg(long, value_name = "PATH", required_unless_present = "sequence")]
-        data: Option<PathBuf>,
-        /// Tasks and methods as TOML: learn task after task, merging each adapter, and tell
-        /// what was forgotten
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "config"])]
-        sequence: Option<PathBuf>,
-        #[command(flatten)]
-        stage: StageOptions,
-    },
-    /// Merge an adapter into its base
-    Merge {
-        /// The base model's folder
-        #[arg(long, value_name = "DIR")]
-        model: PathBuf,
-        /// The adapter's folder
-        #[arg(long, value_name = "DIR")]
-        adapter: PathBuf,
-        #[command(flatten)]
-        stage: StageOptions,
-    },
 }
 
 #[derive(Debug, Args)]

@@ -45,6 +45,8 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Lora(LoraCommand::Merge { model, adapter, stage }) => {
             lora::merge(&model, &adapter, &stage, json)
         }
+        Command::Lora(LoraCommand::Export(arguments)) => lora::export::run(&arguments, json),
+        Command::Lora(LoraCommand::Combine(arguments)) => lora::combine::run(&arguments, json),
         Command::Quantize(arguments) => quantize::run(&arguments, json),
         Command::Evaluate(arguments) => evaluate::run(&arguments, json),
         Command::Report(arguments) => report::run(&arguments, json),

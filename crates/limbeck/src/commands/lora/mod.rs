@@ -1,16 +1,15 @@
 //! `limbeck lora`: adapters in PEFT's format, trained and merged.
 
+pub(crate) mod combine;
+pub(crate) mod export;
 pub(crate) mod sequence;
 
 use std::path::Path;
 
 use anyhow::Result;
 use limbeck_core::{DType, Tokenizer};
-use limbeck_lora::{
-    Adapter, FrozenHeadObjective, LoraConfig, MergeGate, MergeReport, merge as merge_adapter,
-};
+use limbeck_lora::{Adapter, LoraConfig, MergeGate, MergeReport, merge as merge_adapter};
 use limbeck_model::Decoder;
-use limbeck_train::ParameterGroup;
 use tch::Kind;
 
 use super::training::{self, Examples};
@@ -42,7 +41,7 @@ pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: boo
     let adapter = Adapter::attach(&mut decoder, config.adapter(Some(base)), seed)?;
     let share = adapter.trainable_share(&decoder);
     tracing::info!("{share}");
-    let mut objective = FrozenHeadObjective { chunk_rows: config.train.head_chunk_rows };
+    let mut objective = adapter.objective(config.train.head_chunk_rows);
     training::train(
         "lora",
         &mut stage,
@@ -50,9 +49,9 @@ pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: boo
         &config.train,
         &tokenizer,
         &decoder,
-        (vec![ParameterGroup::all(adapter.trainable_parameters())], None),
+        (adapter.parameter_groups(config.lora_plus_ratio), None),
         &examples,
-        &mut objective,
+        objective.as_mut(),
     )?;
     stage.metric("trainable_share", share.trainable as f64 / share.total as f64);
     adapter.save(stage.folder())?;
