@@ -7,7 +7,8 @@ writes it. With `--scored OUTPUT.jsonl` beside it, FILE is what `limbeck score -
 writes: logits under each record's id, the tokens in the JSON lines.
 
 PEFT only warns about tensors it does not find, so the file's names and values are compared with the loaded adapter's
-first. Exit code 1 if anything differs. Versions: scripts/requirements.txt.
+first. `--vllm` also holds the folder against the rules by which vLLM refuses adapters. Exit code 1 if anything differs.
+Versions: scripts/requirements.txt; check_adapters.sh runs it over all variants.
 """
 
 import argparse
@@ -29,6 +30,31 @@ def read_cases(logits: Path, scored: Path | None) -> list[tuple[str, torch.Tenso
     return [(line["id"], torch.tensor([line["tokens"]]), tensors[line["id"]]) for line in lines]
 
 
+def vllm_complaints(adapter: Path, max_lora_rank: int) -> list[str]:
+    """What vLLM (vllm/lora/peft_helper.py, lora_model.py, utils.py) would refuse the folder for."""
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    complaints = [f"no {key}" for key in ("r", "lora_alpha", "target_modules") if config.get(key) is None]
+    if config.get("r", 0) > max_lora_rank:
+        complaints.append(f"rank {config['r']} above {max_lora_rank}")
+    if config.get("bias", "none") != "none" or config.get("lora_bias"):
+        complaints.append("a bias")
+    if config.get("use_dora"):
+        complaints.append("DoRA")
+    if config.get("modules_to_save"):
+        complaints.append("modules_to_save")
+    if config.get("init_lora_weights") not in (None, True, False, "gaussian"):
+        complaints.append(f"init_lora_weights {config['init_lora_weights']}")
+    if config.get("rank_pattern") or config.get("alpha_pattern"):
+        complaints.append("patterns, which it does not read")
+    for name in load_file(adapter / "adapter_model.safetensors"):
+        parts = name.split(".")
+        linear = parts[-1] == "weight" and parts[-2] in ("lora_A", "lora_B")
+        embedding = parts[-1] in ("lora_embedding_A", "lora_embedding_B")
+        if parts[:2] != ["base_model", "model"] or not (linear or embedding):
+            complaints.append(f"tensor {name}")
+    return complaints
+
+
 @torch.no_grad()
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -37,7 +63,11 @@ def main() -> int:
     parser.add_argument("--logits", type=Path, required=True)
     parser.add_argument("--scored", type=Path)
     parser.add_argument("--tolerance", type=float, default=1e-5, help="share of the largest logit")
+    parser.add_argument("--vllm", type=int, metavar="MAX_LORA_RANK")
     arguments = parser.parse_args()
+    if arguments.vllm is not None and (complaints := vllm_complaints(arguments.adapter, arguments.vllm)):
+        print(f"{arguments.adapter.name}: vLLM would refuse {complaints}")
+        return 1
     torch.set_num_threads(2)
 
     def load_base(dtype=torch.float32):
@@ -48,7 +78,9 @@ def main() -> int:
     # PEFT keeps an adapter that is stored in float32 in float32: .double() takes it along.
     double = PeftModel.from_pretrained(load_base(torch.float64), arguments.adapter).double().eval()
     stored = load_file(arguments.adapter / "adapter_model.safetensors")
+    # PEFT adds copies of a targeted embedding or head of the base, which it takes from the base where they are absent.
     loaded = get_peft_model_state_dict(adapted)
+    loaded = {name: tensor for name, tensor in loaded.items() if ".base_layer." not in name}
     if stored.keys() != loaded.keys():
         print(f"names differ: {sorted(stored.keys() ^ loaded.keys())}")
         return 1
