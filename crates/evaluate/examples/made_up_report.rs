@@ -55,7 +55,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ablation = Ablation::of(&tree, 0)?;
     ablation.write(&output)?;
     print!("{}", ablation.table());
-    let report = Report::read(&folders)?.with_ablation(&output.join("ablation.json"))?;
+    let domains = ["medical", "legal", "finance"].map(|name| made_up::domain(&output, name));
+    let report = Report::read(&folders)?
+        .with_domains(&domains)?
+        .with_ablation(&output.join("ablation.json"))?;
     report.write(&output)?;
     print!("{}", report.table());
     Ok(())

@@ -30,6 +30,32 @@ fn read(folder: &Path, name: &str) -> String {
 }
 
 #[test]
+fn adapters_are_held_against_their_base_problem_by_problem() {
+    let root = tempfile::tempdir().unwrap();
+    let records = made_up::records(20);
+    let base = write(&made_up::evaluation(2, &records), root.path());
+    let domain = made_up::domain(root.path(), "medical");
+    let report = Report::read(std::slice::from_ref(&base)).unwrap();
+    let report = report.with_domains(std::slice::from_ref(&domain)).unwrap();
+    let adapter = &report.domains[0];
+    assert_eq!((adapter.name.as_str(), adapter.gain.second.as_str()), ("medical", "distilled"));
+    let gain = adapter.after.value - adapter.before.value;
+    assert!(gain > 0.0 && (adapter.gain.accuracy.difference - gain).abs() < 1e-12);
+    assert_eq!((adapter.gain.accuracy.n, adapter.base_change.accuracy.n), (120, 240));
+    let output = tempfile::tempdir().unwrap();
+    report.write(output.path()).unwrap();
+    for name in ["table.txt", "table.md", "report.html"] {
+        let content = read(output.path(), name);
+        let gain = format!("+{:.1} [", 100.0 * gain);
+        assert!(content.contains("medical") && content.contains(&gain), "{name}: {content}");
+    }
+    // Without the base's own evaluation there is nothing to hold its task against.
+    let teacher = write(&made_up::evaluation(0, &records), root.path());
+    let error = Report::read(&[teacher]).unwrap().with_domains(&[domain]).unwrap_err();
+    assert!(error.to_string().contains("distilled"), "{error}");
+}
+
+#[test]
 fn every_file_tells_the_same_numbers() {
     let root = tempfile::tempdir().unwrap();
     let folders = folders(root.path());

@@ -291,6 +291,10 @@ pub(crate) struct ReportArguments {
     /// Folders that a training command made, whose curves to draw
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub(crate) training: Vec<PathBuf>,
+    /// Folders of adapters with evaluations before (the base on the domain), after (the adapter
+    /// on it) and base-task (the adapter on the base's own problems)
+    #[arg(long, value_name = "DIR", num_args = 1..)]
+    pub(crate) domains: Vec<PathBuf>,
     /// The ablation.json of `limbeck ablation`, to show on the page
     #[arg(long, value_name = "FILE")]
     pub(crate) ablation: Option<PathBuf>,

@@ -81,7 +81,7 @@ fn usual<'a>(names: &[&'a str]) -> Vec<[&'a str; 2]> {
 }
 
 /// `None` if the models share no problem.
-fn compare(first: &Evaluation, second: &Evaluation, seed: u64) -> Option<Comparison> {
+pub(super) fn compare(first: &Evaluation, second: &Evaluation, seed: u64) -> Option<Comparison> {
     let theirs: HashMap<&str, &Sample> =
         second.samples.iter().map(|sample| (sample.id.as_str(), sample)).collect();
     let shared: Vec<(&Sample, &Sample)> = first

@@ -3,7 +3,8 @@
 //!
 //! Reading order: [`config`], [`provenance`], [`comparison`], `format` (numbers in
 //! words), `table`, [`training`] and `curves` (losses by step), `ablation` (one student
-//! trained in several ways), `view` (what the page shows), `page`.
+//! trained in several ways), [`domains`] (adapters against their base), `view` (what the page
+//! shows), `page`.
 
 mod ablation;
 mod axis;
@@ -11,6 +12,7 @@ pub mod comparison;
 pub mod config;
 mod cost;
 mod curves;
+pub mod domains;
 pub(crate) mod format;
 mod page;
 pub mod provenance;
@@ -25,6 +27,7 @@ use serde::Serialize;
 
 pub use comparison::Comparison;
 pub use config::ReportConfig;
+pub use domains::DomainAdapter;
 pub use provenance::Provenance;
 pub use training::Training;
 
@@ -51,6 +54,9 @@ pub struct Report {
     pub models: Vec<Model>,
     /// Models against models, problem by problem.
     pub comparisons: Vec<Comparison>,
+    /// Adapters against the base that they are for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<DomainAdapter>,
     /// Curves of training runs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub trainings: Vec<Training>,
@@ -97,9 +103,21 @@ impl Report {
             title: config.title.clone(),
             models,
             comparisons,
+            domains: Vec::new(),
             trainings: Vec::new(),
             ablation: None,
         })
+    }
+
+    /// The same report with the adapters of these folders, see [`DomainAdapter`].
+    ///
+    /// # Errors
+    /// A missing or damaged evaluation; one of a base that the report does not have.
+    pub fn with_domains(mut self, folders: &[PathBuf]) -> Result<Self> {
+        let models: Vec<&Evaluation> = self.models.iter().map(|model| &model.evaluation).collect();
+        let seed = ReportConfig::default().seed;
+        self.domains = DomainAdapter::read_all(folders, &models, seed)?;
+        Ok(self)
     }
 
     /// The same report with the curves of these training folders.

@@ -1,7 +1,7 @@
 //! The table of models for a terminal and for Markdown.
 
-use super::format;
 use super::{Comparison, Report};
+use super::{domains, format};
 use crate::columns;
 use crate::statistics::Proportion;
 
@@ -24,6 +24,13 @@ pub(super) fn text(report: &Report) -> String {
         lines.push("Accuracy, paired by problem:".to_owned());
         lines.extend(report.comparisons.iter().map(|pair| format!("  {}", sentence(pair))));
     }
+    if !report.domains.is_empty() {
+        lines.push(String::new());
+        lines.push(
+            "Adapters on the domain that each is for, and on what its base is for:".to_owned(),
+        );
+        lines.extend(domains::text(&report.domains));
+    }
     lines.push(String::new());
     lines.join("\n")
 }
@@ -36,6 +43,10 @@ pub(super) fn markdown(report: &Report) -> String {
     if !report.comparisons.is_empty() {
         lines.push(String::new());
         lines.extend(report.comparisons.iter().map(|pair| format!("- {}", sentence(pair))));
+    }
+    if !report.domains.is_empty() {
+        lines.push(String::new());
+        lines.extend(domains::markdown(&report.domains));
     }
     lines.push(String::new());
     lines.join("\n")

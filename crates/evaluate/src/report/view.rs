@@ -8,7 +8,7 @@ use super::ablation::AblationView;
 use super::cost::CostView;
 use super::curves::CurvesView;
 use super::format;
-use super::{Comparison, Model, Report, table};
+use super::{Comparison, DomainAdapter, Model, Report, domains, table};
 use crate::evaluation::Evaluation;
 use crate::sample::{Sample, Step};
 use crate::scores::Scores;
@@ -27,12 +27,20 @@ pub(super) struct View {
     /// Families and levels of the heat tables.
     levels: Vec<u8>,
     comparisons: Vec<ComparisonView>,
+    domains: Option<DomainsView>,
     ablation: Option<AblationView>,
     curves: Option<CurvesView>,
     cost: Option<CostView>,
     /// Names of inputs, over all models.
     inputs: Vec<String>,
     has_provenance: bool,
+}
+
+/// The table of adapters.
+#[derive(Debug, Serialize)]
+struct DomainsView {
+    headings: [&'static str; 6],
+    rows: Vec<Vec<String>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -153,6 +161,10 @@ impl View {
             models,
             levels,
             comparisons: report.comparisons.iter().map(ComparisonView::new).collect(),
+            domains: (!report.domains.is_empty()).then(|| DomainsView {
+                headings: domains::HEADINGS,
+                rows: report.domains.iter().map(DomainAdapter::row).collect(),
+            }),
             ablation: report.ablation.as_ref().map(AblationView::new),
             curves: CurvesView::new(&report.trainings),
             cost: CostView::new(&evaluations().collect::<Vec<_>>()),

@@ -71,6 +71,21 @@ pub(crate) fn evaluation(model: usize, records: &[CotRecord]) -> Evaluation {
     }
 }
 
+/// A folder as the report takes it for an adapter on the student `distilled`: evaluations of
+/// the student and the adapter on the domain's problems, and of the adapter on the student's.
+#[allow(dead_code, reason = "not every test that includes this file reads domains")]
+pub(crate) fn domain(root: &std::path::Path, name: &str) -> std::path::PathBuf {
+    let folder = root.join(name);
+    let (own, base) = (records(10), records(20));
+    let kinds = [("before", 1, "distilled", &own), ("after", 2, name, &own)];
+    for (kind, model, name, records) in kinds.into_iter().chain([("base-task", 4, name, &base)]) {
+        let evaluation = Evaluation { model: name.to_owned(), ..evaluation(model, records) };
+        std::fs::create_dir_all(folder.join(kind)).expect("a folder that can be made");
+        evaluation.write(&folder.join(kind)).expect("a folder that can be written to");
+    }
+    folder
+}
+
 fn failure(record: &CotRecord, kind: usize) -> (String, FinishReason) {
     match kind {
         0 => {

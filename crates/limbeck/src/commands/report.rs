@@ -22,11 +22,16 @@ pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<()> {
         let metrics = path.join(training::FILE);
         metrics.exists().then(|| (format!("training {}", name(path)), metrics))
     }));
+    named.extend(
+        arguments.domains.iter().map(|path| (format!("domain {}", name(path)), path.clone())),
+    );
     named.extend(arguments.ablation.iter().map(|path| ("ablation".to_owned(), path.clone())));
     let inputs: Vec<(&str, &Path)> =
         named.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
     let stage = Stage::begin("report", options, serde_json::json!({}), &inputs)?;
-    let mut report = Report::read(&arguments.input)?.with_training(&arguments.training)?;
+    let mut report = Report::read(&arguments.input)?
+        .with_training(&arguments.training)?
+        .with_domains(&arguments.domains)?;
     if let Some(file) = &arguments.ablation {
         report = report.with_ablation(file)?;
     }
