@@ -261,6 +261,13 @@ pub(crate) enum LoraCommand {
         /// The adapter's folder
         #[arg(long, value_name = "DIR")]
         adapter: PathBuf,
+        /// JSONL to measure perplexities on, where base or adapter stand on rounded weights
+        /// [default: a few lines of text]
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
+        /// JSONL to pack a 4- or 8-bit base again by, with GPTQ [default: round to nearest]
+        #[arg(long, value_name = "FILE")]
+        calibration: Option<PathBuf>,
         #[command(flatten)]
         stage: StageOptions,
     },

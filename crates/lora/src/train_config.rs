@@ -7,6 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AdapterConfig, Alpha, Rank, Result, TargetModules};
 
+/// How the frozen base is held while an adapter is trained on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BaseFormat {
+    /// As it is stored: dense, or packed where it is a 4- or 8-bit model.
+    #[default]
+    Stored,
+    /// In NF4 with double quantisation, 4.13 bits a weight (`QLoRA`, arXiv:2305.14314).
+    Nf4,
+}
+
 /// How an adapter is made and trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,6 +33,9 @@ pub struct LoraConfig {
     pub target_modules: TargetModules,
     /// Scale by alpha/√rank instead of alpha/rank. Default false.
     pub use_rslora: bool,
+    /// How the base is held: `"stored"`, or rounded to `"nf4"`. Below a packed base,
+    /// `train.activation_checkpointing` is true unless it is set. Default `"stored"`.
+    pub base: BaseFormat,
     /// Share of the records that are rendered as an answer without a chain; the others
     /// think first. Default 0.25.
     pub answer_only_ratio: f64,
@@ -37,6 +51,7 @@ impl Default for LoraConfig {
             dropout: 0.0,
             target_modules: TargetModules::AllLinear,
             use_rslora: false,
+            base: BaseFormat::Stored,
             answer_only_ratio: 0.25,
             train: TrainConfig::default(),
         }
@@ -107,11 +122,13 @@ mod tests {
             "alpha=12",
             "target_modules=[\"q_proj\", \"v_proj\"]",
             "use_rslora=true",
+            "base=nf4",
             "train.steps=100",
         ])
         .unwrap();
         assert_eq!((config.rank.get(), config.alpha.get(), config.train.steps), (8, 12.0, 100));
         assert_eq!(config.target_modules.to_string(), "[q_proj, v_proj]");
+        assert_eq!(config.base, BaseFormat::Nf4);
         let adapter = config.adapter(Some("base".to_owned()));
         assert!(adapter.use_rslora && adapter.base_model.as_deref() == Some("base"));
     }
@@ -127,6 +144,7 @@ mod tests {
             ("target_modules=[]", "target_modules"),
             ("target_modules=\"(\"", "target_modules"),
             ("target_modules=3", "target_modules"),
+            ("base=int4", "base"),
             ("train.steps=0", "train.steps"),
         ] {
             let error = with(&[text]).unwrap_err().to_string();

@@ -101,6 +101,9 @@ pub enum Error {
         /// The folder's configuration.
         path: PathBuf,
     },
+    /// A packed decoder of which nothing was changed, where it is to be packed again.
+    #[error("no projection of the packed model is dense: there is nothing to quantise again")]
+    NothingDense,
     /// A decoder without packed layers where one with them is needed.
     #[error("the model has no quantised layer to save")]
     NotQuantized,
@@ -161,6 +164,7 @@ impl Diagnose for Error {
             Self::Config { .. } | Self::LayerShape { .. } | Self::PackedTwice { .. } => Exit::Usage,
             Self::Indefinite { .. }
             | Self::NotQuantized
+            | Self::NothingDense
             | Self::ReadBack { .. }
             | Self::Torch(_) => Exit::Failed,
             _ => Exit::BadInput,
@@ -188,6 +192,7 @@ impl Diagnose for Error {
             Self::PackedTwice { .. } => {
                 "set base = \"stored\": a quantised folder stays packed below an adapter as it is"
             }
+            Self::NothingDense => "merge an adapter that targets projections first",
             Self::NotQuantized => "call quantize first",
             Self::QuantizationConfig { .. } => {
                 "re-quantise the original model with limbeck quantize, or convert the checkpoint to GPTQ"

@@ -9,7 +9,7 @@
 //! weights); [`matrix`] and [`quantized`] (weights before and after); [`rtn`],
 //! [`hessian`] and [`gptq`] with its inner loop in `tile` (the methods, free of models);
 //! [`packing`], [`gptq_format`] and `unpack` (words and files); [`packed_linear`] (the layer);
-//! [`layer_shapes`], `calibration` and [`mod@quantize`] (the walk); [`nf4`] (a base below an
+//! [`layer_shapes`], `calibration`, [`mod@quantize`] and [`mod@requantize`] (the walk); [`nf4`] (a base below an
 //! adapter); [`loader`] and [`mod@save`] (folders). A further method adds a file beside [`gptq`]; a further format
 //! one beside [`gptq_format`].
 
@@ -35,6 +35,7 @@ pub mod packed_linear;
 pub mod packing;
 pub mod quantize;
 pub mod quantized;
+pub mod requantize;
 pub mod rtn;
 pub mod save;
 mod tile;
@@ -45,9 +46,10 @@ pub use config::{Format, Method, QuantizeConfig};
 pub use error::{Error, Result};
 pub use grid::{Grid, GridRule};
 pub use hessian::{Factor, Hessian};
-pub use loader::{GptqLoader, Residency, load_decoder, load_decoder_as};
+pub use loader::{GptqLoader, Residency, load_decoder, load_decoder_as, quantization};
 pub use matrix::WeightMatrix;
 pub use packed_linear::PackedLinear;
 pub use quantize::{LayerReport, QuantizeReport, quantize};
 pub use quantized::QuantizedWeight;
+pub use requantize::requantize;
 pub use save::save;

@@ -41,8 +41,10 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Lora(LoraCommand::Train { model, data, stage }) => {
             lora::train(&model, &data, &stage, json)
         }
-        Command::Lora(LoraCommand::Merge { model, adapter, stage }) => {
-            lora::merge(&model, &adapter, &stage, json)
+        Command::Lora(LoraCommand::Merge { model, adapter, data, calibration, stage }) => {
+            let (data, calibration) = (data.as_deref(), calibration.as_deref());
+            let texts = lora::MergeTexts { data, calibration };
+            lora::merge(&model, &adapter, texts, &stage, json)
         }
         Command::Quantize(arguments) => quantize::run(&arguments, json),
         Command::Evaluate(arguments) => evaluate::run(&arguments, json),
