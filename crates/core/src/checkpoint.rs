@@ -114,11 +114,33 @@ impl Checkpoint {
         Ok(tensor)
     }
 
+    /// Copies some rows of a tensor and counts all of it as consumed.
+    ///
+    /// # Errors
+    /// As [`TensorFile::rows`].
+    pub fn take_rows(&mut self, name: &str, start: i64, length: i64) -> Result<Tensor> {
+        let Some(&file) = self.file_of.get(name) else {
+            return Err(Error::MissingTensor { path: self.path.clone(), tensor: name.to_owned() });
+        };
+        let tensor = self.files[file].rows(name, start, length)?;
+        self.consumed.insert(name.to_owned());
+        Ok(tensor)
+    }
+
     /// [`take`](Self::take) with a check of the shape first.
     ///
     /// # Errors
     /// [`Error::TensorShape`] besides those of `take`.
     pub fn expect_shape(&mut self, name: &str, expected: &[i64]) -> Result<Tensor> {
+        self.check_shape(name, expected)?;
+        self.take(name)
+    }
+
+    /// Whether a tensor that there is has this shape.
+    ///
+    /// # Errors
+    /// [`Error::TensorShape`].
+    pub fn check_shape(&self, name: &str, expected: &[i64]) -> Result<()> {
         if let Some(info) = self.info(name)
             && info.shape != expected
         {
@@ -129,7 +151,7 @@ impl Checkpoint {
                 found: info.shape,
             });
         }
-        self.take(name)
+        Ok(())
     }
 
     /// Ends the reading: every tensor must have been consumed, but for the names given

@@ -107,6 +107,35 @@ impl TensorFile {
     /// [`Error::MissingTensor`], or [`Error::TensorDtype`] for a dtype that libtorch's
     /// bindings do not hold.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let stored = self.stored(name)?;
+        self.copy(&stored, 0, &stored.shape)
+    }
+
+    /// As [`Self::tensor`], but only some rows: what a reader that rounds or packs a matrix
+    /// needs at a time.
+    ///
+    /// # Shapes
+    /// Of `[rows, ..]`, `[length, ..]`.
+    ///
+    /// # Errors
+    /// As [`Self::tensor`]; [`Error::TensorShape`] for rows that there are not.
+    pub fn rows(&self, name: &str, start: i64, length: i64) -> Result<Tensor> {
+        let mut stored = self.stored(name)?;
+        let rows = stored.shape.first().copied().unwrap_or(0);
+        if start < 0 || length < 0 || start + length > rows {
+            return Err(Error::TensorShape {
+                path: self.path.clone(),
+                tensor: name.to_owned(),
+                expected: vec![start + length],
+                found: stored.shape,
+            });
+        }
+        stored.shape[0] = length;
+        let row_bytes = stored.bytes.len() / rows.max(1) as usize;
+        self.copy(&stored, start as usize * row_bytes, &stored.shape)
+    }
+
+    fn stored(&self, name: &str) -> Result<Stored> {
         let info = self.header.info(name).ok_or_else(|| Error::MissingTensor {
             path: self.path.clone(),
             tensor: name.to_owned(),
@@ -118,10 +147,42 @@ impl TensorFile {
             found: info.dtype.to_string(),
         })?;
         let (start, end) = info.data_offsets;
-        let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
-        let bytes = &self.map[self.data_start + start..self.data_start + end];
-        Ok(Tensor::f_from_data_size(bytes, &shape, kind)?)
+        let shape = info.shape.iter().map(|&size| size as i64).collect();
+        Ok(Stored { kind, shape, bytes: self.data_start + start..self.data_start + end })
     }
+
+    /// Copies what begins `offset` bytes into a tensor.
+    fn copy(&self, stored: &Stored, offset: usize, shape: &[i64]) -> Result<Tensor> {
+        let elements: i64 = shape.iter().product();
+        let start = stored.bytes.start + offset;
+        let end = start + elements as usize * stored.kind.elt_size_in_bytes();
+        let tensor = Tensor::f_from_data_size(&self.map[start..end], shape, stored.kind)?;
+        self.forget(start, end);
+        Ok(tensor)
+    }
+
+    /// Takes the pages of what was copied out of this process's memory, so that it does not
+    /// hold the file a second time beside the tensors; read again, they come from the file.
+    fn forget(&self, start: usize, end: usize) {
+        #[cfg(unix)]
+        {
+            // SAFETY: the map is shared with the file and never written to, so that pages
+            // that are dropped are read again with the same bytes.
+            #[expect(unsafe_code, reason = "advice that drops pages is unsafe by nature")]
+            // Advice that is refused changes nothing but how much memory is taken.
+            let _ = unsafe {
+                let advice = memmap2::UncheckedAdvice::DontNeed;
+                self.map.unchecked_advise_range(advice, start, end - start)
+            };
+        }
+    }
+}
+
+/// Where a tensor lies in the map.
+struct Stored {
+    kind: Kind,
+    shape: Vec<i64>,
+    bytes: std::ops::Range<usize>,
 }
 
 /// The libtorch kind of a stored dtype.
@@ -185,6 +246,24 @@ mod tests {
         assert_eq!(Vec::<f32>::try_from(b.view(-1)).unwrap(), [1.5, -2.0]);
         assert_eq!(file.info("half").unwrap().kind, Kind::BFloat16);
         assert_eq!(file.tensor("a").unwrap().int64_value(&[0]), 7);
+    }
+
+    #[test]
+    fn rows_are_those_of_the_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.safetensors");
+        let whole = Tensor::arange(30, (Kind::Float, tch::Device::Cpu)).view([5, 2, 3]);
+        let tensors = [("first".to_owned(), whole.neg()), ("w".to_owned(), whole.shallow_clone())];
+        write_tensors(&path, &tensors, &[]).unwrap();
+        let file = TensorFile::open(&path).unwrap();
+        for (start, length) in [(0, 5), (1, 3), (4, 1), (5, 0)] {
+            assert_eq!(file.rows("w", start, length).unwrap(), whole.narrow(0, start, length));
+        }
+        assert_eq!(file.tensor("w").unwrap(), whole);
+        for (start, length) in [(-1, 2), (4, 2)] {
+            let error = file.rows("w", start, length).unwrap_err();
+            assert!(matches!(error, Error::TensorShape { .. }), "{error}");
+        }
     }
 
     #[test]

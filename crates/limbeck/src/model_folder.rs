@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use limbeck_core::{Checkpoint, DType, DeviceSpec, Tokenizer};
 use limbeck_model::{Decoder, LoadOptions};
+use limbeck_quant::Residency;
 use tch::Kind;
 
 /// A decoder and the tokenizer that fits it.
@@ -40,17 +41,19 @@ impl ModelFolder {
         Ok(Self { decoder, tokenizer })
     }
 
-    /// Opens a folder whose parameters stay as they are, below an adapter: in the one dtype
-    /// that all of them are stored in, or float32 where there are several. Activations are in
-    /// `compute_dtype`, to which each matrix is cast when it is used.
+    /// Opens a folder whose parameters stay as they are, below an adapter: dense ones in the
+    /// one dtype that all of them are stored in, or float32 where there are several; matrices
+    /// as `residency` says. Activations are in `compute_dtype`, to which each matrix is cast
+    /// or dequantised when it is used.
     pub(crate) fn open_frozen(
         path: &Path,
         device: DeviceSpec,
         compute_dtype: DType,
+        residency: Residency,
     ) -> Result<Self> {
         let context = || format!("model {}", path.display());
         let stored = stored_dtype(&Checkpoint::open(path).with_context(context)?);
-        Self::load(path, device, stored.unwrap_or(Kind::Float), compute_dtype)
+        Self::load(path, device, stored.unwrap_or(Kind::Float), compute_dtype, residency)
     }
 
     /// Opens a folder for training: float32 parameters, activations in `compute_dtype`.
@@ -59,7 +62,7 @@ impl ModelFolder {
         device: DeviceSpec,
         compute_dtype: DType,
     ) -> Result<Self> {
-        Self::load(path, device, Kind::Float, compute_dtype)
+        Self::load(path, device, Kind::Float, compute_dtype, Residency::Dense)
     }
 
     fn load(
@@ -67,6 +70,7 @@ impl ModelFolder {
         device: DeviceSpec,
         parameter_dtype: Kind,
         compute_dtype: DType,
+        residency: Residency,
     ) -> Result<Self> {
         let options = LoadOptions {
             device: device.resolve()?,
@@ -75,17 +79,21 @@ impl ModelFolder {
             linear_loader: None,
         };
         let context = || format!("model {}", path.display());
-        let decoder = limbeck_quant::load_decoder(path, &options).with_context(context)?;
+        let decoder = limbeck_quant::load_decoder_as(path, &options, residency);
+        let decoder = decoder.with_context(context)?;
         let tokenizer = Tokenizer::load(path).with_context(context)?;
         tokenizer.check_fits(decoder.config().vocab_size).with_context(context)?;
         Ok(Self { decoder, tokenizer })
     }
 }
 
-/// The dtype of a checkpoint's tensors, if they share one that a decoder can hold.
+/// The dtype of a checkpoint's dense tensors, if they share one that a decoder can hold.
 fn stored_dtype(checkpoint: &Checkpoint) -> Option<Kind> {
-    let mut kinds =
-        checkpoint.names().into_iter().map(|name| checkpoint.info(&name).map(|info| info.kind));
+    let is_dense = |name: &String| {
+        name.rsplit_once('.').is_none_or(|(layer, _)| !checkpoint.has(&format!("{layer}.qweight")))
+    };
+    let names = checkpoint.names().into_iter().filter(is_dense);
+    let mut kinds = names.map(|name| checkpoint.info(&name).map(|info| info.kind));
     let first = kinds.next()??;
     let held = matches!(first, Kind::Float | Kind::BFloat16 | Kind::Half);
     (held && kinds.all(|kind| kind == Some(first))).then_some(first)

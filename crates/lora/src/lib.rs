@@ -44,5 +44,5 @@ pub use merge::{MergeGate, MergeReport, merge};
 pub use scalar::{Alpha, Rank};
 pub use target::TargetModules;
 pub use train::train;
-pub use train_config::LoraConfig;
+pub use train_config::{BaseFormat, LoraConfig};
 pub use weights::{AdapterWeights, ModuleWeights, SavedModule};

@@ -6,7 +6,19 @@ use limbeck_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Init;
+use crate::forgetting::ReplayConfig;
 use crate::{AdapterConfig, Alpha, Rank, Result, TargetModules};
+
+/// How the frozen base is held while an adapter is trained on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BaseFormat {
+    /// As it is stored: dense, or packed where it is a 4- or 8-bit model.
+    #[default]
+    Stored,
+    /// In NF4 with double quantisation, 4.13 bits a weight (`QLoRA`, arXiv:2305.14314).
+    Nf4,
+}
 
 /// How an adapter is made and trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,9 +49,14 @@ pub struct LoraConfig {
     pub modules_to_save: Vec<String>,
     /// Learning rate of B as a multiple of A's (LoRA+; the paper advises 16). Default 1.
     pub lora_plus_ratio: f64,
+    /// How the base is held: `"stored"`, or rounded to `"nf4"`. Below a packed base,
+    /// `train.activation_checkpointing` is true unless it is set. Default `"stored"`.
+    pub base: BaseFormat,
     /// Share of the records that are rendered as an answer without a chain; the others
     /// think first. Default 0.25.
     pub answer_only_ratio: f64,
+    /// How much of earlier tasks is seen again, where their records are given.
+    pub replay: ReplayConfig,
     /// The training run.
     pub train: TrainConfig,
 }
@@ -58,7 +75,9 @@ impl Default for LoraConfig {
             alpha_pattern: Vec::new(),
             modules_to_save: Vec::new(),
             lora_plus_ratio: 1.0,
+            base: BaseFormat::Stored,
             answer_only_ratio: 0.25,
+            replay: ReplayConfig::default(),
             train: TrainConfig::default(),
         }
     }
@@ -114,6 +133,7 @@ impl Validate for LoraConfig {
             let expected = "\"all-linear\", a regular expression, or a list that is not empty";
             return Err(Invalid::new("target_modules", expected, &self.target_modules));
         }
+        self.replay.validate().map_err(|invalid| invalid.within("replay"))?;
         self.train.validate().map_err(|invalid| invalid.within("train"))
     }
 }
@@ -141,11 +161,13 @@ mod tests {
             "use_rslora=true",
             "init=\"pissa\"",
             "rank_pattern=[[\"v_proj\", 4]]",
+            "base=nf4",
             "train.steps=100",
         ])
         .unwrap();
         assert_eq!((config.rank.get(), config.alpha.get(), config.train.steps), (8, 12.0, 100));
         assert_eq!(config.target_modules.to_string(), "[q_proj, v_proj]");
+        assert_eq!(config.base, BaseFormat::Nf4);
         let adapter = config.adapter(Some("base".to_owned()));
         assert_eq!(adapter.rank_pattern, [("v_proj".to_owned(), Rank::new(4).unwrap())]);
         assert!(
@@ -169,6 +191,7 @@ mod tests {
             ("target_modules=[]", "target_modules"),
             ("target_modules=\"(\"", "target_modules"),
             ("target_modules=3", "target_modules"),
+            ("base=int4", "base"),
             ("train.steps=0", "train.steps"),
         ] {
             let error = with(&[text]).unwrap_err().to_string();

@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 use crate::build::{ParameterSource, build};
 use crate::config::DecoderConfig;
 use crate::decoder::Decoder;
+use crate::embedding::{DenseEmbedding, Embedding};
 use crate::error::{Error, Result};
 use crate::linear::{DenseLinear, Linear};
 
@@ -48,8 +49,9 @@ impl GivenSource<'_> {
 }
 
 impl ParameterSource for GivenSource<'_> {
-    fn embedding(&mut self, name: &str, rows: i64, width: i64) -> Result<Tensor> {
-        self.take(&format!("{name}.weight"), &[rows, width])
+    fn embedding(&mut self, name: &str, rows: i64, width: i64) -> Result<Box<dyn Embedding>> {
+        let weight = self.take(&format!("{name}.weight"), &[rows, width])?;
+        Ok(Box::new(DenseEmbedding::new(weight)?))
     }
 
     fn norm(&mut self, name: &str, width: i64) -> Result<Tensor> {

@@ -7,7 +7,7 @@ use crate::attention::SelfAttention;
 use crate::block::Block;
 use crate::config::DecoderConfig;
 use crate::decoder::Decoder;
-use crate::embedding::DenseEmbedding;
+use crate::embedding::Embedding;
 use crate::error::Result;
 use crate::linear::Linear;
 use crate::mlp::Mlp;
@@ -16,8 +16,8 @@ use crate::rope::Rope;
 
 /// Gives out parameters by checkpoint key: read from a file or freshly drawn.
 pub(crate) trait ParameterSource {
-    /// The embedding matrix `[rows, width]` under `{name}.weight`.
-    fn embedding(&mut self, name: &str, rows: i64, width: i64) -> Result<Tensor>;
+    /// The embedding of `rows` vectors stored under `name`.
+    fn embedding(&mut self, name: &str, rows: i64, width: i64) -> Result<Box<dyn Embedding>>;
 
     /// A norm's weight `[width]` under `{name}.weight`.
     fn norm(&mut self, name: &str, width: i64) -> Result<Tensor>;
@@ -39,11 +39,8 @@ pub(crate) fn build(
     compute_dtype: Kind,
     source: &mut dyn ParameterSource,
 ) -> Result<Decoder> {
-    let embed_tokens = Box::new(DenseEmbedding::new(source.embedding(
-        "model.embed_tokens",
-        config.vocab_size,
-        config.hidden_size,
-    )?)?);
+    let embed_tokens =
+        source.embedding("model.embed_tokens", config.vocab_size, config.hidden_size)?;
     let layers = (0..config.num_hidden_layers())
         .map(|index| block(&config, index, source))
         .collect::<Result<_>>()?;

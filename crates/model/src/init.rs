@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 use crate::build::{ParameterSource, build};
 use crate::config::{DecoderConfig, NormStyle};
 use crate::decoder::Decoder;
+use crate::embedding::{DenseEmbedding, Embedding};
 use crate::error::Result;
 use crate::linear::{DenseLinear, Linear};
 
@@ -56,8 +57,8 @@ impl RandomSource {
 }
 
 impl ParameterSource for RandomSource {
-    fn embedding(&mut self, name: &str, rows: i64, width: i64) -> Result<Tensor> {
-        self.normal(&format!("{name}.weight"), rows, width)
+    fn embedding(&mut self, name: &str, rows: i64, width: i64) -> Result<Box<dyn Embedding>> {
+        Ok(Box::new(DenseEmbedding::new(self.normal(&format!("{name}.weight"), rows, width)?)?))
     }
 
     fn norm(&mut self, _: &str, width: i64) -> Result<Tensor> {

@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use crate::build::{ParameterSource, build};
 use crate::config::DecoderConfig;
 use crate::decoder::Decoder;
+use crate::embedding::{DenseEmbedding, Embedding};
 use crate::error::{Error, Result};
 use crate::linear::{DenseLinear, Linear};
 
@@ -21,7 +22,7 @@ pub struct LoadOptions<'a> {
     pub parameter_dtype: Kind,
     /// Dtype of activations.
     pub compute_dtype: Kind,
-    /// Called for each projection before the dense one is tried.
+    /// Called for each projection, and the embedding, before the dense one is tried.
     pub linear_loader: Option<&'a dyn LinearLoader>,
 }
 
@@ -44,7 +45,8 @@ impl std::fmt::Debug for LoadOptions<'_> {
     }
 }
 
-/// Recognises projections that a checkpoint stores in another form (quantised ones).
+/// Reads layers that a checkpoint stores in another form, or that are to be held in one
+/// (quantised ones).
 pub trait LinearLoader {
     /// The projection `name`, taking its tensors out of `checkpoint`; `None` leaves it to
     /// the dense loader.
@@ -57,6 +59,18 @@ pub trait LinearLoader {
         bias: bool,
         options: &LoadOptions<'_>,
     ) -> Result<Option<Box<dyn Linear>>>;
+
+    /// The embedding `name` of `rows` vectors, as [`Self::load`].
+    fn load_embedding(
+        &self,
+        _name: &str,
+        _checkpoint: &mut Checkpoint,
+        _rows: i64,
+        _width: i64,
+        _options: &LoadOptions<'_>,
+    ) -> Result<Option<Box<dyn Embedding>>> {
+        Ok(None)
+    }
 }
 
 impl Decoder {
@@ -115,8 +129,15 @@ impl CheckpointSource<'_, '_> {
 }
 
 impl ParameterSource for CheckpointSource<'_, '_> {
-    fn embedding(&mut self, name: &str, rows: i64, width: i64) -> Result<Tensor> {
-        self.take(&format!("{name}.weight"), &[rows, width])
+    fn embedding(&mut self, name: &str, rows: i64, width: i64) -> Result<Box<dyn Embedding>> {
+        if let Some(loader) = self.options.linear_loader
+            && let Some(embedding) =
+                loader.load_embedding(name, self.checkpoint, rows, width, self.options)?
+        {
+            return Ok(embedding);
+        }
+        let weight = self.take(&format!("{name}.weight"), &[rows, width])?;
+        Ok(Box::new(DenseEmbedding::new(weight)?))
     }
 
     fn norm(&mut self, name: &str, width: i64) -> Result<Tensor> {

@@ -31,6 +31,20 @@ pub enum Error {
         /// The layer.
         layer: String,
     },
+    /// A weight that is not finite.
+    #[error("layer {layer}: expected finite weights, found NaN or infinity")]
+    NotFinite {
+        /// The layer.
+        layer: String,
+    },
+    /// A row that a matrix does not have.
+    #[error("row {row}: expected one of {rows}")]
+    NoRow {
+        /// The number asked for.
+        row: i64,
+        /// Rows that there are.
+        rows: i64,
+    },
     /// A bias outside f16, in which the format stores it.
     #[error("layer {layer}: expected a bias within float16, found one of magnitude {found}")]
     BiasRange {
@@ -81,6 +95,15 @@ pub enum Error {
         /// The layer.
         layer: String,
     },
+    /// A folder that is packed already and is to be rounded to NF4.
+    #[error("{}: expected an unquantised model to round to NF4, found quantization_config", path.display())]
+    PackedTwice {
+        /// The folder's configuration.
+        path: PathBuf,
+    },
+    /// A packed decoder of which nothing was changed, where it is to be packed again.
+    #[error("no projection of the packed model is dense: there is nothing to quantise again")]
+    NothingDense,
     /// A decoder without packed layers where one with them is needed.
     #[error("the model has no quantised layer to save")]
     NotQuantized,
@@ -138,9 +161,10 @@ impl Diagnose for Error {
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
-            Self::Config { .. } | Self::LayerShape { .. } => Exit::Usage,
+            Self::Config { .. } | Self::LayerShape { .. } | Self::PackedTwice { .. } => Exit::Usage,
             Self::Indefinite { .. }
             | Self::NotQuantized
+            | Self::NothingDense
             | Self::ReadBack { .. }
             | Self::Torch(_) => Exit::Failed,
             _ => Exit::BadInput,
@@ -153,7 +177,7 @@ impl Diagnose for Error {
             Self::Model(source) => return source.hint(),
             Self::Run(source) => return source.hint(),
             Self::LayerShape { hint, .. } => return Some(hint.clone()),
-            Self::WeightRange { .. } | Self::BiasRange { .. } => {
+            Self::WeightRange { .. } | Self::BiasRange { .. } | Self::NotFinite { .. } => {
                 "the model's weights look damaged: evaluate it before quantising it"
             }
             Self::ActivationRange { .. } => {
@@ -163,7 +187,12 @@ impl Diagnose for Error {
             Self::NoCalibration { .. } => {
                 "give records whose tokens fit this model, or use method = \"rtn\", which needs none"
             }
+            Self::NoRow { .. } => "give tokens of this model's vocabulary",
             Self::AlreadyQuantized { .. } => "quantise the unquantised model",
+            Self::PackedTwice { .. } => {
+                "set base = \"stored\": a quantised folder stays packed below an adapter as it is"
+            }
+            Self::NothingDense => "merge an adapter that targets projections first",
             Self::NotQuantized => "call quantize first",
             Self::QuantizationConfig { .. } => {
                 "re-quantise the original model with limbeck quantize, or convert the checkpoint to GPTQ"

@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::matrix::{WeightMatrix, floats};
 use crate::packing::{PackedWeights, PackedZeros};
 use crate::quantized::QuantizedWeight;
+use crate::unpack::actual_zeros;
 
 /// The file that `AutoGPTQ`'s loaders look for beside `config.json`.
 pub const QUANTIZE_CONFIG_FILE: &str = "quantize_config.json";
@@ -188,59 +189,73 @@ impl PackedTensors {
         }))
     }
 
-    /// The dense weight, exact in fp32. Also takes files in order of activation, whose
-    /// `g_idx` is not monotonous. `origin` is what errors name.
+    /// Whether the tensors fit each other. `origin` is what errors name.
     ///
     /// # Errors
-    /// [`Error::PackedTensor`] where shapes do not fit each other or a group does not
-    /// exist.
-    pub fn dequantize(
-        &self,
-        bits: Bits,
-        format: Format,
-        origin: &Origin<'_>,
-    ) -> Result<WeightMatrix> {
+    /// [`Error::PackedTensor`] where shapes do not fit, a group does not exist, or a scale is
+    /// not finite.
+    pub fn check(&self, bits: Bits, origin: &Origin<'_>) -> Result<()> {
+        let per_word = bits.codes_per_word();
         let (rows, outputs) = self.qweight.size2()?;
         let (groups, _) = self.scales.size2()?;
-        let (outputs, groups) = (outputs as usize, groups as usize);
-        let inputs = rows as usize * bits.codes_per_word();
+        let grids = (groups * outputs) as usize;
         let misfit = |suffix: &str, expected: String, found: String| Error::PackedTensor {
             path: origin.path.to_owned(),
             tensor: format!("{}.{suffix}", origin.layer),
             expected,
             found,
         };
-
-        let zeros = PackedZeros::from_words(integers(&self.qzeros)?, bits).unpack();
-        let scales = floats(&self.scales)?;
-        let group_of = integers(&self.g_idx)?;
         let lengths = [
-            ("scales", groups * outputs, scales.len()),
-            ("qzeros", groups * outputs, zeros.len()),
-            ("g_idx", inputs, group_of.len()),
+            ("scales", grids, self.scales.numel()),
+            ("qzeros", grids, self.qzeros.numel() * per_word),
+            ("g_idx", rows as usize * per_word, self.g_idx.numel()),
         ];
         for (suffix, expected, found) in lengths {
             if found != expected {
                 return Err(misfit(suffix, format!("{expected} elements"), found.to_string()));
             }
         }
-        if let Some(group) = group_of.iter().find(|&&group| group < 0 || group as usize >= groups) {
+        let group_of = integers(&self.g_idx)?;
+        if let Some(group) =
+            group_of.iter().find(|&&group| !(0..groups).contains(&i64::from(group)))
+        {
             return Err(misfit("g_idx", format!("groups below {groups}"), group.to_string()));
         }
-        let codes = PackedWeights::from_words(integers(&self.qweight)?, bits, outputs, inputs)
-            .ok_or_else(|| misfit("qweight", format!("{inputs} inputs"), rows.to_string()))?
-            .unpack();
+        let largest = f32::from(bits.max_code());
+        if floats(&self.scales)?.iter().any(|scale| !(scale * largest).is_finite()) {
+            return Err(misfit("scales", "finite scales".to_owned(), "NaN or infinity".to_owned()));
+        }
+        Ok(())
+    }
 
-        let mask = bits.max_code();
-        let offset = format.zero_offset();
+    /// The dense weight, exact in fp32. Also takes files in order of activation, whose
+    /// `g_idx` is not monotonous. `origin` is what errors name.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn dequantize(
+        &self,
+        bits: Bits,
+        format: Format,
+        origin: &Origin<'_>,
+    ) -> Result<WeightMatrix> {
+        self.check(bits, origin)?;
+        let outputs = self.qweight.size2()?.1 as usize;
+        let group_of = integers(&self.g_idx)?;
+        let inputs = group_of.len();
+        let zeros = actual_zeros(integers(&self.qzeros)?, bits, format);
+        let scales = floats(&self.scales)?;
+        let codes = PackedWeights::from_words(integers(&self.qweight)?, bits, outputs, inputs)
+            .map(|weights| weights.unpack())
+            .unwrap_or_default();
+
         let mut values = vec![0.0; codes.len()];
         let row = inputs.max(1);
         values.par_chunks_mut(row).zip(codes.par_chunks(row)).enumerate().for_each(
             |(output, (values, codes))| {
                 for ((value, &code), &group) in values.iter_mut().zip(codes).zip(&group_of) {
                     let grid = group as usize * outputs + output;
-                    let zero = zeros[grid].wrapping_add(offset) & mask;
-                    *value = (f32::from(code) - f32::from(zero)) * scales[grid];
+                    *value = (f32::from(code) - zeros[grid]) * scales[grid];
                 }
             },
         );

@@ -8,9 +8,9 @@
 //! Modules in reading order: [`config`]; [`bits`] and [`grid`] (the levels of a group of
 //! weights); [`matrix`] and [`quantized`] (weights before and after); [`rtn`],
 //! [`hessian`] and [`gptq`] with its inner loop in `tile` (the methods, free of models);
-//! [`packing`] and [`gptq_format`] (words and files); [`packed_linear`] (the layer);
-//! [`layer_shapes`], `calibration` and [`mod@quantize`] (the walk); [`loader`] and
-//! [`mod@save`] (folders). A further method adds a file beside [`gptq`]; a further format
+//! [`packing`], [`gptq_format`] and `unpack` (words and files); [`packed_linear`] (the layer);
+//! [`layer_shapes`], `calibration`, [`mod@quantize`] and [`mod@requantize`] (the walk); [`nf4`] (a base below an
+//! adapter); [`loader`] and [`mod@save`] (folders). A further method adds a file beside [`gptq`]; a further format
 //! one beside [`gptq_format`].
 
 #![cfg_attr(
@@ -21,6 +21,7 @@
 pub mod bits;
 mod calibration;
 pub mod config;
+mod elements;
 mod error;
 pub mod gptq;
 pub mod gptq_format;
@@ -29,22 +30,26 @@ pub mod hessian;
 pub mod layer_shapes;
 pub mod loader;
 pub mod matrix;
+pub mod nf4;
 pub mod packed_linear;
 pub mod packing;
 pub mod quantize;
 pub mod quantized;
+pub mod requantize;
 pub mod rtn;
 pub mod save;
 mod tile;
+mod unpack;
 
 pub use bits::Bits;
 pub use config::{Format, Method, QuantizeConfig};
 pub use error::{Error, Result};
 pub use grid::{Grid, GridRule};
 pub use hessian::{Factor, Hessian};
-pub use loader::{GptqLoader, load_decoder};
+pub use loader::{GptqLoader, Residency, load_decoder, load_decoder_as, quantization};
 pub use matrix::WeightMatrix;
 pub use packed_linear::PackedLinear;
 pub use quantize::{LayerReport, QuantizeReport, quantize};
 pub use quantized::QuantizedWeight;
+pub use requantize::requantize;
 pub use save::save;

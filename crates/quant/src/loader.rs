@@ -1,6 +1,6 @@
 //! Reads quantised folders.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use limbeck_core::Checkpoint;
 use limbeck_core::checkpoint::read_json;
@@ -11,7 +11,28 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::gptq_format::{GptqSettings, Origin, PackedTensors, QUANTIZE_CONFIG_FILE};
 use crate::matrix::floats;
+use crate::nf4::Nf4Loader;
 use crate::packed_linear::PackedLinear;
+
+/// How a decoder's matrices lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Residency {
+    /// Dense, in the dtype of the parameters; packed layers are dequantised once.
+    #[default]
+    Dense,
+    /// As they are stored; packed layers are dequantised for each use.
+    Packed,
+    /// All of them in NF4, rounded as they are read and dequantised for each use.
+    Nf4,
+}
+
+/// Loads a model folder, plain or quantised, with dense matrices; see [`load_decoder_as`].
+///
+/// # Errors
+/// As [`load_decoder_as`].
+pub fn load_decoder(dir: &Path, options: &LoadOptions<'_>) -> Result<Decoder> {
+    load_decoder_as(dir, options, Residency::Dense)
+}
 
 /// Loads a model folder, plain or quantised: `quantization_config` in its `config.json`,
 /// or a `quantize_config.json` beside it, says how.
@@ -20,20 +41,42 @@ use crate::packed_linear::PackedLinear;
 /// loader; layers that are not packed, such as the head, are read as dense ones.
 ///
 /// # Errors
-/// A quantisation method or setting that is not supported, with those that are; what
-/// [`Decoder::load`] refuses.
-pub fn load_decoder(dir: &Path, options: &LoadOptions<'_>) -> Result<Decoder> {
+/// A quantisation method or setting that is not supported, with those that are; a quantised
+/// folder for [`Residency::Nf4`]; what [`Decoder::load`] refuses.
+pub fn load_decoder_as(
+    dir: &Path,
+    options: &LoadOptions<'_>,
+    residency: Residency,
+) -> Result<Decoder> {
+    match (quantization(dir)?, residency) {
+        (None, Residency::Nf4) => {
+            let options = LoadOptions { linear_loader: Some(&Nf4Loader), ..*options };
+            Ok(Decoder::load(dir, &options)?)
+        }
+        (None, _) => Ok(Decoder::load(dir, options)?),
+        (Some((path, _)), Residency::Nf4) => Err(Error::PackedTwice { path }),
+        (Some((path, settings)), _) => {
+            let settings = GptqSettings::from_json(&settings, &path)?;
+            let loader = GptqLoader { settings, residency };
+            let options = LoadOptions { linear_loader: Some(&loader), ..*options };
+            Ok(Decoder::load(dir, &options)?)
+        }
+    }
+}
+
+/// What a folder says of its quantisation, and the file that says it; `None` of a plain one.
+///
+/// # Errors
+/// A file that is no JSON.
+pub fn quantization(dir: &Path) -> Result<Option<(PathBuf, Value)>> {
     let config_path = dir.join("config.json");
-    let hf_config = read_json(&config_path)?;
     let legacy_path = dir.join(QUANTIZE_CONFIG_FILE);
-    let (path, settings) = match &hf_config["quantization_config"] {
-        Value::Null if !legacy_path.exists() => return Ok(Decoder::load(dir, options)?),
-        Value::Null => (legacy_path.clone(), read_json(&legacy_path)?),
-        settings => (config_path, settings.clone()),
-    };
-    let loader = GptqLoader { settings: GptqSettings::from_json(&settings, &path)? };
-    let options = LoadOptions { linear_loader: Some(&loader), ..*options };
-    Ok(Decoder::load(dir, &options)?)
+    let mut hf_config = read_json(&config_path)?;
+    Ok(match hf_config["quantization_config"].take() {
+        Value::Null if !legacy_path.exists() => None,
+        Value::Null => Some((legacy_path.clone(), read_json(&legacy_path)?)),
+        settings => Some((config_path, settings)),
+    })
 }
 
 /// Reads projections packed in the GPTQ format.
@@ -41,6 +84,8 @@ pub fn load_decoder(dir: &Path, options: &LoadOptions<'_>) -> Result<Decoder> {
 pub struct GptqLoader {
     /// What the folder's configuration says.
     pub settings: GptqSettings,
+    /// Whether layers are kept dense or packed.
+    pub residency: Residency,
 }
 
 impl GptqLoader {
@@ -79,19 +124,17 @@ impl GptqLoader {
             g_idx,
         };
         let path = checkpoint.path().to_owned();
-        let weight = packed.dequantize(bits, format, &Origin { path: &path, layer: name })?;
-        if weight.values().iter().any(|value| !value.is_finite()) {
-            return Err(Error::PackedTensor {
-                path,
-                tensor: key("scales"),
-                expected: "finite scales".to_owned(),
-                found: "NaN or infinity".to_owned(),
-            });
-        }
-        let compute = (options.compute_dtype, options.device);
+        let origin = Origin { path: &path, layer: name };
         let bias = read_bias(checkpoint, &key("bias"), out_features, bias)?;
-        let weight = weight.to_tensor(compute.0, compute.1)?;
-        Ok(Some(PackedLinear::assemble(&packed, bias, &weight, compute)?))
+        let compute = (options.compute_dtype, options.device);
+        let dense = match self.residency {
+            Residency::Packed => {
+                packed.check(bits, &origin)?;
+                None
+            }
+            _ => Some(packed.dequantize(bits, format, &origin)?.to_tensor(compute.0, compute.1)?),
+        };
+        Ok(Some(PackedLinear::assemble(&packed, (bits, format), bias, dense, compute)?))
     }
 }
 

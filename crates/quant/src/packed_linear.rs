@@ -3,6 +3,7 @@
 use limbeck_model::{DenseLinear, Linear};
 use tch::{Device, Kind, Tensor};
 
+use crate::bits::Bits;
 use crate::config::Format;
 use crate::error::{Error, Result};
 use crate::gptq_format::PackedTensors;
@@ -11,16 +12,19 @@ use crate::quantized::QuantizedWeight;
 
 /// A packed projection.
 ///
-/// Holds the tensors of the checkpoint and, until there is a kernel that multiplies packed
-/// weights, a dequantised copy in the compute dtype made once: what it computes is what
-/// the packed weights mean, at the speed and memory of a dense layer.
+/// Holds the tensors of the checkpoint, and a dequantised copy in the compute dtype made
+/// once: what it computes is what the packed weights mean, at the speed and memory of a dense
+/// layer. Where memory counts more, as below an adapter in training, it does without the copy
+/// and dequantises for each use ([`crate::Residency::Packed`]).
 #[derive(Debug)]
 pub struct PackedLinear {
     packed: PackedTensors,
+    bits: Bits,
+    format: Format,
     /// f16 `[out]`, as stored.
     bias: Option<Tensor>,
-    /// Dequantised weight and bias in the compute dtype.
-    dense: DenseLinear,
+    /// Dequantised weight and bias in the compute dtype, where they are kept.
+    dense: Option<DenseLinear>,
 }
 
 impl PackedLinear {
@@ -48,25 +52,42 @@ impl PackedLinear {
         let bias = bias.map(|bias| half_bias(layer, bias)).transpose()?;
         // From the codes, not from the packed tensors: reading a folder back then
         // compares two ways of arriving at the same weights.
-        Self::assemble(&packed, bias, &weight.dequantize().to_tensor(kind, device)?, compute)
+        let dense = weight.dequantize().to_tensor(kind, device)?;
+        Self::assemble(&packed, (weight.bits(), format), bias, Some(dense), compute)
     }
 
-    /// A layer of a checkpoint's tensors and the weight that they dequantise to.
+    /// A layer of a checkpoint's tensors and the weight that they dequantise to, if that is
+    /// to be kept.
     pub(crate) fn assemble(
         packed: &PackedTensors,
+        (bits, format): (Bits, Format),
         bias: Option<Tensor>,
-        weight: &Tensor,
+        weight: Option<Tensor>,
         compute: (Kind, Device),
     ) -> Result<Self> {
         let (kind, device) = compute;
         let bias = bias.map(|bias| bias.f_to_device(device)).transpose()?;
-        let dense_bias = bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
-        let dense = DenseLinear::new(weight.shallow_clone(), dense_bias)?;
-        Ok(Self { packed: packed.to_device(device)?, bias, dense })
+        let dense = match weight {
+            Some(weight) => {
+                let bias = bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
+                Some(DenseLinear::new(weight, bias)?)
+            }
+            None => None,
+        };
+        Ok(Self { packed: packed.to_device(device)?, bits, format, bias, dense })
     }
 
-    /// Bytes of the packed tensors, bias included: what a file and a kernel's memory
-    /// hold, not what this layer takes now.
+    /// The transposed weight, made for one use.
+    fn unpacked(&self, kind: Kind) -> limbeck_model::Result<Tensor> {
+        self.packed.dequantize_transposed(self.bits, self.format, kind).map_err(|error| match error
+        {
+            Error::Model(error) => error,
+            error => limbeck_model::Error::layer("packed projection", error),
+        })
+    }
+
+    /// Bytes of the packed tensors, bias included: what a file holds, and this layer where it
+    /// keeps no dense copy.
     pub fn packed_bytes(&self) -> u64 {
         self.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum()
     }
@@ -74,15 +95,20 @@ impl PackedLinear {
 
 impl Linear for PackedLinear {
     fn forward(&self, input: &Tensor) -> limbeck_model::Result<Tensor> {
-        self.dense.forward(input)
+        if let Some(dense) = &self.dense {
+            return dense.forward(input);
+        }
+        let kind = input.kind();
+        let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
+        Ok(input.f_linear(&self.unpacked(kind)?.f_tr()?, bias)?)
     }
 
     fn in_features(&self) -> i64 {
-        self.dense.in_features()
+        self.packed.g_idx.numel() as i64
     }
 
     fn out_features(&self) -> i64 {
-        self.dense.out_features()
+        self.packed.qweight.size()[1]
     }
 
     fn tensors(&self) -> Vec<(String, Tensor)> {
@@ -94,11 +120,14 @@ impl Linear for PackedLinear {
     }
 
     fn dense_weight(&self) -> limbeck_model::Result<Tensor> {
-        self.dense.dense_weight()
+        match &self.dense {
+            Some(dense) => dense.dense_weight(),
+            None => Ok(self.unpacked(Kind::Float)?.f_tr()?.f_contiguous()?),
+        }
     }
 
     fn bias(&self) -> Option<Tensor> {
-        self.dense.bias()
+        self.bias.as_ref().map(Tensor::shallow_clone)
     }
 }
 
@@ -121,7 +150,6 @@ mod tests {
     use limbeck_core::seed::CounterRng;
 
     use super::*;
-    use crate::bits::Bits;
     use crate::grid::GridRule;
     use crate::matrix::WeightMatrix;
     use crate::rtn;
@@ -148,6 +176,30 @@ mod tests {
         // 4-bit codes, 2 groups of f16 scales and 4-bit zeros, i32 groups, f16 bias.
         let bytes = 24 * 64 / 2 + 2 * 24 * 2 + 2 * 24 / 2 + 64 * 4 + 24 * 2;
         assert_eq!(layer.packed_bytes(), bytes);
+    }
+
+    #[test]
+    fn without_its_dense_copy_it_computes_and_differentiates_the_same() {
+        let bias = Tensor::from_slice(&CounterRng::new(14).normals(24));
+        let kept = PackedLinear::pack("l", &quantized(), Some(&bias), Format::Gptq, CPU).unwrap();
+        let (packed, bias) = (kept.packed.to_device(Device::Cpu).unwrap(), kept.bias.as_ref());
+        let settings = (Bits::Four, Format::Gptq);
+        let bias = bias.map(Tensor::shallow_clone);
+        let bare = PackedLinear::assemble(&packed, settings, bias, None, CPU).unwrap();
+        let run = |layer: &PackedLinear| {
+            let input = Tensor::from_slice(&CounterRng::new(15).normals(2 * 3 * 64));
+            let input = input.view([2, 3, 64]).set_requires_grad(true);
+            let output = layer.forward(&input).unwrap();
+            output.square().sum(Kind::Float).backward();
+            (output, input.grad())
+        };
+        let ((output, gradient), (expected, expected_gradient)) = (run(&bare), run(&kept));
+        for (found, expected) in [(output, expected), (gradient, expected_gradient)] {
+            let difference = (found - expected).abs().max().double_value(&[]);
+            assert!(difference < 1e-4, "{difference}");
+        }
+        assert_eq!(bare.dense_weight().unwrap(), kept.dense_weight().unwrap());
+        assert_eq!((bare.in_features(), bare.out_features()), (64, 24));
     }
 
     #[test]

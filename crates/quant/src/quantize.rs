@@ -5,6 +5,7 @@
 //! compensate the errors of earlier ones ("true sequential").
 
 use std::any::Any;
+use std::collections::HashSet;
 
 use limbeck_model::{Decoder, Linear};
 use limbeck_run::config::Validate;
@@ -95,12 +96,27 @@ pub fn quantize(
     config: &QuantizeConfig,
     progress: ProgressFn<'_>,
 ) -> Result<QuantizeReport> {
+    let layers = dense_layers(decoder)?;
+    let names: HashSet<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    if let Some(layer) = decoder.linear_names().into_iter().find(|name| !names.contains(&**name)) {
+        return Err(Error::AlreadyQuantized { layer });
+    }
+    quantize_layers(decoder, &layers, calibration, config, progress)
+}
+
+/// As [`quantize()`], of some layers.
+pub(crate) fn quantize_layers(
+    decoder: &mut Decoder,
+    shapes: &[LayerShape],
+    calibration: &[Vec<i64>],
+    config: &QuantizeConfig,
+    progress: ProgressFn<'_>,
+) -> Result<QuantizeReport> {
     config.validate()?;
     let rule = config.grid_rule()?;
     let settings = GptqSettings::of_config(config)?;
-    let shapes = shapes(decoder)?;
-    layer_shapes::check(&shapes, rule.bits, config.group_size)?;
-    let warnings = layer_shapes::vllm_rules(&shapes, config.symmetric);
+    layer_shapes::check(shapes, rule.bits, config.group_size)?;
+    let warnings = layer_shapes::vllm_rules(shapes, config.symmetric);
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -110,7 +126,7 @@ pub fn quantize(
         config,
         rule,
         progress,
-        num_layers: shapes.len(),
+        layers: shapes.iter().map(|layer| layer.name.as_str()).collect(),
         report: QuantizeReport {
             bits: rule.bits.width(),
             calibration_tokens: 0,
@@ -122,7 +138,7 @@ pub fn quantize(
     };
     match config.method {
         Method::Rtn => {
-            for shape in &shapes {
+            for shape in shapes {
                 walk.replace(decoder, &shape.name, None)?;
             }
         }
@@ -134,19 +150,18 @@ pub fn quantize(
     Ok(walk.report)
 }
 
-/// The sizes of the projections to quantise.
-fn shapes(decoder: &Decoder) -> Result<Vec<LayerShape>> {
+/// The projections that are not packed, with their sizes.
+pub(crate) fn dense_layers(decoder: &Decoder) -> Result<Vec<LayerShape>> {
     let mut shapes = Vec::new();
     for name in decoder.linear_names() {
         let layer = linear(decoder, &name)?;
-        if (layer as &dyn Any).is::<PackedLinear>() {
-            return Err(Error::AlreadyQuantized { layer: name });
+        if !(layer as &dyn Any).is::<PackedLinear>() {
+            shapes.push(LayerShape {
+                in_features: layer.in_features(),
+                out_features: layer.out_features(),
+                name,
+            });
         }
-        shapes.push(LayerShape {
-            in_features: layer.in_features(),
-            out_features: layer.out_features(),
-            name,
-        });
     }
     Ok(shapes)
 }
@@ -161,7 +176,8 @@ struct Walk<'a> {
     config: &'a QuantizeConfig,
     rule: GridRule,
     progress: ProgressFn<'a>,
-    num_layers: usize,
+    /// Names of the layers to quantise.
+    layers: HashSet<&'a str>,
     report: QuantizeReport,
 }
 
@@ -172,8 +188,9 @@ impl Walk<'_> {
         for index in 0..decoder.num_layers() {
             for stage in STAGES {
                 let names = stage.iter().map(|name| format!("model.layers.{index}.{name}"));
-                let names: Vec<String> = names.collect();
-                let first = &names[0];
+                let names: Vec<String> =
+                    names.filter(|name| self.layers.contains(&**name)).collect();
+                let Some(first) = names.first() else { continue };
                 let hessian = calibration.hessian(decoder, index, first)?;
                 let factor = hessian
                     .factor(self.config.damping, self.config.act_order)?
@@ -242,7 +259,7 @@ impl Walk<'_> {
 
         self.report.packed_bytes += layer.packed_bytes;
         self.report.original_bytes += original_bytes;
-        (self.progress)(self.report.layers.len() + 1, self.num_layers, &layer);
+        (self.progress)(self.report.layers.len() + 1, self.layers.len(), &layer);
         self.report.layers.push(layer);
         Ok(())
     }

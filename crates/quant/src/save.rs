@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::gptq_format::{GptqSettings, QUANTIZE_CONFIG_FILE};
-use crate::loader::GptqLoader;
+use crate::loader::{GptqLoader, Residency};
 use crate::packed_linear::PackedLinear;
 use crate::quantize::packed_layers;
 
@@ -57,7 +57,7 @@ pub fn save(decoder: &Decoder, dir: &Path, dtype: DType) -> Result<()> {
 
 fn verify(dir: &Path, settings: &Value, packed: &[(String, &PackedLinear)]) -> Result<()> {
     let settings = GptqSettings::from_json(settings, &dir.join("config.json"))?;
-    let loader = GptqLoader { settings };
+    let loader = GptqLoader { settings, residency: Residency::Dense };
     let mut checkpoint = Checkpoint::open(dir)?;
     for (name, layer) in packed {
         let differ =

@@ -53,7 +53,7 @@ impl MemoryEstimate {
         let weights = positions.min(positions_with_loss(examples, positions));
         let rows = config.head_chunk_rows.min(weights as i64) as u64;
         let activations = shape.activations(positions as u64, config.activation_checkpointing)
-            + shape.cast_weights(model)
+            + shape.made_weights(model, config.activation_checkpointing)
             + largest_gradient(parameters)
             + extra;
         Self {
@@ -187,6 +187,14 @@ fn moments(parameters: &[(String, Tensor)], config: &TrainConfig) -> u64 {
         .sum()
 }
 
+/// Rows of a frozen head that are made at a time.
+const FROZEN_HEAD_ROWS: u64 = 4096;
+
+/// Whether a layer of these tensors is used as it lies in memory.
+fn is_held(tensors: &[(String, Tensor)], kind: Kind) -> bool {
+    tensors.iter().any(|(suffix, tensor)| suffix == "weight" && tensor.kind() == kind)
+}
+
 /// A model's widths and the dtype of its activations.
 struct Shape<'a> {
     config: &'a DecoderConfig,
@@ -238,9 +246,29 @@ impl Shape<'_> {
         positions * (kept + self.temporaries() + rest)
     }
 
-    /// Weights cast to the dtype of the activations stay until the backward pass.
-    fn cast_weights(&self, model: &Decoder) -> u64 {
-        if self.kind == Kind::Float { 0 } else { self.element() * model.num_parameters() as u64 }
+    /// Weights that a product takes in another form than they are held in, cast or
+    /// dequantised: they stay until the backward pass; with checkpointing, those of a block.
+    fn made_weights(&self, model: &Decoder, checkpointing: bool) -> u64 {
+        let element = self.element();
+        let names = model.linear_names();
+        let of_blocks =
+            names.chunks((names.len() / model.num_layers().max(1)).max(1)).map(|block| {
+                let layers = block.iter().filter_map(|name| model.linear(name));
+                let made = layers.filter(|layer| !is_held(&layer.tensors(), self.kind));
+                made.map(|layer| (layer.in_features() * layer.out_features()) as u64).sum::<u64>()
+            });
+        let blocks = if checkpointing { of_blocks.max().unwrap_or(0) } else { of_blocks.sum() };
+        let head = match model.head_name().and_then(|name| model.linear(name)) {
+            Some(head) => head.tensors(),
+            None => model.embedding().tensors(),
+        };
+        let (vocab, hidden) = (self.config.vocab_size as u64, self.config.hidden_size as u64);
+        let rows = match head.iter().any(|(_, tensor)| tensor.requires_grad()) {
+            _ if is_held(&head, self.kind) => 0,
+            true => vocab,
+            false => vocab.min(FROZEN_HEAD_ROWS),
+        };
+        element * (blocks + rows * hidden)
     }
 
     /// Logits of a chunk in float32: themselves, their logarithms of probabilities, and the
@@ -326,6 +354,21 @@ mod tests {
         // No more positions than the data has.
         let unlimited = with(TrainConfig { micro_batch_tokens: 1 << 30, ..base });
         assert!(unlimited.activations < 2 * plain.activations);
+    }
+
+    #[test]
+    fn weights_in_another_dtype_are_counted_where_autograd_keeps_them() {
+        let mut model = model();
+        let made = |model: &Decoder, checkpointing| {
+            let shape = Shape { config: model.config(), kind: model.compute_dtype() };
+            shape.made_weights(model, checkpointing)
+        };
+        assert_eq!((made(&model, false), made(&model, true)), (0, 0));
+        model.set_compute_dtype(Kind::BFloat16);
+        let block = 2 * (64 * (64 + 2 * 32 + 64) + 3 * 64 * 256);
+        let head = 2 * 512 * 64;
+        assert_eq!(made(&model, false), 4 * block + head);
+        assert_eq!(made(&model, true), block + head);
     }
 
     #[test]

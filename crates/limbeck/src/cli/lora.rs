@@ -10,6 +10,7 @@ use super::StageOptions;
 const TRAIN_HELP: &str = "\
 Examples:
   limbeck lora train --model student --data medical --output medical-adapter
+  limbeck lora train --model student --data medical --replay data --output medical-adapter
   limbeck lora train --model student --sequence configs/continual.toml --output continual
 
 A sequence's folder has sequence.json, sequence.md and sequence.svg; a run that was killed
@@ -26,9 +27,12 @@ pub(crate) enum LoraCommand {
         /// JSONL records, or a folder with train.jsonl and validation.jsonl
         #[arg(long, value_name = "PATH", required_unless_present = "sequence")]
         data: Option<PathBuf>,
+        /// Records of earlier tasks, as --data, for a share of the micro-batches (`replay.share`)
+        #[arg(long, value_name = "PATH", num_args = 1..)]
+        replay: Vec<PathBuf>,
         /// Tasks and methods as TOML: learn task after task, merging each adapter, and tell
         /// what was forgotten
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "config"])]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "replay", "config"])]
         sequence: Option<PathBuf>,
         #[command(flatten)]
         stage: StageOptions,
@@ -41,6 +45,13 @@ pub(crate) enum LoraCommand {
         /// The adapter's folder
         #[arg(long, value_name = "DIR")]
         adapter: PathBuf,
+        /// JSONL to measure perplexities on, where base or adapter stand on rounded weights
+        /// [default: a few lines of text]
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
+        /// JSONL to pack a 4- or 8-bit base again by, with GPTQ [default: round to nearest]
+        #[arg(long, value_name = "FILE")]
+        calibration: Option<PathBuf>,
         #[command(flatten)]
         stage: StageOptions,
     },

@@ -38,12 +38,19 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::LrFind(arguments) => lr_find::run(&arguments, json),
         Command::Distill(arguments) => distill::run(&arguments, json),
         Command::Capture(arguments) => capture::run(&arguments, json),
-        Command::Lora(LoraCommand::Train { model, data, sequence, stage }) => match sequence {
-            Some(file) => lora::sequence::run(&model, &file, &stage, json),
-            None => lora::train(&model, &data.context("--data or --sequence")?, &stage, json),
-        },
-        Command::Lora(LoraCommand::Merge { model, adapter, stage }) => {
-            lora::merge(&model, &adapter, &stage, json)
+        Command::Lora(LoraCommand::Train { model, data, replay, sequence, stage }) => {
+            match sequence {
+                Some(file) => lora::sequence::run(&model, &file, &stage, json),
+                None => {
+                    let data = data.context("--data or --sequence")?;
+                    lora::train(&model, &data, &replay, &stage, json)
+                }
+            }
+        }
+        Command::Lora(LoraCommand::Merge { model, adapter, data, calibration, stage }) => {
+            let (data, calibration) = (data.as_deref(), calibration.as_deref());
+            let texts = lora::MergeTexts { data, calibration };
+            lora::merge(&model, &adapter, texts, &stage, json)
         }
         Command::Lora(LoraCommand::Export(arguments)) => lora::export::run(&arguments, json),
         Command::Lora(LoraCommand::Combine(arguments)) => lora::combine::run(&arguments, json),

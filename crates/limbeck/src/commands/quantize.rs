@@ -66,7 +66,11 @@ fn configuration(arguments: &QuantizeArguments) -> Result<QuantizeConfig> {
 
 /// Token sequences as the model sees them in use: records rendered by its chat template,
 /// or `score`-style lines as they are.
-fn calibration(tokenizer: &Tokenizer, path: &Path, limit: usize) -> Result<Vec<Vec<i64>>> {
+pub(crate) fn calibration(
+    tokenizer: &Tokenizer,
+    path: &Path,
+    limit: usize,
+) -> Result<Vec<Vec<i64>>> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| limbeck_core::Error::Read { path: path.to_owned(), source })?;
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();

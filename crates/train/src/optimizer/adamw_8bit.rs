@@ -1,11 +1,10 @@
 //! `AdamW` with both moments in 8 bits (Dettmers et al. 2022, "8-bit Optimizers via
-//! Block-wise Quantization", sections 2 and 3; bitsandbytes' `create_dynamic_map` is the
-//! reference for the code book).
+//! Block-wise Quantization", sections 2 and 3).
 //!
 //! A block of 256 scalars has one float32, its largest magnitude; each scalar is the index
-//! of the nearest of 256 values from 0 (or −1) to 1. Those are dense near 0, down to
-//! 5.5e-7: a power of ten by the number of leading zero bits, and a fraction by the rest.
+//! of the nearest of 256 values from 0 (or −1) to 1, those of [`limbeck_core::dynamic_map`].
 
+use limbeck_core::dynamic_map;
 use tch::{Device, Kind, Tensor};
 
 use super::adamw;
@@ -66,7 +65,7 @@ pub(super) struct Quantized {
 impl Quantized {
     fn zeros(like: &Tensor, signed: bool) -> Result<Self> {
         let (length, device) = (like.size1()?, like.device());
-        let values = code_book(signed);
+        let values = dynamic_map(signed);
         let zero = values.iter().position(|&value| value == 0.0).unwrap_or_default();
         let middles: Vec<f32> =
             values.windows(2).map(|pair| f32::midpoint(pair[0], pair[1])).collect();
@@ -111,43 +110,9 @@ impl Quantized {
     }
 }
 
-/// The 256 values, ascending: for each power of ten from 1e-6 to 1, the middles of evenly
-/// cut tenth-to-one intervals, twice as many at each; mirrored if signed; 0 and 1.
-fn code_book(signed: bool) -> Vec<f32> {
-    let mut values = vec![0.0, 1.0];
-    for power in 0..7_i32 {
-        let scale = 10_f64.powi(power - 6);
-        let count = if signed { 1 << power } else { 2 << power };
-        for index in 0..count {
-            let value = scale * (0.1 + 0.9 * (f64::from(index) + 0.5) / f64::from(count));
-            values.push(value as f32);
-            if signed {
-                values.push(-value as f32);
-            }
-        }
-    }
-    values.sort_by(f32::total_cmp);
-    values
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_code_books_are_those_of_bitsandbytes() {
-        for (signed, least, second) in [(true, -0.992_968_7, -0.978_906_3), (false, 0.0, 3.25e-7)] {
-            let book = code_book(signed);
-            assert_eq!(book.len(), 256);
-            assert!(book.windows(2).all(|pair| pair[0] < pair[1]));
-            assert!((book[0] - least).abs() < 1e-6 && (book[1] - second).abs() < 1e-6, "{book:?}");
-            assert!((book[255] - 1.0).abs() < f32::EPSILON);
-        }
-        // The smallest magnitudes: one signed value at 1e-6, two unsigned ones.
-        let signed = code_book(true);
-        assert!(signed.contains(&5.5e-7) && signed.contains(&-5.5e-7));
-        assert!((code_book(false)[1] - 3.25e-7).abs() < 1e-12);
-    }
 
     #[test]
     fn what_is_read_is_near_what_was_written() {

@@ -1,10 +1,12 @@
 //! `limbeck lora`: adapters in PEFT's format, trained and merged.
 
+mod base;
 pub(crate) mod combine;
 pub(crate) mod export;
+mod rounded;
 pub(crate) mod sequence;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use limbeck_core::{DType, Tokenizer};
@@ -12,33 +14,48 @@ use limbeck_lora::{Adapter, LoraConfig, MergeGate, MergeReport, merge as merge_a
 use limbeck_model::Decoder;
 use tch::Kind;
 
+pub(crate) use rounded::MergeTexts;
+
 use super::training::{self, Examples};
 use super::{announce, stage_config};
-use crate::cli::StageOptions;
-use crate::dataset::DataFolder;
-use crate::memory;
+use crate::cli::{StageOptions, UsageError};
+use crate::dataset::{self, DataFolder};
 use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
 
-pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: bool) -> Result<()> {
+pub(crate) fn train(
+    model: &Path,
+    data: &Path,
+    replay: &[PathBuf],
+    options: &StageOptions,
+    json: bool,
+) -> Result<()> {
     let mut config: LoraConfig = stage_config(options)?;
     config.train.mix.resolve_reference()?;
+    base::choose_checkpointing(&mut config, model, options)?;
     let data = DataFolder::new(data);
     let mut inputs = data.inputs(&config.train)?;
     inputs.push(("model", model));
+    let names: Vec<String> = (1..=replay.len()).map(|number| format!("replay {number}")).collect();
+    inputs.extend(names.iter().map(String::as_str).zip(replay.iter().map(PathBuf::as_path)));
     let mut stage = Stage::begin("lora", options, serde_json::to_value(&config)?, &inputs)?;
 
-    let dtype = config.train.compute_dtype;
-    let ModelFolder { mut decoder, tokenizer } =
-        ModelFolder::open_frozen(model, options.device, dtype)?;
+    let footprint = base::Footprint::begin();
+    let mut folder = base::open(model, &config, options)?;
     let seed = options.seed;
     let answer_only = |id: &str| config.is_answer_only(seed, id);
-    let examples =
-        Examples::render(&tokenizer, &data.read_for(&config.train)?, &config.train, &answer_only)?;
-    memory::release_freed();
-    decoder.set_requires_grad(false)?;
+    let examples = Examples::render(
+        &folder.tokenizer,
+        &data.read_for(&config.train)?,
+        &config.train,
+        &answer_only,
+    )?;
+    let examples = with_replay(examples, replay, &folder.tokenizer, &mut config)?;
+    folder.decoder.set_requires_grad(false)?;
     let base = model.display().to_string();
-    let adapter = Adapter::attach(&mut decoder, config.adapter(Some(base)), seed)?;
+    let adapter = Adapter::attach(&mut folder.decoder, config.adapter(Some(base)), seed)?;
+    footprint.record(&mut stage, &folder, &adapter.trainable_parameters());
+    let ModelFolder { decoder, tokenizer } = folder;
     let share = adapter.trainable_share(&decoder);
     tracing::info!("{share}");
     let mut objective = adapter.objective(config.train.head_chunk_rows);
@@ -60,6 +77,36 @@ pub(crate) fn train(model: &Path, data: &Path, options: &StageOptions, json: boo
     announce(&manifest, &options.output, json)
 }
 
+/// The examples with records of earlier tasks among them, and the mix that draws from them.
+fn with_replay(
+    mut examples: Examples,
+    earlier: &[PathBuf],
+    tokenizer: &Tokenizer,
+    config: &mut LoraConfig,
+) -> Result<Examples> {
+    if earlier.is_empty() {
+        return Ok(examples);
+    }
+    if config.train.mix.is_on() {
+        return Err(UsageError {
+            message: "--replay and train.mix both say what is drawn how often".to_owned(),
+            hint: "leave train.mix out: replay.share is the share of the earlier tasks".to_owned(),
+        }
+        .into());
+    }
+    let rendered = earlier
+        .iter()
+        .map(|path| {
+            let (mut records, _) = DataFolder::new(path).read()?;
+            records.truncate(config.replay.records);
+            dataset::examples(tokenizer, &records, &config.train, &|_| false)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let rendered: Vec<&[_]> = rendered.iter().map(Vec::as_slice).collect();
+    (examples.train, config.train.mix) = config.replay.mix(&examples.train, &rendered);
+    Ok(examples)
+}
+
 /// Texts that base, adapter and merged model are compared on: the merge needs no data set.
 const GATE_PROMPTS: [&str; 4] = [
     "Start with 12. Add 30. What is the result?",
@@ -71,11 +118,18 @@ const GATE_PROMPTS: [&str; 4] = [
 pub(crate) fn merge(
     model: &Path,
     adapter_folder: &Path,
+    texts: MergeTexts<'_>,
     options: &StageOptions,
     json: bool,
 ) -> Result<()> {
-    let inputs = [("model", model), ("adapter", adapter_folder)];
+    let mut inputs = vec![("model", model), ("adapter", adapter_folder)];
+    inputs.extend(texts.data.map(|path| ("data", path)));
+    inputs.extend(texts.calibration.map(|path| ("calibration", path)));
     let mut stage = Stage::begin("merge", options, serde_json::json!({}), &inputs)?;
+    if rounded::merge_packed((model, adapter_folder), texts, options, &mut stage)? {
+        let manifest = stage.finish()?;
+        return announce(&manifest, &options.output, json);
+    }
     let ModelFolder { mut decoder, tokenizer } =
         ModelFolder::open(model, &[], options.device, DType::Float32)?;
     let adapter = Adapter::load(&mut decoder, adapter_folder)?;
@@ -84,6 +138,8 @@ pub(crate) fn merge(
     stage.metric("max_logit_difference", report.max_logit_difference);
     stage.metric("mean_kl", report.mean_kl);
     stage.metric("top1_agreement", report.top1_agreement);
+    let folders = (model, adapter_folder);
+    rounded::compare_with_nf4(folders, &merged, &tokenizer, texts, options, &mut stage)?;
     training::save_model(&merged, &tokenizer, stage.folder())?;
     let manifest = stage.finish()?;
     announce(&manifest, &options.output, json)
@@ -96,10 +152,11 @@ pub(crate) fn merge_checked(
     tokenizer: &Tokenizer,
     dtype: Kind,
 ) -> Result<(Decoder, MergeReport)> {
-    let sequences = GATE_PROMPTS
-        .iter()
-        .map(|text| tokenizer.encode_document(text))
-        .collect::<Result<Vec<_>, _>>()?;
+    let sequences = gate_sequences(tokenizer)?;
     let gate = MergeGate { sequences: &sequences, tolerance: MergeGate::default_tolerance(dtype) };
     Ok(merge_adapter(decoder, adapter, dtype, &gate)?)
+}
+
+fn gate_sequences(tokenizer: &Tokenizer) -> Result<Vec<Vec<i64>>> {
+    Ok(GATE_PROMPTS.iter().map(|text| tokenizer.encode_document(text)).collect::<Result<_, _>>()?)
 }

@@ -1,0 +1,75 @@
+//! Packing again what was changed in a packed model: the layers that an adapter was merged
+//! into.
+
+use limbeck_model::Decoder;
+use serde_json::Value;
+
+use crate::config::{Method, QuantizeConfig};
+use crate::error::{Error, Result};
+use crate::gptq_format::GptqSettings;
+use crate::quantize::{ProgressFn, QuantizeReport, dense_layers, quantize_layers};
+
+/// Replaces the projections that are dense by packed ones; those that are packed stay as they
+/// are, bit by bit. With GPTQ, each is calibrated on inputs that have passed all layers before
+/// it, packed ones included, so that it makes up for their errors.
+///
+/// # Errors
+/// [`Error::NothingDense`]; those of [`crate::quantize()`].
+pub fn requantize(
+    decoder: &mut Decoder,
+    calibration: &[Vec<i64>],
+    config: &QuantizeConfig,
+    progress: ProgressFn<'_>,
+) -> Result<QuantizeReport> {
+    let layers = dense_layers(decoder)?;
+    if layers.is_empty() {
+        return Err(Error::NothingDense);
+    }
+    quantize_layers(decoder, &layers, calibration, config, progress)
+}
+
+/// How a folder was quantised, as a configuration that packs the same way: width, group size
+/// and format are those of `settings`, what only our own folders say is read from `json`
+/// (their `quantization_config`) and else as by default. `method` is how codes are chosen now.
+pub fn same_way(settings: GptqSettings, json: &Value, method: Method) -> QuantizeConfig {
+    let default = QuantizeConfig::default();
+    let meta = &json["meta"];
+    let flag = |key: &str, otherwise: bool| meta[key].as_bool().unwrap_or(otherwise);
+    QuantizeConfig {
+        method,
+        bits: u64::from(settings.bits.width()),
+        group_size: settings.group_size.map_or(-1, |size| size as i64),
+        symmetric: settings.symmetric,
+        format: settings.format,
+        signed_scale: flag("signed_scale", default.signed_scale),
+        mse_search: flag("mse_search", default.mse_search),
+        act_order: flag("act_order", default.act_order),
+        damping: meta["damp_percent"].as_f64().unwrap_or(default.damping),
+        ..default
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_is_packed_again_as_it_was() {
+        let config = QuantizeConfig {
+            group_size: 64,
+            symmetric: false,
+            signed_scale: false,
+            mse_search: true,
+            damping: 0.05,
+            ..QuantizeConfig::default()
+        };
+        let settings = GptqSettings::of_config(&config).unwrap();
+        let json = settings.to_json(&config);
+        let read = GptqSettings::from_json(&json, Path::new("config.json")).unwrap();
+        assert_eq!(same_way(read, &json, config.method), config);
+        let rtn = same_way(read, &Value::Null, Method::Rtn);
+        assert_eq!((rtn.method, rtn.group_size, rtn.mse_search), (Method::Rtn, 64, false));
+    }
+}
