@@ -4,7 +4,8 @@
 //! is outside the run, `{config}` the stage's table of the resolved configuration as a file;
 //! `{name}`, `{seed}`, `{device}` and `{dtype}` are those of `[pipeline]`.
 //! `--fingerprint HEX` is appended to each. What a command reads is every `{run}`, `{teacher}`
-//! and `{data}` path of its line but the one after `--output`.
+//! and `{data}` path of its line but the ones after `--output` and `--registry`: what stands in
+//! a registry beside the one that is published makes no difference.
 
 /// One process of a stage.
 #[derive(Debug)]
@@ -42,6 +43,24 @@ pub(crate) const PIPELINE: &[Row] = &[
     row("lora", "lora", Some("lora"),
         "lora train --config {config} --model {run}/distilled --data {run}/data \
          --seed {seed} --device {device} --output {run}/adapter"),
+    row("lora", "data medical", Some("domain_data"),
+        "data build --config {config} --set families=[\"medical\"] --seed {seed} \
+         --output {run}/domains/medical/data"),
+    row("lora", "lora medical", Some("domain_lora"),
+        "lora train --config {config} --model {run}/distilled --data {run}/domains/medical/data \
+         --replay {run}/data --seed {seed} --device {device} --output {run}/domains/medical/adapter"),
+    row("lora", "data legal", Some("domain_data"),
+        "data build --config {config} --set families=[\"legal\"] --seed {seed} \
+         --output {run}/domains/legal/data"),
+    row("lora", "lora legal", Some("domain_lora"),
+        "lora train --config {config} --model {run}/distilled --data {run}/domains/legal/data \
+         --replay {run}/data --seed {seed} --device {device} --output {run}/domains/legal/adapter"),
+    row("lora", "data finance", Some("domain_data"),
+        "data build --config {config} --set families=[\"finance\"] --seed {seed} \
+         --output {run}/domains/finance/data"),
+    row("lora", "lora finance", Some("domain_lora"),
+        "lora train --config {config} --model {run}/distilled --data {run}/domains/finance/data \
+         --replay {run}/data --seed {seed} --device {device} --output {run}/domains/finance/adapter"),
     row("merge", "merge", None,
         "lora merge --model {run}/distilled --adapter {run}/adapter --output {run}/tuned"),
     row("quantize", "quantize", Some("quantize"),
@@ -62,9 +81,61 @@ pub(crate) const PIPELINE: &[Row] = &[
     row("evaluate", "evaluate quantized", Some("evaluate"),
         "evaluate --config {config} --model {run}/quantized --name quantized --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized"),
+    row("evaluate", "evaluate medical before", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --name distilled \
+         --task {run}/domains/medical/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/medical/before"),
+    row("evaluate", "evaluate medical", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/medical/adapter \
+         --name medical --task {run}/domains/medical/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/medical/after"),
+    row("evaluate", "evaluate medical on base", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/medical/adapter \
+         --name medical --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/medical/base-task"),
+    row("evaluate", "evaluate legal before", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --name distilled \
+         --task {run}/domains/legal/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/legal/before"),
+    row("evaluate", "evaluate legal", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/legal/adapter \
+         --name legal --task {run}/domains/legal/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/legal/after"),
+    row("evaluate", "evaluate legal on base", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/legal/adapter \
+         --name legal --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/legal/base-task"),
+    row("evaluate", "evaluate finance before", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --name distilled \
+         --task {run}/domains/finance/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/finance/before"),
+    row("evaluate", "evaluate finance", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/finance/adapter \
+         --name finance --task {run}/domains/finance/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/finance/after"),
+    row("evaluate", "evaluate finance on base", Some("evaluate"),
+        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/finance/adapter \
+         --name finance --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/finance/base-task"),
+    row("publish", "publish medical", None,
+        "adapters publish --registry {run}/registry --tier domain --name medical \
+         --adapter {run}/domains/medical/adapter --model {run}/distilled \
+         --evaluation {run}/evaluate/medical/before {run}/evaluate/medical/after {run}/evaluate/medical/base-task \
+         --promote --output {run}/domains/medical/published"),
+    row("publish", "publish legal", None,
+        "adapters publish --registry {run}/registry --tier domain --name legal \
+         --adapter {run}/domains/legal/adapter --model {run}/distilled \
+         --evaluation {run}/evaluate/legal/before {run}/evaluate/legal/after {run}/evaluate/legal/base-task \
+         --promote --output {run}/domains/legal/published"),
+    row("publish", "publish finance", None,
+        "adapters publish --registry {run}/registry --tier domain --name finance \
+         --adapter {run}/domains/finance/adapter --model {run}/distilled \
+         --evaluation {run}/evaluate/finance/before {run}/evaluate/finance/after {run}/evaluate/finance/base-task \
+         --promote --output {run}/domains/finance/published"),
     row("report", "report", None,
         "report --input {run}/evaluate/teacher {run}/evaluate/baseline {run}/evaluate/distilled \
          {run}/evaluate/tuned {run}/evaluate/quantized \
+         --domains {run}/evaluate/medical {run}/evaluate/legal {run}/evaluate/finance \
          --training {run}/baseline {run}/distilled {run}/adapter --output {run}/report"),
 ];
 

@@ -101,6 +101,16 @@ impl LoraLinear {
         }
     }
 
+    /// The update `s·B·A` in float32, `[out_features, in_features]`, without what it began as
+    /// and before DoRA's scaling.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn delta_weight(&self) -> Result<Tensor> {
+        let (lora_a, lora_b) = self.factors()?;
+        Ok(lora_b.f_detach()?.f_matmul(&lora_a.f_detach()?)?.f_mul_scalar(self.scale)?)
+    }
+
     /// `W + s·B·A`, its rows scaled under DoRA, computed in float32 and then rounded to
     /// `dtype`.
     ///
@@ -108,10 +118,8 @@ impl LoraLinear {
     /// Those of the base layer; libtorch's.
     pub fn merged_weight(&self, dtype: Kind) -> Result<Tensor> {
         no_grad(|| {
-            let (lora_a, lora_b) = self.factors()?;
             let weight = self.base.dense_weight()?.f_detach()?.f_to_kind(Kind::Float)?;
-            let delta = lora_b.f_matmul(&lora_a)?.f_mul_scalar(self.scale)?;
-            let mut merged = weight.f_add(&delta)?;
+            let mut merged = weight.f_add(&self.delta_weight()?)?;
             if let Some(magnitude) = &self.magnitude {
                 merged = merged.f_mul(&magnitude.of_merged(&merged)?)?;
             }

@@ -111,8 +111,11 @@ fn stage(row: &Row, context: &Context) -> Stage {
     let mut output = context.run().join(row.stage);
     for (index, word) in words.iter().enumerate() {
         let path = context.root.join(&argv[index]);
-        if index > 0 && words[index - 1] == "--output" {
+        let option = if index > 0 { words[index - 1].as_str() } else { "" };
+        if option == "--output" {
             output = path;
+        } else if option == "--registry" {
+            // It is written to, and what else stands in it makes no difference.
         } else if ["{run}", "{teacher}", "{data}"].iter().any(|place| word.starts_with(place)) {
             inputs.push(Input { word: word.clone(), name: argv[index].clone(), path });
         }
@@ -211,7 +214,8 @@ mod tests {
             let mut made: BTreeSet<PathBuf> = BTreeSet::from([PathBuf::from("/t")]);
             for stage in stages(rows, &context()) {
                 for input in &stage.inputs {
-                    let known = input.path.ancestors().any(|path| made.contains(path));
+                    let known = input.path.ancestors().any(|path| made.contains(path))
+                        || made.iter().any(|path| path.starts_with(&input.path));
                     assert!(known, "{} reads {}", stage.label, input.word);
                 }
                 assert!(made.insert(stage.output.clone()), "{} writes twice", stage.label);
@@ -229,12 +233,12 @@ mod tests {
         assert_eq!(names(None, None).len(), stages.len());
         assert_eq!(names(None, Some("distill")), ["data", "baseline", "distill"]);
         assert_eq!(names(Some("merge"), Some("quantize")), ["merge", "quantize"]);
-        assert_eq!(names(Some("evaluate"), Some("evaluate")).len(), 5);
+        assert_eq!(names(Some("evaluate"), Some("evaluate")).len(), 5 + 3 * 3);
 
         let error = select(&stages, Some("destil"), None).unwrap_err();
         assert_eq!(error.to_string(), "--from destil: there is no such stage");
-        let hint =
-            "the stages are data, baseline, distill, lora, merge, quantize, evaluate, report";
+        let hint = "the stages are data, baseline, distill, lora, merge, quantize, evaluate, \
+                    publish, report";
         assert_eq!(diagnose(&error), (2, Some(hint.to_owned())));
         assert_eq!(diagnose(&select(&stages, Some("lora"), Some("data")).unwrap_err()).0, 2);
     }

@@ -25,18 +25,24 @@ struct PipelineConfig {
     sft: SftConfig,
     distill: DistillConfig,
     lora: LoraConfig,
+    /// Records of a domain's own; the domain itself is the command line's.
+    domain_data: DataTable,
+    /// The adapters for them.
+    domain_lora: LoraConfig,
     quantize: QuantizeConfig,
     evaluate: EvaluateConfig,
 }
 
 impl Validate for PipelineConfig {
     fn validate(&self) -> std::result::Result<(), Invalid> {
-        let tables: [(&str, &dyn Validate); 7] = [
+        let tables: [(&str, &dyn Validate); 9] = [
             ("data", &self.data),
             ("tokenizer", &self.tokenizer),
             ("sft", &self.sft),
             ("distill", &self.distill),
             ("lora", &self.lora),
+            ("domain_data", &self.domain_data),
+            ("domain_lora", &self.domain_lora),
             ("quantize", &self.quantize),
             ("evaluate", &self.evaluate),
         ];
