@@ -139,6 +139,9 @@ pub enum Error {
     /// From the training crate.
     #[error(transparent)]
     Train(#[from] limbeck_train::Error),
+    /// From the registry.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
     /// libtorch refused an operation.
     #[error("libtorch operation failed")]
     Torch(#[from] tch::TchError),
@@ -151,6 +154,7 @@ impl Diagnose for Error {
             Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
             Self::Train(source) => source.exit(),
+            Self::Registry(source) => source.exit(),
             Self::Value { .. } | Self::Pattern { .. } | Self::EmptyGate => Exit::Usage,
             Self::MergeDiffers { .. } => Exit::Gate,
             Self::AlreadyAdapted { .. } | Self::NotAdapted { .. } | Self::Torch(_) => Exit::Failed,
@@ -172,6 +176,7 @@ impl Diagnose for Error {
             Self::Model(source) => return source.hint(),
             Self::Run(source) => return source.hint(),
             Self::Train(source) => return source.hint(),
+            Self::Registry(source) => return source.hint(),
             Self::Config { .. } => {
                 "an adapter folder holds the adapter_config.json that PEFT writes"
             }

@@ -9,7 +9,8 @@
 //! projections, [`config`] is PEFT's `adapter_config.json`, [`layer`] the adapted
 //! projection, [`adapter`] all of them together with their file, [`mod@merge`] folds them
 //! into the weights, [`train_config`] is the pipeline's `[lora]` table, [`frozen_head`] what is
-//! minimised and [`mod@train`] the training run.
+//! minimised and [`mod@train`] the training run. [`registry`] keeps adapters on disk by
+//! content, under names with a champion and a candidate.
 
 pub mod adapter;
 pub mod config;
@@ -17,6 +18,7 @@ pub mod error;
 pub mod frozen_head;
 pub mod layer;
 pub mod merge;
+pub mod registry;
 pub mod scalar;
 pub mod target;
 pub mod train;

@@ -2,6 +2,7 @@
 
 mod ablation;
 mod accuracy;
+mod adapters;
 mod capture;
 mod check_config;
 mod convert;
@@ -26,7 +27,8 @@ use limbeck_run::Manifest;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cli::{Cli, Command, LoraCommand, StageOptions};
+use crate::adapter_source;
+use crate::cli::{CaptureArguments, Cli, Command, LoraCommand, StageOptions};
 
 /// Runs the command.
 pub(crate) fn run(arguments: Cli) -> Result<()> {
@@ -37,13 +39,19 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Sft(arguments) => sft::run(&arguments, json),
         Command::LrFind(arguments) => lr_find::run(&arguments, json),
         Command::Distill(arguments) => distill::run(&arguments, json),
-        Command::Capture(arguments) => capture::run(&arguments, json),
+        Command::Capture(mut arguments) => {
+            let CaptureArguments { teacher, adapter, registry, .. } = &arguments;
+            arguments.adapter = adapter_source::folders(teacher, adapter, registry.as_deref())?;
+            capture::run(&arguments, json)
+        }
         Command::Lora(LoraCommand::Train { model, data, stage }) => {
             lora::train(&model, &data, &stage, json)
         }
-        Command::Lora(LoraCommand::Merge { model, adapter, stage }) => {
-            lora::merge(&model, &adapter, &stage, json)
+        Command::Lora(LoraCommand::Merge { model, adapter, registry, stage }) => {
+            let folders = adapter_source::folders(&model, &[adapter], registry.as_deref())?;
+            lora::merge(&model, &folders[0], &stage, json)
         }
+        Command::Adapters(arguments) => adapters::run(&arguments, json),
         Command::Quantize(arguments) => quantize::run(&arguments, json),
         Command::Evaluate(arguments) => evaluate::run(&arguments, json),
         Command::Report(arguments) => report::run(&arguments, json),
