@@ -6,7 +6,7 @@
 //! (`base_model_name_or_path`, `revision`) is left out too; the manifest says by hashes
 //! which base it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -88,7 +88,7 @@ impl Content {
                 expected: "the configuration of a PEFT adapter",
                 source,
             })?;
-        AdapterConfig::from_json(&value, &path)?;
+        let parsed = AdapterConfig::from_json(&value, &path)?;
 
         let mut parts = BTreeMap::new();
         let canonical = canonical_config(&value).to_string();
@@ -96,10 +96,12 @@ impl Content {
         let path = folder.join(Adapter::TENSORS);
         let views = SafeTensors::deserialize(&tensors)
             .map_err(|source| RegistryError::Tensors { path: path.clone(), source })?;
+        let mut shapes = BTreeMap::new();
         for (name, view) in views.tensors() {
             if !name.starts_with(PREFIX) {
                 return Err(RegistryError::TensorName { path, tensor: name, prefix: PREFIX }.into());
             }
+            shapes.insert(name.clone(), view.shape().to_vec());
             // Escaped, so that no name can pass for two.
             let part = format!("{name:?} {:?} {:?}", view.dtype(), view.shape());
             parts.insert(part, sha256_bytes(view.data()));
@@ -107,6 +109,7 @@ impl Content {
         if parts.len() == 1 {
             return Err(RegistryError::NoTensors { path }.into());
         }
+        check_ranks(&parsed, &shapes, &path)?;
         let hash = ContentHash(digest(&parts));
         Ok(Self { config, tensors, hash })
     }
@@ -118,6 +121,36 @@ impl Content {
             (Adapter::TENSORS.to_owned(), sha256_bytes(&self.tensors)),
         ])
     }
+}
+
+/// Whether A and B come in pairs of a rank that the configuration has. Which of its ranks
+/// a module has, only loading tells, as the model's names decide which pattern matches.
+fn check_ranks(
+    config: &AdapterConfig,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    path: &Path,
+) -> Result<()> {
+    let patterns = config.rank_pattern.iter().map(|(_, rank)| rank.get());
+    let ranks: BTreeSet<usize> =
+        patterns.chain([config.rank.get()]).map(|rank| rank as usize).collect();
+    for (name, shape) in shapes {
+        for (ours, its, axis) in [("lora_A", "lora_B", 0), ("lora_B", "lora_A", 1)] {
+            let Some(module) = name.strip_suffix(&format!(".{ours}.weight")) else { continue };
+            let wrong = |expected: String, found: String| {
+                let (path, tensor) = (path.to_owned(), name.clone());
+                Err(RegistryError::TensorRank { path, tensor, expected, found }.into())
+            };
+            let other = format!("{module}.{its}.weight");
+            if !shapes.contains_key(&other) {
+                return wrong(format!("{other} beside it"), "it alone".to_owned());
+            }
+            if !shape.get(axis).is_some_and(|rank| shape.len() == 2 && ranks.contains(rank)) {
+                let expected = format!("rank {ranks:?}, as {} has it", AdapterConfig::FILE);
+                return wrong(expected, format!("shape {shape:?}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Keys in alphabetical order, and the lists that PEFT means as sets. The patterns keep
@@ -140,6 +173,7 @@ fn canonical_config(config: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use safetensors::tensor::{Dtype, TensorView};
     use serde_json::json;
 
     use super::super::tests::{Fixture, write_adapter};
@@ -196,6 +230,21 @@ mod tests {
 
         write_adapter(&adapter, &json!({ "peft_type": "IA3" }), &[("a", 1.0)]);
         assert!(matches!(Content::read(&adapter).unwrap_err(), Error::Unsupported { .. }));
+
+        let config = json!({ "peft_type": "LORA", "r": 8, "lora_alpha": 2, "target_modules": "x" });
+        for (tensors, said) in [
+            (&[("x.lora_A.weight", 1.0), ("x.lora_B.weight", 1.0)][..], "rank {8}"),
+            (&[("x.lora_A.weight", 1.0)], "x.lora_B.weight beside it"),
+        ] {
+            write_adapter(&adapter, &config, tensors);
+            let error = Content::read(&adapter).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+
+        let views = [("x.lora_A.weight", TensorView::new(Dtype::F32, vec![0], &[]).unwrap())];
+        fs::write(&tensors, safetensors::serialize(views, None).unwrap()).unwrap();
+        let error = Content::read(&adapter).unwrap_err().to_string();
+        assert!(error.contains("x.lora_A.weight: expected a name that begins"), "{error}");
 
         fs::remove_file(&tensors).unwrap();
         assert!(Content::read(&adapter).unwrap_err().to_string().contains(Adapter::TENSORS));

@@ -192,7 +192,10 @@ pub enum RegistryError {
         found: String,
     },
     /// A model's folder without weights.
-    #[error("{} holds no model: expected config.json and *.safetensors", path.display())]
+    #[error(
+        "{} holds no model: expected config.json and model.safetensors or all shards of an index",
+        path.display()
+    )]
     NoModel {
         /// The folder.
         path: PathBuf,
@@ -215,6 +218,18 @@ pub enum RegistryError {
         tensor: String,
         /// What names begin with.
         prefix: &'static str,
+    },
+    /// A matrix without its counterpart, or of a rank that the configuration does not have.
+    #[error("{}: tensor {tensor}: expected {expected}, found {found}", path.display())]
+    TensorRank {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
     },
     /// An adapter without tensors.
     #[error("{} holds no tensor", path.display())]
@@ -306,7 +321,10 @@ impl Diagnose for RegistryError {
             Self::OtherVocabulary { .. } => {
                 "the ids of its tokens would mean other text: use the tokenizer of its base"
             }
-            Self::Tensors { .. } | Self::TensorName { .. } | Self::NoTensors { .. } => {
+            Self::Tensors { .. }
+            | Self::TensorName { .. }
+            | Self::TensorRank { .. }
+            | Self::NoTensors { .. } => {
                 "PEFT's save_pretrained and `limbeck lora train` write such files"
             }
             Self::Lock { .. } => "put the registry on a file system that has file locks",

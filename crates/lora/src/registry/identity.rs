@@ -4,6 +4,8 @@
 //! ids. On other weights of the same shape it loads and gives nonsense, so the registry
 //! compares hashes before anything is loaded.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 
 use limbeck_run::{Manifest, digest, sha256_files_as_recorded};
@@ -30,6 +32,8 @@ pub struct BaseIdentity {
 }
 
 const CONFIG: &str = "config.json";
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
 const TOKENIZER: &str = "tokenizer.json";
 
 impl BaseIdentity {
@@ -40,11 +44,7 @@ impl BaseIdentity {
     /// Files that cannot be read; [`RegistryError::NoModel`].
     pub fn of(folder: &Path) -> Result<Self> {
         let files = sha256_files_as_recorded(folder)?;
-        let mut weights = files.clone();
-        weights.retain(|name, _| name == CONFIG || name.ends_with(".safetensors"));
-        if !weights.contains_key(CONFIG) || weights.len() == 1 {
-            return Err(RegistryError::NoModel { path: folder.to_owned() }.into());
-        }
+        let weights = weights_of(folder, &files)?;
         // A manifest speaks for the weights that its stage wrote, and for no others.
         let manifest = Manifest::read(folder)?.filter(|manifest| {
             weights.iter().all(|(name, hash)| manifest.outputs.get(name) == Some(hash))
@@ -95,11 +95,38 @@ impl BaseIdentity {
     }
 }
 
+/// The hashes of the configuration and of the files that a decoder is loaded from. Other
+/// safetensors may lie beside them.
+fn weights_of(folder: &Path, files: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    let mut names = vec![CONFIG.to_owned()];
+    if files.contains_key(SINGLE) {
+        names.push(SINGLE.to_owned());
+    } else if files.contains_key(INDEX) {
+        let path = folder.join(INDEX);
+        let bytes = fs::read(&path).map_err(|source| limbeck_run::Error::read(&path, source))?;
+        let index: ShardIndex = serde_json::from_slice(&bytes).map_err(|source| {
+            RegistryError::Json { path, expected: "an index of a model's shards", source }
+        })?;
+        names.push(INDEX.to_owned());
+        names.extend(index.weight_map.into_values());
+    }
+    let found: BTreeMap<String, String> =
+        names.iter().filter_map(|name| Some((name.clone(), files.get(name)?.clone()))).collect();
+    let distinct: BTreeSet<String> = names.into_iter().collect();
+    if distinct.len() < 2 || found.len() < distinct.len() {
+        return Err(RegistryError::NoModel { path: folder.to_owned() }.into());
+    }
+    Ok(found)
+}
+
+/// What `model.safetensors.index.json` says of where tensors lie.
+#[derive(Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::fs;
-
     use limbeck_run::sha256_files;
 
     use super::super::tests::write_model;
@@ -148,6 +175,7 @@ mod tests {
         write_model(&base, "weights", "words");
         write_model(&copy, "weights", "words");
         fs::write(copy.join("README.md"), "note").unwrap();
+        fs::write(copy.join("expected.safetensors"), "logits").unwrap();
         check(&base, &copy).unwrap();
     }
 
@@ -174,6 +202,25 @@ mod tests {
         // The manifest no longer speaks for weights that were exchanged.
         fs::write(folder("packed").join("model.safetensors"), "others").unwrap();
         assert!(check(&folder("base"), &folder("packed")).is_err());
+    }
+
+    #[test]
+    fn every_shard_of_a_model_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let (base, other) = (root.path().join("base"), root.path().join("other"));
+        for folder in [&base, &other] {
+            write_model(folder, "", "words");
+            fs::remove_file(folder.join(SINGLE)).unwrap();
+            let index = r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#;
+            fs::write(folder.join(INDEX), index).unwrap();
+            fs::write(folder.join("one.safetensors"), "1").unwrap();
+            fs::write(folder.join("two.safetensors"), "2").unwrap();
+        }
+        check(&base, &other).unwrap();
+        fs::write(other.join("two.safetensors"), "3").unwrap();
+        assert!(check(&base, &other).is_err());
+        fs::remove_file(other.join("two.safetensors")).unwrap();
+        assert!(BaseIdentity::of(&other).is_err());
     }
 
     #[test]

@@ -42,7 +42,11 @@ impl Fixture {
         let folder = self.root.path().join(format!("adapter-{value}"));
         let config = json!({ "peft_type": "LORA", "r": 1, "lora_alpha": 2,
             "target_modules": ["q_proj"] });
-        write_adapter(&folder, &config, &[("q_proj.lora_A", value), ("q_proj.lora_B", 1.0)]);
+        write_adapter(
+            &folder,
+            &config,
+            &[("q_proj.lora_A.weight", value), ("q_proj.lora_B.weight", 1.0)],
+        );
         folder
     }
 
