@@ -11,18 +11,17 @@ use crate::cli::UsageError;
 ///
 /// With a registry, what reads as an address (`domain/medical@candidate`) is one, and is
 /// refused where it belongs to another base; anything else is a folder, and so is an
-/// address written as a path (`./domain/medical`).
+/// address written as a path (`./domain/medical`). A name before it (`NAME=REF`) stays.
 pub(crate) fn folders(
     model: &Path,
     adapters: &[PathBuf],
     registry: Option<&Path>,
 ) -> Result<Vec<PathBuf>> {
     let registry = registry.map(Registry::open).transpose()?;
-    let mut identity = None;
+    let mut base = None;
     let mut folders = Vec::with_capacity(adapters.len());
     for adapter in adapters {
-        let address: Option<Address> = adapter.to_str().and_then(|text| text.parse().ok());
-        let Some(address) = address else {
+        let Some((prefix, address)) = parse(adapter) else {
             folders.push(adapter.clone());
             continue;
         };
@@ -40,19 +39,28 @@ pub(crate) fn folders(
             }
             .into());
         };
-        let context = || format!("adapter {address}");
-        let found = registry.resolve(&address).with_context(context)?;
+        let found = registry.resolve(&address).with_context(|| format!("adapter {address}"))?;
         // Hashing the model takes long, so it is done once and only where it is asked for.
-        let base = match identity.take() {
-            Some(base) => base,
-            None => {
-                BaseIdentity::of(model).with_context(|| format!("model {}", model.display()))?
-            }
-        };
-        found.manifest.base.check(&address.to_string(), &base, model)?;
-        identity = Some(base);
+        if base.is_none() {
+            let context = || format!("model {}", model.display());
+            base = Some(BaseIdentity::of(model).with_context(context)?);
+        }
+        if let Some(base) = &base {
+            found.manifest.base.check(&address.to_string(), base, model)?;
+        }
         tracing::info!("adapter {address} is {}", found.hash);
-        folders.push(found.folder);
+        folders.push(match prefix {
+            "" => found.folder,
+            name => format!("{name}{}", found.folder.display()).into(),
+        });
     }
     Ok(folders)
+}
+
+/// The address in an argument, and what stands before it, up to `=`.
+fn parse(adapter: &Path) -> Option<(&str, Address)> {
+    let text = adapter.to_str()?;
+    let start = text.find('=').map_or(0, |place| place + 1);
+    let (prefix, address) = text.split_at(start);
+    Some((prefix, address.parse().ok()?))
 }
