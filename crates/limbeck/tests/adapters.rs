@@ -142,7 +142,7 @@ fn an_adapter_stays_with_its_base_and_what_was_made_of_it() {
 fn scores_come_from_evaluations() {
     let place = Place::new();
     let (records, evaluation) = (place.path("records.jsonl"), place.path("arithmetic"));
-    let arguments = ["data", "generate", "--family", "arithmetic", "--count", "2", "--seed", "3"];
+    let arguments = ["data", "generate", "--family", "arith", "--count", "2", "--seed", "3"];
     check(&[&arguments[..], &["--output", text(&records)]].concat(), 0, &[]);
     let teacher = fixture("teacher");
     let arguments = ["evaluate", "--model", text(&teacher), "--task", text(&records)];

@@ -3,8 +3,8 @@
 //! The hash is over what the adapter computes, not over how its files happen to be
 //! written: PEFT lists `target_modules` in no fixed order, JSON may be indented, and a
 //! safetensors header may have its tensors in any sequence. Where the base lay
-//! (`base_model_name_or_path`, `revision`) is left out too; the manifest says by hashes
-//! which base it is.
+//! (`base_model_name_or_path`, `revision`) is left out too, as the manifest says by hashes
+//! which base it is, and so is `peft_version`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,7 +14,7 @@ use std::path::Path;
 use limbeck_run::{digest, sha256_bytes};
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::RegistryError;
 use crate::{Adapter, AdapterConfig, Result};
@@ -102,8 +102,8 @@ impl Content {
                 return Err(RegistryError::TensorName { path, tensor: name, prefix: PREFIX }.into());
             }
             shapes.insert(name.clone(), view.shape().to_vec());
-            // Escaped, so that no name can pass for two.
-            let part = format!("{name:?} {:?} {:?}", view.dtype(), view.shape());
+            // As JSON, so that no name can pass for two.
+            let part = json!([name, view.dtype(), view.shape()]).to_string();
             parts.insert(part, sha256_bytes(view.data()));
         }
         if parts.len() == 1 {
@@ -153,14 +153,18 @@ fn check_ranks(
     Ok(())
 }
 
+/// Where the base lay and who wrote the file, which do not change what is computed.
+const LEFT_OUT: [&str; 3] = ["base_model_name_or_path", "revision", "peft_version"];
+
 /// Keys in alphabetical order, and the lists that PEFT means as sets. The patterns keep
 /// their order: the first that matches counts.
 fn canonical_config(config: &Value) -> Value {
     let Value::Object(keys) = config else { return config.clone() };
     let mut sorted: BTreeMap<&String, Value> =
         keys.iter().map(|(key, value)| (key, value.clone())).collect();
-    sorted.remove(&"base_model_name_or_path".to_owned());
-    sorted.remove(&"revision".to_owned());
+    for key in LEFT_OUT {
+        sorted.remove(&key.to_owned());
+    }
     for set in ["target_modules", "modules_to_save"] {
         if let Some(Value::Array(items)) = sorted.get_mut(&set.to_owned()) {
             items.sort_by_key(ToString::to_string);
@@ -174,7 +178,6 @@ fn canonical_config(config: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use safetensors::tensor::{Dtype, TensorView};
-    use serde_json::json;
 
     use super::super::tests::{Fixture, write_adapter};
     use super::*;
@@ -190,7 +193,7 @@ mod tests {
     fn the_hash_is_of_the_content_and_not_of_its_writing() {
         let config = json!({ "peft_type": "LORA", "r": 1, "lora_alpha": 2,
             "target_modules": ["q_proj", "v_proj"], "base_model_name_or_path": "here" });
-        let written_otherwise = json!({ "base_model_name_or_path": "there",
+        let written_otherwise = json!({ "base_model_name_or_path": "there", "peft_version": "0.21.2",
             "target_modules": ["v_proj", "q_proj"], "lora_alpha": 2, "r": 1, "peft_type": "LORA" });
         let tensors = [("a", 1.0), ("b", 2.0)];
         let hash = hash_of(&config, &tensors);
