@@ -65,6 +65,11 @@ impl Stage {
         &self.manifest.fingerprint
     }
 
+    /// Records a hash of something that went into the output, beside those of the inputs.
+    pub(crate) fn record_input(&mut self, name: &str, hash: String) {
+        self.manifest.inputs.insert(name.to_owned(), hash);
+    }
+
     /// Records a figure for the manifest.
     pub(crate) fn metric(&mut self, name: &str, value: impl Into<Value>) {
         self.manifest.metrics.insert(name.to_owned(), value.into());

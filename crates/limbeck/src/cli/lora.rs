@@ -38,27 +38,36 @@ pub(crate) enum LoraCommand {
         stage: StageOptions,
     },
     /// Merge an adapter into its base
-    Merge {
-        /// The base model's folder
-        #[arg(long, value_name = "DIR")]
-        model: PathBuf,
-        /// The adapter's folder
-        #[arg(long, value_name = "DIR")]
-        adapter: PathBuf,
-        /// JSONL to measure perplexities on, where base or adapter stand on rounded weights
-        /// [default: a few lines of text]
-        #[arg(long, value_name = "FILE")]
-        data: Option<PathBuf>,
-        /// JSONL to pack a 4- or 8-bit base again by, with GPTQ [default: round to nearest]
-        #[arg(long, value_name = "FILE")]
-        calibration: Option<PathBuf>,
-        #[command(flatten)]
-        stage: StageOptions,
-    },
+    Merge(MergeArguments),
     /// Rewrite an adapter so that every reader computes the same with it
     Export(ExportArguments),
     /// Make one adapter of several
     Combine(CombineArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  limbeck lora merge --model student --adapter adapter --output tuned\n  limbeck lora merge --model student --registry adapters --adapter domain/medical --output medical"
+)]
+pub(crate) struct MergeArguments {
+    /// The base model's folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// The adapter's folder or, with --registry, a version such as domain/medical
+    #[arg(long, value_name = "DIR|REF")]
+    pub(crate) adapter: PathBuf,
+    /// A registry of `limbeck adapters` to look the adapter up in
+    #[arg(long, value_name = "DIR")]
+    pub(crate) registry: Option<PathBuf>,
+    /// JSONL to measure perplexities on, where base or adapter stand on rounded weights
+    /// [default: a few lines of text]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: Option<PathBuf>,
+    /// JSONL to pack a 4- or 8-bit base again by, with GPTQ [default: round to nearest]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibration: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) stage: StageOptions,
 }
 
 #[derive(Debug, Args)]

@@ -14,11 +14,11 @@ use limbeck_lora::{Adapter, LoraConfig, MergeGate, MergeReport, merge as merge_a
 use limbeck_model::Decoder;
 use tch::Kind;
 
-pub(crate) use rounded::MergeTexts;
-
+use self::rounded::MergeTexts;
 use super::training::{self, Examples};
 use super::{announce, stage_config};
-use crate::cli::{StageOptions, UsageError};
+use crate::adapter_source;
+use crate::cli::{MergeArguments, StageOptions, UsageError};
 use crate::dataset::{self, DataFolder};
 use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
@@ -40,6 +40,7 @@ pub(crate) fn train(
     inputs.extend(names.iter().map(String::as_str).zip(replay.iter().map(PathBuf::as_path)));
     let mut stage = Stage::begin("lora", options, serde_json::to_value(&config)?, &inputs)?;
 
+    adapter_source::record_base(&mut stage, model)?;
     let footprint = base::Footprint::begin();
     let mut folder = base::open(model, &config, options)?;
     let seed = options.seed;
@@ -115,13 +116,11 @@ const GATE_PROMPTS: [&str; 4] = [
     "The quick brown fox jumps over the lazy dog near the river bank.",
 ];
 
-pub(crate) fn merge(
-    model: &Path,
-    adapter_folder: &Path,
-    texts: MergeTexts<'_>,
-    options: &StageOptions,
-    json: bool,
-) -> Result<()> {
+/// Merges the adapter in `adapter_folder`, which is what the arguments name.
+pub(crate) fn merge(arguments: &MergeArguments, adapter_folder: &Path, json: bool) -> Result<()> {
+    let (model, options) = (arguments.model.as_path(), &arguments.stage);
+    let (data, calibration) = (arguments.data.as_deref(), arguments.calibration.as_deref());
+    let texts = MergeTexts { data, calibration };
     let mut inputs = vec![("model", model), ("adapter", adapter_folder)];
     inputs.extend(texts.data.map(|path| ("data", path)));
     inputs.extend(texts.calibration.map(|path| ("calibration", path)));

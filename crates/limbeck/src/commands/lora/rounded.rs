@@ -26,11 +26,11 @@ const RECORDS: usize = 256;
 
 /// What a merge may be given beside base and adapter.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct MergeTexts<'a> {
+pub(super) struct MergeTexts<'a> {
     /// To measure perplexities on, instead of the gate's few lines.
-    pub(crate) data: Option<&'a Path>,
+    pub(super) data: Option<&'a Path>,
     /// To choose the codes of a packed base by, with GPTQ.
-    pub(crate) calibration: Option<&'a Path>,
+    pub(super) calibration: Option<&'a Path>,
 }
 
 impl MergeTexts<'_> {
