@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
 
@@ -42,8 +43,42 @@ pub fn sha256_file(path: &Path) -> Result<String> {
 /// [`Error::Read`].
 pub fn sha256_files(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut hashes = BTreeMap::new();
-    collect(folder, "", &mut hashes)?;
+    collect(folder, "", None, &mut hashes)?;
     Ok(hashes)
+}
+
+/// As [`sha256_files`], but what a stage's manifest says of a file that has not changed
+/// since is taken from there: gigabytes of weights are not read again. A manifest is
+/// written last, so that every file younger than it has changed.
+///
+/// # Errors
+/// [`Error::Read`]; a manifest that is damaged.
+pub fn sha256_files_as_recorded(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let path = folder.join(Manifest::FILE);
+    let record = match Manifest::read(folder)? {
+        Some(manifest) => Some((manifest.outputs, changed_at(&path)?)),
+        None => None,
+    };
+    let mut hashes = BTreeMap::new();
+    collect(folder, "", record.as_ref(), &mut hashes)?;
+    Ok(hashes)
+}
+
+/// When a file was last modified or, where the system tells it, changed in any way: a file
+/// that another one was moved or copied over with its old times has changed then.
+fn changed_at(path: &Path) -> Result<SystemTime> {
+    let failed = |source| Error::read(path, source);
+    let metadata = fs::metadata(path).map_err(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let seconds = metadata.ctime().max(0) as u64;
+        Ok(UNIX_EPOCH + Duration::new(seconds, metadata.ctime_nsec() as u32))
+    }
+    #[cfg(not(unix))]
+    {
+        metadata.modified().map_err(failed)
+    }
 }
 
 /// One hash for a set of named hashes, as [`sha256_files`] gives them and
@@ -69,16 +104,29 @@ pub fn sha256_path(path: &Path) -> Result<String> {
 
 const LEFT_OUT: [&str; 4] = [Manifest::FILE, metrics::FILE, events::FILE, output_dir::FINGERPRINT];
 
-fn collect(folder: &Path, prefix: &str, hashes: &mut BTreeMap<String, String>) -> Result<()> {
+/// Hashes by name, and when they were recorded.
+type Record = (BTreeMap<String, String>, SystemTime);
+
+fn collect(
+    folder: &Path,
+    prefix: &str,
+    record: Option<&Record>,
+    hashes: &mut BTreeMap<String, String>,
+) -> Result<()> {
     let failed = |source| Error::read(folder, source);
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path();
         if path.is_dir() {
-            collect(&path, &format!("{prefix}{name}/"), hashes)?;
+            collect(&path, &format!("{prefix}{name}/"), record, hashes)?;
         } else if !LEFT_OUT.contains(&name.as_str()) {
-            hashes.insert(format!("{prefix}{name}"), sha256_file(&path)?);
+            let name = format!("{prefix}{name}");
+            let hash = match record.and_then(|(recorded, at)| Some((recorded.get(&name)?, at))) {
+                Some((hash, at)) if changed_at(&path)? <= *at => hash.clone(),
+                _ => sha256_file(&path)?,
+            };
+            hashes.insert(name, hash);
         }
     }
     Ok(())
@@ -122,6 +170,35 @@ mod tests {
         assert_ne!(changed, first);
         fs::rename(folder.join("sub/b"), folder.join("sub/c")).unwrap();
         assert_ne!(sha256_path(folder).unwrap(), changed);
+    }
+
+    #[test]
+    fn what_a_manifest_records_is_not_read_again_unless_it_changed() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path();
+        for name in ["kept", "changed", "moved"] {
+            fs::write(folder.join(name), name).unwrap();
+        }
+        fs::write(folder.join("old"), "from elsewhere").unwrap();
+        let recorded = |name: &str| (name.to_owned(), "as recorded".to_owned());
+        Manifest {
+            outputs: BTreeMap::from(["kept", "changed", "moved"].map(recorded)),
+            ..Manifest::default()
+        }
+        .write(folder)
+        .unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        fs::write(folder.join("changed"), "since").unwrap();
+        fs::write(folder.join("new"), "new").unwrap();
+        fs::rename(folder.join("old"), folder.join("moved")).unwrap();
+
+        let hashes = sha256_files_as_recorded(folder).unwrap();
+        let mut expected = sha256_files(folder).unwrap();
+        expected.insert("kept".to_owned(), "as recorded".to_owned());
+        #[cfg(unix)]
+        assert_eq!(hashes, expected);
+        assert_eq!(hashes["changed"], expected["changed"]);
+        assert_eq!(hashes["new"], expected["new"]);
     }
 
     #[test]

@@ -22,7 +22,9 @@ mod progress;
 pub use atomic_file::{AtomicFile, write_file};
 pub use error::{Error, Result};
 pub use exit::{Diagnose, Exit};
-pub use hash::{digest, sha256_bytes, sha256_file, sha256_files, sha256_path};
+pub use hash::{
+    digest, sha256_bytes, sha256_file, sha256_files, sha256_files_as_recorded, sha256_path,
+};
 pub use manifest::Manifest;
 pub use memory::{available_memory_bytes, peak_memory_bytes, resident_memory_bytes};
 pub use metrics::MetricsWriter;
