@@ -187,6 +187,9 @@ pub enum Error {
     /// From the training crate.
     #[error(transparent)]
     Train(#[from] limbeck_train::Error),
+    /// From the registry.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
     /// libtorch refused an operation.
     #[error("libtorch operation failed")]
     Torch(#[from] tch::TchError),
@@ -199,6 +202,7 @@ impl Diagnose for Error {
             Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
             Self::Train(source) => source.exit(),
+            Self::Registry(source) => source.exit(),
             Self::Value { .. } | Self::Pattern { .. } | Self::EmptyGate => Exit::Usage,
             Self::MergeDiffers { .. } => Exit::Gate,
             Self::AlreadyAdapted { .. }
@@ -223,6 +227,7 @@ impl Diagnose for Error {
             Self::Model(source) => return source.hint(),
             Self::Run(source) => return source.hint(),
             Self::Train(source) => return source.hint(),
+            Self::Registry(source) => return source.hint(),
             Self::Tensor { .. } => {
                 "the adapter belongs to another base model, or its adapter_config.json to another adapter_model.safetensors"
             }

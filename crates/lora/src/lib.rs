@@ -12,7 +12,8 @@
 //! is all of them on a decoder, [`mod@merge`] folds them into the weights, [`portable`] makes
 //! them the same to every reader, [`mod@combine`] makes one of several; [`train_config`] is
 //! the pipeline's `[lora]` table, [`frozen_head`] what is minimised and [`mod@train`] the
-//! training run. [`forgetting`] is for task after task.
+//! training run. [`forgetting`] is for task after task; [`registry`] keeps adapters on disk
+//! by content, under names with a champion and a candidate.
 
 pub mod adapter;
 pub mod combine;
@@ -26,6 +27,7 @@ mod magnitude;
 pub mod merge;
 pub mod pissa;
 pub mod portable;
+pub mod registry;
 pub mod saved;
 pub mod scalar;
 pub mod target;
