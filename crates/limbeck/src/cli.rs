@@ -1,5 +1,6 @@
 //! The arguments, and nothing else.
 
+mod adapters;
 mod capture;
 mod data;
 mod lora;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use limbeck_core::{DType, DeviceSpec};
 use limbeck_run::{Diagnose, Exit};
 
+pub(crate) use adapters::{AdaptersArguments, AdaptersCommand, PublishArguments};
 pub(crate) use capture::CaptureArguments;
 pub(crate) use data::{
     AugmentArguments, Chains, CleanArguments, CurriculumName, DataCommand, ExportArguments,
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     /// Train and merge LoRA adapters
     #[command(subcommand)]
     Lora(LoraCommand),
+    /// Publish, promote and roll back adapters in a registry
+    Adapters(AdaptersArguments),
     /// Quantise a model's linear layers
     Quantize(QuantizeArguments),
     /// Measure accuracy, chains and cost on records
@@ -107,9 +111,12 @@ pub(crate) struct ModelOptions {
     /// The model folder
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// PEFT adapters to attach
-    #[arg(long, value_name = "DIR")]
+    /// PEFT adapters to attach: folders or, with --registry, versions such as domain/medical
+    #[arg(long, value_name = "DIR|REF")]
     pub(crate) adapter: Vec<PathBuf>,
+    /// A registry of `limbeck adapters` to look adapters up in
+    #[arg(long, value_name = "DIR")]
+    pub(crate) registry: Option<PathBuf>,
     /// float32, bfloat16 or float16
     #[arg(long, default_value = "float32")]
     pub(crate) dtype: DType,

@@ -4,6 +4,7 @@
 //! Data goes to stdout, logs and progress to stderr; exit codes are those of
 //! [`limbeck_run::Exit`].
 
+mod adapter_source;
 mod cli;
 mod commands;
 mod corrected;

@@ -14,9 +14,13 @@ pub(crate) struct CaptureArguments {
     /// The teacher's model folder
     #[arg(long, value_name = "DIR")]
     pub(crate) teacher: PathBuf,
-    /// PEFT adapters to attach to the teacher
-    #[arg(long, value_name = "DIR")]
+    /// PEFT adapters to attach to the teacher: folders or, with --registry, versions such as
+    /// domain/medical
+    #[arg(long, value_name = "DIR|REF")]
     pub(crate) adapter: Vec<PathBuf>,
+    /// A registry of `limbeck adapters` to look adapters up in
+    #[arg(long, value_name = "DIR")]
+    pub(crate) registry: Option<PathBuf>,
     /// JSONL records, or a folder with train.jsonl and validation.jsonl
     #[arg(long, value_name = "PATH")]
     pub(crate) data: PathBuf,

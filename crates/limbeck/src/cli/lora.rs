@@ -42,9 +42,12 @@ pub(crate) enum LoraCommand {
         /// The base model's folder
         #[arg(long, value_name = "DIR")]
         model: PathBuf,
-        /// The adapter's folder
-        #[arg(long, value_name = "DIR")]
+        /// The adapter's folder or, with --registry, a version such as domain/medical
+        #[arg(long, value_name = "DIR|REF")]
         adapter: PathBuf,
+        /// A registry of `limbeck adapters` to look the adapter up in
+        #[arg(long, value_name = "DIR")]
+        registry: Option<PathBuf>,
         /// JSONL to measure perplexities on, where base or adapter stand on rounded weights
         /// [default: a few lines of text]
         #[arg(long, value_name = "FILE")]

@@ -5,6 +5,7 @@ use limbeck_cot_data::read_jsonl;
 use limbeck_evaluate::{EvaluateConfig, evaluate, weight_bytes};
 
 use super::{announce, check_unique, stage_config};
+use crate::adapter_source;
 use crate::cli::EvaluateArguments;
 use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
@@ -15,8 +16,10 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
     let model = &arguments.model;
     let folder_name = model.model.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let name = arguments.name.clone().unwrap_or(folder_name);
+    let adapters =
+        adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
     let mut inputs = vec![("model", model.model.as_path())];
-    inputs.extend(model.adapter.iter().map(|path| ("adapter", path.as_path())));
+    inputs.extend(adapters.iter().map(|path| ("adapter", path.as_path())));
     inputs.extend(arguments.task.iter().map(|path| ("task", path.as_path())));
     let mut stage = Stage::begin("evaluate", options, serde_json::to_value(&config)?, &inputs)?;
 
@@ -25,9 +28,9 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
         records.extend(read_jsonl(task)?);
         check_unique(records.iter().map(|record| record.id.as_str()), task)?;
     }
-    let opened = ModelFolder::open(&model.model, &model.adapter, options.device, model.dtype)?;
+    let opened = ModelFolder::open(&model.model, &adapters, options.device, model.dtype)?;
     let mut evaluation = evaluate(&name, &opened.decoder, &opened.tokenizer, &records, &config)?;
-    for adapter in &model.adapter {
+    for adapter in &adapters {
         evaluation.cost.weight_bytes += weight_bytes(adapter)?;
     }
     evaluation.write(stage.folder())?;

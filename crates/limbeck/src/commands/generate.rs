@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::check_unique;
+use crate::adapter_source;
 use crate::cli::GenerateArguments;
 use crate::model_folder::ModelFolder;
 
@@ -25,7 +26,9 @@ struct Line {
 
 pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
     let model = &arguments.model;
-    let opened = ModelFolder::open(&model.model, &model.adapter, arguments.device, model.dtype)?;
+    let adapters =
+        adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
+    let opened = ModelFolder::open(&model.model, &adapters, arguments.device, model.dtype)?;
     let tokenizer = &opened.tokenizer;
     let lines: Vec<Line> = super::read_lines(&arguments.input)?;
     check_unique(lines.iter().map(|line| line.id.as_str()), &arguments.input)?;

@@ -2,6 +2,7 @@
 
 mod ablation;
 mod accuracy;
+mod adapters;
 mod capture;
 mod check_config;
 mod convert;
@@ -26,7 +27,8 @@ use limbeck_run::Manifest;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cli::{Cli, Command, LoraCommand, StageOptions};
+use crate::adapter_source;
+use crate::cli::{CaptureArguments, Cli, Command, LoraCommand, StageOptions};
 
 /// Runs the command.
 pub(crate) fn run(arguments: Cli) -> Result<()> {
@@ -37,7 +39,11 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Sft(arguments) => sft::run(&arguments, json),
         Command::LrFind(arguments) => lr_find::run(&arguments, json),
         Command::Distill(arguments) => distill::run(&arguments, json),
-        Command::Capture(arguments) => capture::run(&arguments, json),
+        Command::Capture(mut arguments) => {
+            let CaptureArguments { teacher, adapter, registry, .. } = &arguments;
+            arguments.adapter = adapter_source::folders(teacher, adapter, registry.as_deref())?;
+            capture::run(&arguments, json)
+        }
         Command::Lora(LoraCommand::Train { model, data, replay, sequence, stage }) => {
             match sequence {
                 Some(file) => lora::sequence::run(&model, &file, &stage, json),
@@ -47,13 +53,22 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
                 }
             }
         }
-        Command::Lora(LoraCommand::Merge { model, adapter, data, calibration, stage }) => {
+        Command::Lora(LoraCommand::Merge {
+            model,
+            adapter,
+            registry,
+            data,
+            calibration,
+            stage,
+        }) => {
+            let folders = adapter_source::folders(&model, &[adapter], registry.as_deref())?;
             let (data, calibration) = (data.as_deref(), calibration.as_deref());
             let texts = lora::MergeTexts { data, calibration };
-            lora::merge(&model, &adapter, texts, &stage, json)
+            lora::merge(&model, &folders[0], texts, &stage, json)
         }
         Command::Lora(LoraCommand::Export(arguments)) => lora::export::run(&arguments, json),
         Command::Lora(LoraCommand::Combine(arguments)) => lora::combine::run(&arguments, json),
+        Command::Adapters(arguments) => adapters::run(&arguments, json),
         Command::Quantize(arguments) => quantize::run(&arguments, json),
         Command::Evaluate(arguments) => evaluate::run(&arguments, json),
         Command::Report(arguments) => report::run(&arguments, json),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::check_unique;
+use crate::adapter_source;
 use crate::cli::ScoreArguments;
 use crate::model_folder::ModelFolder;
 
@@ -56,7 +57,9 @@ pub(crate) fn read_requests(tokenizer: &Tokenizer, path: &Path) -> Result<Vec<Re
 
 pub(crate) fn run(arguments: &ScoreArguments, json: bool) -> Result<()> {
     let model = &arguments.model;
-    let opened = ModelFolder::open(&model.model, &model.adapter, arguments.device, model.dtype)?;
+    let adapters =
+        adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
+    let opened = ModelFolder::open(&model.model, &adapters, arguments.device, model.dtype)?;
     let requests = read_requests(&opened.tokenizer, &arguments.input)?;
     let sequences: Vec<Vec<i64>> = requests.iter().map(|request| request.tokens.clone()).collect();
     let engine = Engine::new(&opened.decoder, EngineConfig::default())?;

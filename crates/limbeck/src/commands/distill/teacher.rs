@@ -65,6 +65,7 @@ pub(super) fn capture_first(
     let arguments = CaptureArguments {
         teacher: arguments.teacher.clone(),
         adapter: Vec::new(),
+        registry: None,
         data: arguments.data.clone(),
         output: output.clone(),
         top_k: config.capture.top_k,
