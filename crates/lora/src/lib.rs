@@ -12,9 +12,14 @@
 //! is all of them on a decoder, [`mod@merge`] folds them into the weights, [`portable`] makes
 //! them the same to every reader, [`mod@combine`] makes one of several; [`train_config`] is
 //! the pipeline's `[lora]` table, [`frozen_head`] what is minimised and [`mod@train`] the
+<<<<<<< HEAD
 //! training run. [`forgetting`] is for task after task. [`registry`] keeps adapters on disk by
 //! content, under names
 //! with a champion and a candidate.
+=======
+//! training run. [`forgetting`] is for task after task; [`registry`] keeps adapters on disk
+//! by content, under names with a champion and a candidate.
+>>>>>>> w-registry
 
 pub mod adapter;
 pub mod combine;

@@ -125,7 +125,8 @@ impl<'a> Writer<'a> {
     /// Writes a file whole: the old content or the new, never between.
     pub(super) fn replace_file(&self, target: &Path, bytes: &[u8]) -> Result<()> {
         let folder = self.stage_folder()?;
-        let file = folder.path().join("file");
+        // Under its own name, which errors show.
+        let file = folder.path().join(target.file_name().unwrap_or_default());
         self.write_new(&file, bytes)?;
         self.rename(&file, target)
     }
@@ -139,7 +140,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Removes what killed writers left; gives the number of files and folders.
+    /// Removes what killed writers left.
     pub(super) fn remove_debris(&self, debris: &[PathBuf]) -> Result<()> {
         for path in debris {
             remove(path)?;
