@@ -12,6 +12,8 @@
 //! is all of them on a decoder, [`mod@merge`] folds them into the weights, [`portable`] makes
 //! them the same to every reader, [`mod@combine`] makes one of several; [`train_config`] is the pipeline's `[lora]` table, [`frozen_head`] what is
 //! minimised and [`mod@train`] the training run.
+//!
+//! Beside these, [`tiers`] runs several adapters on one decoder, chosen by each request.
 
 pub mod adapter;
 pub mod combine;
@@ -27,6 +29,7 @@ pub mod portable;
 pub mod saved;
 pub mod scalar;
 pub mod target;
+pub mod tiers;
 pub mod train;
 pub mod train_config;
 pub mod weights;
@@ -41,6 +44,7 @@ pub use layer::LoraLinear;
 pub use merge::{MergeGate, MergeReport, merge};
 pub use scalar::{Alpha, Rank};
 pub use target::TargetModules;
+pub use tiers::{Stack, Tier, TierAdapter, Tiers};
 pub use train::train;
 pub use train_config::LoraConfig;
 pub use weights::{AdapterWeights, ModuleWeights, SavedModule};
