@@ -136,7 +136,7 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
 }
 
 /// An error in a line of an input file, counted from 0.
-fn line_error(path: &Path, index: usize, expected: &str, found: &str) -> anyhow::Error {
+pub(crate) fn line_error(path: &Path, index: usize, expected: &str, found: &str) -> anyhow::Error {
     limbeck_core::Error::Json {
         path: path.to_owned(),
         expected: format!("{expected} in line {}", index + 1),
