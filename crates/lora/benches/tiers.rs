@@ -12,13 +12,15 @@
 //! adapters as a share of that over one.
 
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use limbeck_core::seed::CounterRng;
 use limbeck_infer::{Engine, EngineConfig, SamplingParams};
-use limbeck_lora::tiers::{StackRouter, TierLimits, TierModule};
-use limbeck_lora::{Stack, Tier, TierAdapter, Tiers};
+use limbeck_lora::config::ModulePlan;
+use limbeck_lora::tiers::{StackRouter, TierLimits};
+use limbeck_lora::{AdapterConfig, AdapterWeights, ModuleWeights, Rank, Stack, Tier, Tiers};
 use limbeck_model::{Decoder, Input, KvCache};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -44,7 +46,7 @@ fn shapes() -> [(&'static str, Value); 2] {
     [("student", student), ("gemma270m_6layers", gemma)]
 }
 
-fn adapter(decoder: &Decoder, seed: u64) -> TierAdapter {
+fn adapter(decoder: &Decoder, seed: u64) -> AdapterWeights {
     let mut stream = CounterRng::new(seed);
     let mut matrix = |rows: i64, columns: i64| {
         let values: Vec<f32> =
@@ -58,10 +60,18 @@ fn adapter(decoder: &Decoder, seed: u64) -> TierAdapter {
             let linear = decoder.linear(&name).expect("a name from the decoder");
             let (lora_a, lora_b) =
                 (matrix(RANK, linear.in_features()), matrix(linear.out_features(), RANK));
-            TierModule { name, lora_a, lora_b, scale: 2.0 }
+            let rank = Rank::new(RANK).expect("a valid rank");
+            let plan = ModulePlan { name, rank, scale: 2.0 };
+            ModuleWeights { plan, lora_a, lora_b, magnitude: None }
         })
         .collect();
-    TierAdapter { modules, dropout: 0.0 }
+    AdapterWeights {
+        config: AdapterConfig::default(),
+        modules,
+        saved: Vec::new(),
+        base_layers: Vec::new(),
+        path: PathBuf::new(),
+    }
 }
 
 fn tiered(config: &Value) -> (Decoder, Tiers) {

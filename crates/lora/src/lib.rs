@@ -44,7 +44,7 @@ pub use layer::LoraLinear;
 pub use merge::{MergeGate, MergeReport, merge};
 pub use scalar::{Alpha, Rank};
 pub use target::TargetModules;
-pub use tiers::{Stack, Tier, TierAdapter, Tiers};
+pub use tiers::{Stack, Tier, Tiers};
 pub use train::train;
 pub use train_config::LoraConfig;
 pub use weights::{AdapterWeights, ModuleWeights, SavedModule};

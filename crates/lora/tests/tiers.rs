@@ -1,11 +1,17 @@
 //! Adapters in tiers against the formula, the merged model and each request alone.
 
+use std::path::{Path, PathBuf};
+
 use limbeck_core::seed::CounterRng;
 use limbeck_core::test_device;
 use limbeck_infer::{Engine, EngineConfig, SamplingParams};
-use limbeck_lora::tiers::{StackRouter, TierError, TierLimits, TierModule};
-use limbeck_lora::{Error, Stack, Tier, TierAdapter, Tiers};
-use limbeck_model::{Decoder, DenseLinear, Input};
+use limbeck_lora::config::ModulePlan;
+use limbeck_lora::tiers::{StackRouter, TierError, TierLimits};
+use limbeck_lora::{
+    Adapter, AdapterConfig, AdapterWeights, Error, ModuleWeights, Rank, SavedModule, Stack, Tier,
+    Tiers,
+};
+use limbeck_model::{Decoder, DenseLinear, Input, LoadOptions};
 use limbeck_run::Diagnose;
 use serde_json::json;
 use tch::{Kind, Tensor, no_grad};
@@ -25,7 +31,7 @@ fn decoder() -> Decoder {
 }
 
 /// An update of every projection whose name ends in one of `targets`.
-fn adapter(decoder: &Decoder, seed: u64, rank: i64, targets: &[&str]) -> TierAdapter {
+fn adapter(decoder: &Decoder, seed: u64, rank: i64, targets: &[&str]) -> AdapterWeights {
     let mut stream = CounterRng::new(seed);
     let mut matrix = |rows: i64, columns: i64| {
         let values: Vec<f32> =
@@ -38,15 +44,20 @@ fn adapter(decoder: &Decoder, seed: u64, rank: i64, targets: &[&str]) -> TierAda
         .filter(|name| targets.iter().any(|target| name.ends_with(target)))
         .map(|name| {
             let linear = decoder.linear(&name).unwrap();
-            TierModule {
-                lora_a: matrix(rank, linear.in_features()),
-                lora_b: matrix(linear.out_features(), rank),
-                scale: 1.0 + seed as f64 / 4.0,
-                name,
-            }
+            let (lora_a, lora_b) =
+                (matrix(rank, linear.in_features()), matrix(linear.out_features(), rank));
+            let rank = Rank::new(rank).unwrap();
+            let plan = ModulePlan { name, rank, scale: 1.0 + seed as f64 / 4.0 };
+            ModuleWeights { plan, lora_a, lora_b, magnitude: None }
         })
         .collect();
-    TierAdapter { modules, dropout: 0.0 }
+    AdapterWeights {
+        config: AdapterConfig::default(),
+        modules,
+        saved: Vec::new(),
+        base_layers: Vec::new(),
+        path: PathBuf::new(),
+    }
 }
 
 const ALL: [&str; 1] = ["_proj"];
@@ -113,9 +124,9 @@ fn merged(tiers: &Tiers, stack: &Stack) -> Decoder {
     let mut decoder = decoder();
     for (name, gate) in stack.entries() {
         for module in tiers.weights(name).unwrap().modules {
-            let delta = module.lora_b.matmul(&module.lora_a) * (gate * module.scale);
+            let delta = module.lora_b.matmul(&module.lora_a) * (gate * module.plan.scale);
             decoder
-                .map_linear(&module.name, &mut |base| {
+                .map_linear(&module.plan.name, &mut |base| {
                     let weight = base.dense_weight()? + &delta;
                     Ok(Box::new(DenseLinear::new(weight, base.bias())?))
                 })
@@ -174,9 +185,9 @@ fn a_projection_is_the_formula() {
     let mut expected = decoder().linear(name).unwrap().forward(&input).unwrap();
     for (adapter, gate) in entries {
         let modules = tiers.weights(adapter).unwrap().modules;
-        let module = modules.into_iter().find(|module| module.name == name).unwrap();
+        let module = modules.into_iter().find(|module| module.plan.name == name).unwrap();
         let low = input.matmul(&module.lora_a.tr());
-        expected += low.matmul(&module.lora_b.tr()) * (gate * module.scale);
+        expected += low.matmul(&module.lora_b.tr()) * (gate * module.plan.scale);
     }
     assert_close(&tiered.linear(name).unwrap().forward(&input).unwrap(), &expected);
 }
@@ -408,7 +419,7 @@ fn a_stacks_hash_is_of_what_it_computes() {
     tiers.load("copy", Tier::Domain, adapter(&decoder, 1, 8, &ALL)).unwrap();
     assert_eq!(hash(&[("task", 1.0)]), hash(&[("copy", 1.0)]));
     let mut scaled = adapter(&decoder, 1, 8, &ALL);
-    scaled.modules[0].scale += 1e-9;
+    scaled.modules[0].plan.scale += 1e-9;
     tiers.load("scaled", Tier::Domain, scaled).unwrap();
     assert_ne!(hash(&[("task", 1.0)]), hash(&[("scaled", 1.0)]));
 }
@@ -518,7 +529,7 @@ fn what_training_may_not_do_is_an_error_that_names_it() {
 fn what_does_not_fit_is_refused_and_nothing_changes() {
     let mut decoder = decoder();
     let tiers = Tiers::install(&mut decoder, TierLimits::default()).unwrap();
-    let refused = |tier, weights: TierAdapter| {
+    let refused = |tier, weights: AdapterWeights| {
         let error = tiers.load("x", tier, weights).unwrap_err();
         assert!(tiers.adapters().is_empty());
         assert_eq!(error.exit(), limbeck_run::Exit::BadInput, "{error}");
@@ -526,10 +537,10 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     };
     let fresh = || adapter(&decoder, 1, 4, &ALL);
     let mut other = fresh();
-    other.modules[2].name = "model.layers.7.self_attn.v_proj".to_owned();
+    other.modules[2].plan.name = "model.layers.7.self_attn.v_proj".to_owned();
     assert!(refused(Tier::Domain, other).contains("x adapts model.layers.7.self_attn.v_proj"));
     let mut twice = fresh();
-    twice.modules[2].name = twice.modules[0].name.clone();
+    twice.modules[2].plan.name = twice.modules[0].plan.name.clone();
     refused(Tier::Domain, twice);
     let mut narrow = fresh();
     narrow.modules[1].lora_a = narrow.modules[1].lora_a.narrow(1, 0, 60);
@@ -541,4 +552,66 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     assert!(refused(Tier::Domain, uneven).contains("lora_B of"));
     let error = refused(Tier::User, adapter(&decoder, 1, 9, &ALL));
     assert!(error.contains("has rank 9, the user tier takes at most 8"), "{error}");
+}
+
+#[test]
+fn what_is_no_sum_of_updates_is_refused_with_the_reason() {
+    let mut decoder = decoder();
+    let tiers = Tiers::install(&mut decoder, TierLimits::default()).unwrap();
+    let refused = |weights: AdapterWeights| {
+        let error = tiers.load("x", Tier::Domain, weights).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(tiers.adapters().is_empty());
+        assert_eq!(error.exit(), limbeck_run::Exit::BadInput);
+        error.to_string()
+    };
+    let fresh = || adapter(&decoder, 1, 4, &ALL);
+    let mut dora = fresh();
+    dora.modules[0].magnitude = Some(Tensor::ones([64], (Kind::Float, test_device())));
+    let error = refused(dora);
+    assert!(error.starts_with("adapter x, which uses DoRA, cannot be put in a tier: "), "{error}");
+    let mut saved = fresh();
+    let weight = Tensor::ones([VOCAB, 64], (Kind::Float, test_device()));
+    saved.saved.push(SavedModule { name: "lm_head".to_owned(), weight, bias: None });
+    assert!(refused(saved).contains("keeps lm_head whole"));
+    for name in ["model.embed_tokens", "lm_head"] {
+        let mut outer = fresh();
+        outer.modules[3].plan.name = name.to_owned();
+        assert!(refused(outer).contains(&format!("adapts {name}")));
+    }
+}
+
+#[test]
+fn a_peft_folder_is_loaded_and_what_was_trained_is_written_back() {
+    let fixture =
+        |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name);
+    let options = LoadOptions {
+        device: test_device(),
+        parameter_dtype: Kind::Float,
+        compute_dtype: Kind::Float,
+        linear_loader: None,
+    };
+    let load = || Decoder::load(&fixture("parity/qwen2"), &options).unwrap();
+    let (mut decoder, mut attached) = (load(), load());
+    let tiers = Tiers::install(&mut decoder, TierLimits::default()).unwrap();
+    for name in ["all_linear", "rslora_patterns"] {
+        tiers.load_folder(name, Tier::Domain, &fixture("lora").join(name)).unwrap();
+    }
+    let folder = fixture("lora/rslora_patterns");
+    Adapter::load(&mut attached, &folder).unwrap();
+    tiers.route(&[stack(&[("rslora_patterns", 1.0)]), stack(&[("all_linear", 1.0)])]).unwrap();
+    let tokens = tokens(2, 9);
+    let expected = logits(&attached, &tokens).narrow(0, 0, 1);
+    assert_close(&logits(&decoder, &tokens).narrow(0, 0, 1), &expected);
+
+    let one = stack(&[("all_linear", 1.0)]);
+    let parameters = tiers.train(&decoder, &one, "all_linear").unwrap();
+    step(&decoder, &tokens, &parameters);
+    tiers.finish_training(&decoder).unwrap();
+    let written = tempfile::tempdir().unwrap();
+    tiers.weights("all_linear").unwrap().write(written.path()).unwrap();
+    let mut trained = load();
+    Adapter::load(&mut trained, written.path()).unwrap();
+    tiers.route_all(&one).unwrap();
+    assert_close(&logits(&decoder, &tokens), &logits(&trained, &tokens));
 }

@@ -1,10 +1,11 @@
 //! Adapters come, change and go.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::Result;
+use crate::{AdapterWeights, Result};
 
-use super::member::{Member, TierAdapter};
+use super::member::Member;
 use super::route::Route;
 use super::{Entry, State, Tier, TierError, Tiers, lock};
 
@@ -23,8 +24,9 @@ impl Tiers {
     ///
     /// # Errors
     /// A name that is taken; an adapter that does not fit the model or the tier;
-    /// [`TierError::Full`]. Nothing has changed then.
-    pub fn load(&self, name: &str, tier: Tier, weights: TierAdapter) -> Result<Loaded> {
+    /// [`crate::Error::Refused`] for one that is no sum of updates (DoRA, `modules_to_save`) or
+    /// adapts the embedding or the head; [`TierError::Full`]. Nothing has changed then.
+    pub fn load(&self, name: &str, tier: Tier, weights: AdapterWeights) -> Result<Loaded> {
         let mut state = lock(&self.state);
         if let Some(entry) = state.adapters.get(name) {
             return Err(TierError::AlreadyLoaded { adapter: name.into(), tier: entry.tier }.into());
@@ -36,6 +38,15 @@ impl Tiers {
         Ok(Loaded { hash, evicted })
     }
 
+    /// Reads a PEFT folder and loads it.
+    ///
+    /// # Errors
+    /// Those of [`AdapterWeights::read`] and [`Self::load`].
+    pub fn load_folder(&self, name: &str, tier: Tier, folder: &Path) -> Result<Loaded> {
+        let device = lock(&self.state).device;
+        self.load(name, tier, AdapterWeights::read(folder, device)?)
+    }
+
     /// Puts other matrices in an adapter's place: what a user's preferences are after they
     /// were learned anew. A batch that runs goes on with the old ones; the next route takes
     /// the new.
@@ -43,7 +54,7 @@ impl Tiers {
     /// # Errors
     /// [`TierError::NotLoaded`], [`TierError::Released`], [`TierError::InTraining`]; an
     /// adapter that does not fit. Nothing has changed then.
-    pub fn replace(&self, name: &str, weights: TierAdapter) -> Result<Loaded> {
+    pub fn replace(&self, name: &str, weights: AdapterWeights) -> Result<Loaded> {
         let mut state = lock(&self.state);
         let entry = state.entry(name)?;
         let (tier, version) = (entry.tier, entry.version);
@@ -83,19 +94,20 @@ impl Tiers {
         Ok(())
     }
 
-    /// Shallow clones of an adapter's matrices, such as to save what was trained.
+    /// An adapter as it is now, with shallow clones of its matrices: such as to write what
+    /// was trained.
     ///
     /// # Errors
     /// [`TierError::NotLoaded`].
-    pub fn weights(&self, name: &str) -> Result<TierAdapter> {
+    pub fn weights(&self, name: &str) -> Result<AdapterWeights> {
         let state = lock(&self.state);
         let member = lock(&state.entry(name)?.member);
-        Ok(member.weights(&state.projections))
+        Ok(member.weights())
     }
 }
 
 impl State {
-    fn make_entry(&mut self, name: &str, tier: Tier, weights: TierAdapter) -> Result<Entry> {
+    fn make_entry(&mut self, name: &str, tier: Tier, weights: AdapterWeights) -> Result<Entry> {
         let version = self.tick();
         let options = (version, self.compute_dtype, self.device);
         let member = Member::new(name, weights, &self.projections, (tier, &self.limits), options)?;

@@ -1,33 +1,15 @@
 //! An adapter as the tiers hold it: its matrices, by the projections that they belong to.
 
+use std::path::PathBuf;
+
 use tch::{Device, Kind, Tensor};
 
-use crate::Result;
+use crate::config::ModulePlan;
+use crate::target::HEAD;
+use crate::{AdapterConfig, AdapterWeights, Error, ModuleWeights, Result};
 
 use super::fingerprint::Fingerprint;
 use super::{Tier, TierError, TierLimits};
-
-/// An adapter that adds low-rank updates to projections, and does nothing else.
-#[derive(Debug)]
-pub struct TierAdapter {
-    /// The updates.
-    pub modules: Vec<TierModule>,
-    /// Probability with which an input of the updates is dropped in training.
-    pub dropout: f64,
-}
-
-/// The update `s·B·A` of one projection.
-#[derive(Debug)]
-pub struct TierModule {
-    /// The projection's name, such as `model.layers.0.self_attn.q_proj`.
-    pub name: String,
-    /// f32 `[rank, in_features]`.
-    pub lora_a: Tensor,
-    /// f32 `[out_features, rank]`.
-    pub lora_b: Tensor,
-    /// `s`.
-    pub scale: f64,
-}
 
 /// A projection of the decoder that the tiers sit on.
 #[derive(Debug)]
@@ -43,7 +25,9 @@ pub(super) struct Projection {
 pub(super) struct Member {
     /// Differs from that of any other member, and from that of this adapter before a change.
     pub(super) version: u64,
-    pub(super) dropout: f64,
+    /// What the adapter's file says of it, and where that is.
+    config: AdapterConfig,
+    path: PathBuf,
     pub(super) in_training: bool,
     /// By projection, in the decoder's order.
     pub(super) updates: Vec<Option<Update>>,
@@ -52,7 +36,7 @@ pub(super) struct Member {
 /// The update of one projection.
 #[derive(Debug)]
 pub(super) struct Update {
-    pub(super) scale: f64,
+    pub(super) plan: ModulePlan,
     /// As loaded, f32: what is trained, compared and saved.
     pub(super) lora_a: Tensor,
     pub(super) lora_b: Tensor,
@@ -64,21 +48,23 @@ impl Member {
     /// Checks the adapter against the model and its tier.
     pub(super) fn new(
         adapter: &str,
-        weights: TierAdapter,
+        weights: AdapterWeights,
         projections: &[Projection],
         (tier, limits): (Tier, &TierLimits),
         (version, kind, device): (u64, Kind, Device),
     ) -> Result<Self> {
+        require_additive(adapter, &weights)?;
         let mut updates: Vec<Option<Update>> = projections.iter().map(|_| None).collect();
         for module in weights.modules {
-            let place = projections.iter().position(|projection| projection.name == module.name);
+            let name = &module.plan.name;
+            let place = projections.iter().position(|projection| projection.name == *name);
             let Some(place) = place.filter(|&place| updates[place].is_none()) else {
-                let (adapter, module) = (adapter.to_owned(), module.name);
+                let (adapter, module) = (adapter.to_owned(), module.plan.name);
                 return Err(TierError::UnknownModule { adapter, module }.into());
             };
             let rank = check(adapter, &module, &projections[place])?;
             if let Some(largest) = limits.largest_rank(tier).filter(|&largest| rank > largest) {
-                let (adapter, module) = (adapter.to_owned(), module.name);
+                let (adapter, module) = (adapter.to_owned(), module.plan.name);
                 return Err(TierError::RankAbove { adapter, module, rank, tier, largest }.into());
             }
             let matrix = |tensor: &Tensor| -> Result<Tensor> {
@@ -90,9 +76,10 @@ impl Member {
             };
             let (lora_a, lora_b) = (matrix(&module.lora_a)?, matrix(&module.lora_b)?);
             let computed = (lora_a.f_to_kind(kind)?, lora_b.f_to_kind(kind)?);
-            updates[place] = Some(Update { scale: module.scale, lora_a, lora_b, computed });
+            updates[place] = Some(Update { plan: module.plan, lora_a, lora_b, computed });
         }
-        Ok(Self { version, dropout: weights.dropout, in_training: false, updates })
+        let (config, path) = (weights.config, weights.path);
+        Ok(Self { version, config, path, in_training: false, updates })
     }
 
     /// Shallow clones of A and B under PEFT's names, in the decoder's order.
@@ -115,7 +102,7 @@ impl Member {
         for (projection, update) in projections.iter().zip(&self.updates) {
             if let Some(update) = update {
                 let name = format!("scale of {}", projection.name);
-                fingerprint.add(name, &update.scale.to_le_bytes());
+                fingerprint.add(name, &update.plan.scale.to_le_bytes());
             }
         }
         Ok(fingerprint)
@@ -140,30 +127,69 @@ impl Member {
             };
             let (lora_a, lora_b) = (matrix(&update.lora_a)?, matrix(&update.lora_b)?);
             let computed = (lora_a.f_to_kind(kind)?, lora_b.f_to_kind(kind)?);
-            Ok(Update { scale: update.scale, lora_a, lora_b, computed })
+            Ok(Update { plan: update.plan.clone(), lora_a, lora_b, computed })
         };
         let updates = self.updates.iter().map(|update| update.as_ref().map(renew).transpose());
         let updates = updates.collect::<Result<_>>()?;
-        Ok(Self { version, dropout: self.dropout, in_training: false, updates })
+        let (config, path) = (self.config.clone(), self.path.clone());
+        Ok(Self { version, config, path, in_training: false, updates })
     }
 
-    /// Shallow clones of the updates by the projections' names.
-    pub(super) fn weights(&self, projections: &[Projection]) -> TierAdapter {
-        let module = |(projection, update): (&Projection, &Option<Update>)| {
-            update.as_ref().map(|update| TierModule {
-                name: projection.name.clone(),
-                lora_a: update.lora_a.shallow_clone(),
-                lora_b: update.lora_b.shallow_clone(),
-                scale: update.scale,
-            })
+    /// The adapter, with shallow clones of its matrices.
+    pub(super) fn weights(&self) -> AdapterWeights {
+        let module = |update: &Update| ModuleWeights {
+            plan: update.plan.clone(),
+            lora_a: update.lora_a.shallow_clone(),
+            lora_b: update.lora_b.shallow_clone(),
+            magnitude: None,
         };
-        let modules = projections.iter().zip(&self.updates).filter_map(module).collect();
-        TierAdapter { modules, dropout: self.dropout }
+        AdapterWeights {
+            config: self.config.clone(),
+            modules: self.updates.iter().flatten().map(module).collect(),
+            saved: Vec::new(),
+            base_layers: Vec::new(),
+            path: self.path.clone(),
+        }
+    }
+
+    /// Probability with which an input of the updates is dropped in training.
+    pub(super) fn dropout(&self) -> f64 {
+        self.config.dropout
     }
 }
 
+/// Refuses what is no sum of updates of the blocks' projections.
+fn require_additive(adapter: &str, weights: &AdapterWeights) -> Result<()> {
+    let refused = |kind: String, reason: &'static str| {
+        let what = format!("adapter {adapter}, which {kind},");
+        Err(Error::Refused { what, operation: "put in a tier", reason })
+    };
+    let is_dora = |module: &ModuleWeights| module.magnitude.is_some();
+    if weights.config.use_dora || weights.modules.iter().any(is_dora) {
+        return refused(
+            "uses DoRA".to_owned(),
+            "DoRA rescales the whole weight, so that the updates of several adapters do not add \
+             up; merge it into the base instead",
+        );
+    }
+    if let Some(module) = weights.saved.first() {
+        return refused(
+            format!("keeps {} whole", module.name),
+            "that takes the base's place, which only one adapter can; merge it into the base instead",
+        );
+    }
+    let outside = |module: &&ModuleWeights| module.plan.is_embedding() || module.plan.name == HEAD;
+    if let Some(module) = weights.modules.iter().find(outside) {
+        return refused(
+            format!("adapts {}", module.plan.name),
+            "tiers are on the projections of the blocks alone; merge it into the base instead",
+        );
+    }
+    Ok(())
+}
+
 /// The rank, if both matrices fit the projection and each other.
-fn check(adapter: &str, module: &TierModule, projection: &Projection) -> Result<i64> {
+fn check(adapter: &str, module: &ModuleWeights, projection: &Projection) -> Result<i64> {
     let rank = module.lora_a.size().first().copied().unwrap_or_default();
     let expected = [
         ("lora_A", &module.lora_a, [rank, projection.in_features]),
@@ -172,7 +198,7 @@ fn check(adapter: &str, module: &TierModule, projection: &Projection) -> Result<
     for (matrix, tensor, expected) in expected {
         let found = tensor.size();
         if found != expected {
-            let (adapter, module) = (adapter.to_owned(), module.name.clone());
+            let (adapter, module) = (adapter.to_owned(), module.plan.name.clone());
             return Err(TierError::Shape { adapter, module, matrix, expected, found }.into());
         }
     }

@@ -44,7 +44,6 @@ use crate::{Error, Result};
 pub use error::TierError;
 pub use linear::TieredLinear;
 pub use loading::Loaded;
-pub use member::{TierAdapter, TierModule};
 pub use router::StackRouter;
 pub use stack::Stack;
 pub use tier::{Tier, TierLimits};

@@ -93,7 +93,7 @@ impl Union {
                     let member = lock(member);
                     let update = member.updates[projection].as_ref()?;
                     let rank = update.lora_a.size()[0];
-                    Some(Part { member: index, rank, scale: update.scale })
+                    Some(Part { member: index, rank, scale: update.plan.scale })
                 })
                 .collect();
             self.slots[projection] = if parts.is_empty() {
@@ -143,7 +143,7 @@ impl Union {
             let member = lock(&self.members[part.member]);
             let update = member.updates[projection].as_ref()?;
             let (matrices, dropout) = match member.in_training {
-                true => ((&update.lora_a, &update.lora_b), member.dropout),
+                true => ((&update.lora_a, &update.lora_b), member.dropout()),
                 false => ((&update.computed.0, &update.computed.1), 0.0),
             };
             let (lora_a, lora_b) = (matrices.0.shallow_clone(), matrices.1.shallow_clone());
