@@ -12,6 +12,7 @@ use limbeck_lora::{
     Tiers,
 };
 use limbeck_model::{Decoder, DenseLinear, Input, LoadOptions};
+use limbeck_quant::{Method, QuantizeConfig};
 use limbeck_run::Diagnose;
 use serde_json::json;
 use tch::{Kind, Tensor, no_grad};
@@ -121,7 +122,10 @@ fn tier_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a TierError
 
 /// The base with `W + Σ g·s·B·A` in its place.
 fn merged(tiers: &Tiers, stack: &Stack) -> Decoder {
-    let mut decoder = decoder();
+    merged_into(decoder(), tiers, stack)
+}
+
+fn merged_into(mut decoder: Decoder, tiers: &Tiers, stack: &Stack) -> Decoder {
     for (name, gate) in stack.entries() {
         for module in tiers.weights(name).unwrap().modules {
             let delta = module.lora_b.matmul(&module.lora_a) * (gate * module.plan.scale);
@@ -614,4 +618,39 @@ fn a_peft_folder_is_loaded_and_what_was_trained_is_written_back() {
     Adapter::load(&mut trained, written.path()).unwrap();
     tiers.route_all(&one).unwrap();
     assert_close(&logits(&decoder, &tokens), &logits(&trained, &tokens));
+}
+
+#[test]
+fn a_quantised_base_takes_tiers_as_well() {
+    let packed = || {
+        let mut decoder = decoder();
+        let config = QuantizeConfig { method: Method::Rtn, group_size: 32, ..Default::default() };
+        limbeck_quant::quantize(&mut decoder, &[], &config, &mut |_, _, _| {}).unwrap();
+        decoder
+    };
+    let tokens = tokens(8, 5);
+    let mut decoder = packed();
+    let plain = logits(&decoder, &tokens);
+    let before: Vec<(String, Tensor)> = decoder.named_parameters();
+    assert!(before.iter().any(|(name, _)| name.ends_with("qweight")));
+    let tiers = Tiers::install(&mut decoder, TierLimits::default()).unwrap();
+    for (name, tier, seed) in [
+        ("task", Tier::BaseTask, 1),
+        ("medical", Tier::Domain, 2),
+        ("legal", Tier::Domain, 3),
+        ("ada", Tier::User, 4),
+    ] {
+        tiers.load(name, tier, adapter(&decoder, seed, 4, &ALL)).unwrap();
+    }
+    assert_eq!(logits(&decoder, &tokens), plain);
+    tiers.route(&stacks()).unwrap();
+    let found = logits(&decoder, &tokens);
+    for (row, stack) in stacks().iter().enumerate() {
+        let expected = logits(&merged_into(packed(), &tiers, stack), &tokens);
+        let row = row as i64;
+        assert_close(&found.narrow(0, row, 1), &expected.narrow(0, row, 1));
+    }
+    for ((name, before), (_, after)) in before.iter().zip(decoder.named_parameters()) {
+        assert_eq!(before.data_ptr(), after.data_ptr(), "{name}");
+    }
 }

@@ -152,6 +152,11 @@ impl Member {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn empty(version: u64, config: AdapterConfig) -> Self {
+        Self { version, config, path: PathBuf::new(), in_training: false, updates: Vec::new() }
+    }
+
     /// Probability with which an input of the updates is dropped in training.
     pub(super) fn dropout(&self) -> f64 {
         self.config.dropout

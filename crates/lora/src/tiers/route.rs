@@ -12,9 +12,6 @@ use super::scaling::{Scaling, add_update};
 use super::union::{Layout, Part, Separate, Union};
 use super::{TierError, lock};
 
-/// What copying one number out of the batch or back costs, in multiply-adds: memory against
-/// arithmetic on two cores of a server.
-const COPY_COST: i64 = 24;
 /// What another matrix product costs at least, in multiply-adds: a few microseconds.
 const CALL_COST: i64 = 150_000;
 
@@ -40,8 +37,6 @@ struct Portion {
     gates: Vec<Vec<f64>>,
     /// By the set's layouts, made when a projection has it.
     scalings: Vec<Option<Scaling>>,
-    /// `rows` on the device, for a group whose rows do not lie beside each other.
-    index: Option<Tensor>,
 }
 
 /// Rows of one set of adapters.
@@ -90,8 +85,10 @@ impl Route {
         }
         self.rows = Some(kept.len());
         let groups = std::mem::take(&mut self.groups);
+        let grouped = !groups.is_empty();
         self.groups = groups.into_iter().filter_map(|group| group.keep(kept)).collect();
-        self.whole = self.whole.take().and_then(|whole| whole.keep(kept));
+        let only_base = grouped && self.groups.is_empty();
+        self.whole = self.whole.take().and_then(|whole| whole.keep(kept)).filter(|_| !only_base);
         self.drop_groups_of_one();
         Ok(())
     }
@@ -120,7 +117,7 @@ impl Route {
         let in_place = !output.requires_grad() && output.is_contiguous();
         if in_place
             && !self.groups.is_empty()
-            && grouping_pays(whole, &self.groups, projection, input, &output)?
+            && grouping_pays(whole, &self.groups, projection, input, &output)
         {
             for group in &mut self.groups {
                 group.add_to_rows(projection, input, &output)?;
@@ -156,31 +153,25 @@ impl Route {
 }
 
 /// Whether to compute each set of adapters on its own rows, instead of all of them on all
-/// rows and masking what is not theirs.
+/// rows and masking what is not theirs. Only rows that lie beside each other can be: to copy
+/// them out of the batch and back costs about what it saves.
 fn grouping_pays(
     whole: &Portion,
     groups: &[Portion],
     projection: usize,
     input: &Tensor,
     output: &Tensor,
-) -> Result<bool> {
+) -> bool {
     let (in_features, out_features) = (last(input), last(output));
     let rows = whole.rows.len() as i64;
     let seq = input.numel() as i64 / (rows * in_features).max(1);
-    let rank = |portion: &Portion| {
-        lock(&portion.union).layout(projection).map_or(0, |(_, layout)| layout.rank())
+    let cost = |portion: &Portion| {
+        let mut union = lock(&portion.union);
+        let rank = union.layout(projection).map_or(0, |(_, layout)| layout.rank());
+        portion.rows.len() as i64 * seq * rank * (in_features + out_features)
     };
-    let width = in_features + out_features;
-    let together = rows * seq * rank(whole) * width;
-    let mut apart = 0;
-    for group in groups {
-        let tokens = group.rows.len() as i64 * seq;
-        apart += tokens * rank(group) * width + CALL_COST;
-        if group.range().is_none() {
-            apart += COPY_COST * tokens * (in_features + 2 * out_features);
-        }
-    }
-    Ok(apart < together)
+    let apart: i64 = groups.iter().map(|group| cost(group) + CALL_COST).sum();
+    apart < cost(whole) && groups.iter().all(|group| group.range().is_some())
 }
 
 fn last(tensor: &Tensor) -> i64 {
@@ -190,7 +181,7 @@ fn last(tensor: &Tensor) -> i64 {
 impl Portion {
     fn new(members: Members) -> Self {
         let Members { union, rows, gates } = members;
-        Self { union, rows, gates, scalings: Vec::new(), index: None }
+        Self { union, rows, gates, scalings: Vec::new() }
     }
 
     /// The rows that go on, by their new indices; none if there is none.
@@ -221,32 +212,13 @@ impl Portion {
         add_update(output, input, (&a, &b), scaling)
     }
 
-    /// Adds the update to the rows of this group, in place.
+    /// Adds the update to the rows of this group, in place: they lie beside each other.
     fn add_to_rows(&mut self, projection: usize, input: &Tensor, output: &Tensor) -> Result<()> {
-        if let Some(range) = self.range() {
-            let rows = |tensor: &Tensor| tensor.f_narrow(0, range.start, range.end - range.start);
-            let (input, output) = (rows(input)?, rows(output)?);
-            let _ = self.add(projection, &input, output)?;
-            return Ok(());
+        if let Some(Range { start, end }) = self.range() {
+            let input = input.f_narrow(0, start, end - start)?;
+            let _ = self.add(projection, &input, output.f_narrow(0, start, end - start)?)?;
         }
-        let index = self.index(input.device())?;
-        let input = input.f_index_select(0, &index)?;
-        let mut size = input.size();
-        if let Some(width) = size.last_mut() {
-            *width = last(output);
-        }
-        let zeros = Tensor::f_zeros(size, (output.f_kind()?, output.device()))?;
-        let update = self.add(projection, &input, zeros)?;
-        let _ = output.shallow_clone().f_index_add_(0, &index, &update)?;
         Ok(())
-    }
-
-    fn index(&mut self, device: Device) -> Result<Tensor> {
-        if self.index.is_none() {
-            let rows: Vec<i64> = self.rows.iter().map(|&row| row as i64).collect();
-            self.index = Some(Tensor::f_from_slice(&rows)?.f_to_device(device)?);
-        }
-        Ok(self.index.as_ref().map(Tensor::shallow_clone).unwrap_or_default())
     }
 
     /// A, B and what lies between them.
@@ -291,5 +263,137 @@ impl Portion {
             )?;
         }
         Ok(output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::member::{Member, Projection};
+    use super::super::{Tier, TierLimits};
+    use super::*;
+    use crate::config::ModulePlan;
+    use crate::{AdapterConfig, AdapterWeights, ModuleWeights, Rank};
+
+    const IN: i64 = 24;
+    const OUT: i64 = 40;
+
+    fn random(shape: &[i64]) -> Tensor {
+        Tensor::randn(shape, (Kind::Float, Device::Cpu))
+    }
+
+    fn member(version: u64, rank: i64) -> Arc<Mutex<Member>> {
+        let name = "model.layers.0.mlp.up_proj".to_owned();
+        let rank = Rank::new(rank).unwrap();
+        let plan = ModulePlan { name: name.clone(), rank, scale: 0.5 + version as f64 };
+        let (lora_a, lora_b) = (random(&[rank.get(), IN]), random(&[OUT, rank.get()]));
+        let weights = AdapterWeights {
+            config: AdapterConfig::default(),
+            modules: vec![ModuleWeights { plan, lora_a, lora_b, magnitude: None }],
+            saved: Vec::new(),
+            base_layers: Vec::new(),
+            path: PathBuf::new(),
+        };
+        let projections = [Projection { name, in_features: IN, out_features: OUT }];
+        let limits = TierLimits::default();
+        let options = (version, Kind::Float, Device::Cpu);
+        let tier = (Tier::Domain, &limits);
+        let member = Member::new("x", weights, &projections, tier, options).unwrap();
+        Arc::new(Mutex::new(member))
+    }
+
+    /// A route of rows that use these of `all` members with these gates.
+    fn route(all: &[Arc<Mutex<Member>>], rows: &[Vec<(usize, f64)>]) -> Route {
+        let portion = |set: &[usize], rows_of: Vec<usize>| {
+            let members = set.iter().map(|&index| Arc::clone(&all[index])).collect();
+            let gate = |row: usize, index: usize| {
+                rows[row].iter().find(|(member, _)| *member == index).map_or(0.0, |entry| entry.1)
+            };
+            let gates = |&row: &usize| set.iter().map(|&index| gate(row, index)).collect();
+            let gates = rows_of.iter().map(gates).collect();
+            Members { union: Arc::new(Mutex::new(Union::new(members))), rows: rows_of, gates }
+        };
+        let set_of = |row: &[(usize, f64)]| row.iter().map(|entry| entry.0).collect::<Vec<_>>();
+        let mut sets: Vec<Vec<usize>> = rows.iter().map(|row| set_of(row)).collect();
+        sets.sort();
+        sets.dedup();
+        sets.retain(|set| !set.is_empty());
+        let of_set = |set: &Vec<usize>| {
+            let matching = (0..rows.len()).filter(|&row| set_of(&rows[row]) == *set);
+            portion(set, matching.collect())
+        };
+        let whole = portion(&(0..all.len()).collect::<Vec<_>>(), (0..rows.len()).collect());
+        Route::mixed(whole, sets.iter().map(of_set).collect())
+    }
+
+    #[test]
+    fn rows_apart_are_what_rows_together_are() {
+        tch::manual_seed(1);
+        let all = [member(1, 3), member(2, 5)];
+        let rows = [
+            vec![(0, 1.0)],
+            vec![(0, 0.5)],
+            vec![],
+            vec![(0, 1.0), (1, 2.0)],
+            vec![(1, 1.0)],
+            vec![(1, 1.0)],
+        ];
+        let mut route = route(&all, &rows);
+        assert_eq!(route.groups.len(), 3);
+        let (input, base) = (random(&[6, 7, IN]), random(&[6, 7, OUT]));
+        let whole = route.whole.as_mut().unwrap();
+        let together = whole.add(0, &input, base.copy()).unwrap();
+        let apart = base.copy();
+        for group in &mut route.groups {
+            group.add_to_rows(0, &input, &apart).unwrap();
+        }
+        assert!(apart.allclose(&together, 1e-5, 1e-4, false));
+        assert_eq!(apart.get(2), base.get(2));
+        assert!(
+            (&apart - &base).abs().amax([1, 2], false).gt(0.1).sum(Kind::Int64)
+                == Tensor::from(5_i64)
+        );
+    }
+
+    #[test]
+    fn long_rows_beside_each_other_are_computed_apart() {
+        let all: Vec<_> = (1..5).map(|version| member(version, 16)).collect();
+        let pays = |order: [usize; 8], seq: i64| {
+            let rows: Vec<_> = order.iter().map(|&index| vec![(index, 1.0)]).collect();
+            let route = route(&all, &rows);
+            let (input, output) = (random(&[8, seq, IN]), random(&[8, seq, OUT]));
+            grouping_pays(route.whole.as_ref().unwrap(), &route.groups, 0, &input, &output)
+        };
+        assert!(pays([0, 0, 1, 1, 2, 2, 3, 3], 256));
+        assert!(!pays([0, 0, 1, 1, 2, 2, 3, 3], 1));
+        assert!(!pays([0, 1, 2, 3, 0, 1, 2, 3], 256));
+    }
+
+    #[test]
+    fn rows_that_go_on_keep_their_adapters_and_gates() {
+        let all = [member(1, 3), member(2, 5)];
+        let rows = [vec![(0, 1.0)], vec![(1, 0.5)], vec![], vec![(0, 2.0)], vec![(1, 1.0)]];
+        let (input, base) = (random(&[5, IN]), random(&[5, OUT]));
+        let expected = route(&all, &rows).apply(0, &input, base.copy()).unwrap();
+        let kept = |route: &mut Route, rows: &[i64]| {
+            let select = |tensor: &Tensor| tensor.index_select(0, &Tensor::from_slice(rows));
+            let found = route.apply(0, &select(&input), select(&base).copy()).unwrap();
+            assert!(found.allclose(&select(&expected), 1e-5, 1e-5, false), "{rows:?}");
+        };
+        let mut route = route(&all, &rows);
+        route.keep(&[4, 2, 0, 3]).unwrap();
+        kept(&mut route, &[4, 2, 0, 3]);
+        assert!(route.uses(1) && route.uses(2));
+        route.keep(&[3, 2]).unwrap();
+        kept(&mut route, &[3, 0]);
+        // One set is left, so that the other adapter is free.
+        assert!(route.uses(1) && !route.uses(2));
+        assert!(route.keep(&[2]).is_err());
+        kept(&mut route, &[3, 0]);
+        let mut route = self::route(&all, &rows);
+        route.keep(&[2]).unwrap();
+        assert!(!route.uses(1) && !route.uses(2));
+        kept(&mut route, &[2]);
     }
 }

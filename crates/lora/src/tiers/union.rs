@@ -201,3 +201,34 @@ impl UnionCache {
         self.entries.iter().map(|(versions, _)| versions.clone()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AdapterConfig;
+
+    fn member(version: u64) -> Arc<Mutex<Member>> {
+        Arc::new(Mutex::new(Member::empty(version, AdapterConfig::default())))
+    }
+
+    #[test]
+    fn sets_are_kept_up_to_the_limit_the_oldest_going_first() {
+        let all: Vec<_> = (0..4).map(member).collect();
+        let mut cache = UnionCache::default();
+        let get = |cache: &mut UnionCache, indices: &[usize]| {
+            let members = indices.iter().map(|&index| Arc::clone(&all[index])).collect();
+            cache.get(members, 2)
+        };
+        let first = get(&mut cache, &[0, 1]);
+        get(&mut cache, &[3]);
+        get(&mut cache, &[1, 2]);
+        assert!(Arc::ptr_eq(&first, &get(&mut cache, &[0, 1])));
+        get(&mut cache, &[0, 2]);
+        assert_eq!(cache.sets(), [vec![3], vec![0, 1], vec![0, 2]]);
+        cache.forget(2);
+        assert_eq!(cache.sets(), [vec![3], vec![0, 1]]);
+        lock(&all[3]).in_training = true;
+        get(&mut cache, &[1, 3]);
+        assert_eq!(cache.sets(), [vec![3], vec![0, 1]]);
+    }
+}
