@@ -2,7 +2,7 @@
 //! batch of one adapter, and what a switch costs.
 //!
 //! `cargo bench -p limbeck-lora --bench tiers`. Shapes: the fixture student (hidden 128, 3
-//! layers, 1,024 tokens) and six layers of Gemma 3 270M's (hidden 640, intermediate 2,048, 4
+//! layers) and six layers of Gemma 3 270M's (hidden 640, intermediate 2,048, 4
 //! heads of 256 on one of keys and values; the vocabulary is the student's, as the head is
 //! no part of what is compared). Adapters are of rank 16 on all projections. `decode` is one
 //! token of 16 rows after 64 in the cache; `prefill` 4 rows of 128 tokens.
@@ -25,13 +25,13 @@ use limbeck_model::{Decoder, Input, KvCache};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 
-const VOCAB: i64 = 1024;
+const VOCAB: i64 = 640;
 const RANK: i64 = 16;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 fn shapes() -> [(&'static str, Value); 2] {
     let student = json!({
-        "model_type": "qwen2", "vocab_size": VOCAB, "hidden_size": 128, "intermediate_size": 384,
+        "model_type": "qwen2", "vocab_size": VOCAB, "hidden_size": 128, "intermediate_size": 192,
         "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
         "hidden_act": "silu", "max_position_embeddings": 1024, "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0, "tie_word_embeddings": true, "initializer_range": 0.09,

@@ -601,6 +601,10 @@ fn a_peft_folder_is_loaded_and_what_was_trained_is_written_back() {
     for name in ["all_linear", "rslora_patterns"] {
         tiers.load_folder(name, Tier::Domain, &fixture("lora").join(name)).unwrap();
     }
+    for name in ["dora", "ends", "saved"] {
+        let error = tiers.load_folder(name, Tier::Domain, &fixture("lora").join(name)).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{name}: {error}");
+    }
     let folder = fixture("lora/rslora_patterns");
     Adapter::load(&mut attached, &folder).unwrap();
     tiers.route(&[stack(&[("rslora_patterns", 1.0)]), stack(&[("all_linear", 1.0)])]).unwrap();

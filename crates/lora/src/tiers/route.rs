@@ -185,12 +185,12 @@ impl Portion {
     }
 
     /// The rows that go on, by their new indices; none if there is none.
-    fn keep(mut self, kept: &[usize]) -> Option<Self> {
+    fn keep(self, kept: &[usize]) -> Option<Self> {
         let (mut rows, mut gates) = (Vec::new(), Vec::new());
         for (new, old) in kept.iter().enumerate() {
             if let Ok(place) = self.rows.binary_search(old) {
                 rows.push(new);
-                gates.push(std::mem::take(&mut self.gates[place]));
+                gates.push(self.gates[place].clone());
             }
         }
         (!rows.is_empty()).then(|| Self::new(Members { union: self.union, rows, gates }))
@@ -221,7 +221,7 @@ impl Portion {
         Ok(())
     }
 
-    /// A, B and what lies between them.
+    /// A, the transpose of B, and what lies between them.
     fn factors(
         &mut self,
         projection: usize,
@@ -258,7 +258,7 @@ impl Portion {
             output = add_update(
                 output,
                 dropped.as_ref().unwrap_or(input),
-                (&lora_a, &lora_b),
+                (&lora_a, &lora_b.f_tr()?),
                 &scaling,
             )?;
         }

@@ -51,35 +51,45 @@ impl Scaling {
             Self::Factor(factor) => Ok(low.f_mul_scalar(*factor)?),
             Self::Mask(mask) => {
                 let (rows, _, rank) = mask.size3()?;
+                let mask = in_dtype(mask, low.f_kind()?)?;
                 let mut by_row = low.f_view([rows, -1, rank])?;
-                let mask = mask.f_to_kind(low.f_kind()?)?;
-                let product = if in_place { by_row.f_mul_(&mask)? } else { by_row.f_mul(&mask)? };
-                Ok(product.f_view([-1, rank])?)
+                if in_place {
+                    let _ = by_row.f_mul_(&mask)?;
+                    return Ok(low);
+                }
+                Ok(by_row.f_mul(&mask)?.f_view([-1, rank])?)
             }
         }
     }
 }
 
-/// `output + B·(scaling ∘ A·input)`, in place where no gradients are recorded: `output` is
+/// `output + (scaling ∘ input·Aᵀ)·Bᵀ`, in place where no gradients are recorded: `output` is
 /// what the projection has just computed, and nobody else's.
 ///
 /// # Shapes
 /// `input` `[.., in_features]`, `output` `[.., out_features]`, `lora_a` `[rank, in_features]`,
-/// `lora_b` `[out_features, rank]` → `[.., out_features]`.
+/// `lora_b_transposed` `[rank, out_features]` → `[.., out_features]`.
 pub(super) fn add_update(
     output: Tensor,
     input: &Tensor,
-    (lora_a, lora_b): (&Tensor, &Tensor),
+    (lora_a, lora_b_transposed): (&Tensor, &Tensor),
     scaling: &Scaling,
 ) -> Result<Tensor> {
     let kind = input.f_kind()?;
-    let (lora_a, lora_b) = (lora_a.f_to_kind(kind)?, lora_b.f_to_kind(kind)?);
+    let (lora_a, lora_b) = (in_dtype(lora_a, kind)?, in_dtype(lora_b_transposed, kind)?);
     let flat = input.f_reshape([-1, lora_a.size()[1]])?; // [rows · seq, in_features]
     let low = scaling.apply(flat.f_linear(&lora_a, None::<&Tensor>)?)?;
     if output.requires_grad() || low.requires_grad() || !output.is_contiguous() {
-        let update = low.f_linear(&lora_b, None::<&Tensor>)?;
-        return Ok(output.f_add(&update.f_view_as(&output)?)?);
+        return Ok(output.f_add(&low.f_matmul(&lora_b)?.f_view_as(&output)?)?);
     }
-    let _ = output.f_view([-1, lora_b.size()[0]])?.f_addmm_(&low, &lora_b.f_tr()?)?;
+    let _ = output.f_view([-1, lora_b.size()[1]])?.f_addmm_(&low, &lora_b)?;
     Ok(output)
+}
+
+/// The tensor in this dtype; itself if it has it, without an operation.
+fn in_dtype(tensor: &Tensor, kind: Kind) -> Result<Tensor> {
+    if tensor.f_kind()? == kind {
+        return Ok(tensor.shallow_clone());
+    }
+    Ok(tensor.f_to_kind(kind)?)
 }

@@ -114,7 +114,8 @@ impl Union {
         }
     }
 
-    /// A' `[Σ rank, in_features]` and B' `[out_features, Σ rank]` in the compute dtype.
+    /// A' `[Σ rank, in_features]` and the transpose of B', `[Σ rank, out_features]`, in the
+    /// compute dtype.
     pub(super) fn joined(&mut self, projection: usize) -> Result<Option<(Tensor, Tensor)>> {
         let Some((_, layout)) = self.layout(projection) else { return Ok(None) };
         let indices: Vec<usize> = layout.parts.iter().map(|part| part.member).collect();
@@ -128,8 +129,8 @@ impl Union {
                 }
             }
             *joined = Some(match (a.as_slice(), b.as_slice()) {
-                ([a], [b]) => (a.shallow_clone(), b.shallow_clone()),
-                _ => (Tensor::f_cat(&a, 0)?, Tensor::f_cat(&b, 1)?),
+                ([a], [b]) => (a.shallow_clone(), b.f_tr()?),
+                _ => (Tensor::f_cat(&a, 0)?, Tensor::f_cat(&b, 1)?.f_tr()?),
             });
         }
         Ok(joined.as_ref().map(|(a, b)| (a.shallow_clone(), b.shallow_clone())))
