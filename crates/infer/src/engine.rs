@@ -4,7 +4,7 @@ use limbeck_model::Decoder;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, RowRouter};
 
 /// Limits on what is computed and held at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,7 @@ pub struct Generation {
 pub struct Engine<'m> {
     pub(crate) decoder: &'m Decoder,
     pub(crate) config: EngineConfig,
+    pub(crate) router: Option<&'m dyn RowRouter>,
 }
 
 impl<'m> Engine<'m> {
@@ -71,7 +72,14 @@ impl<'m> Engine<'m> {
     /// [`Error::Setting`] for a limit of 0.
     pub fn new(decoder: &'m Decoder, config: EngineConfig) -> Result<Self> {
         config.validate()?;
-        Ok(Self { decoder, config })
+        Ok(Self { decoder, config, router: None })
+    }
+
+    /// Tells `router` which requests are in a batch, before the model runs on it.
+    #[must_use]
+    pub fn with_router(mut self, router: &'m dyn RowRouter) -> Self {
+        self.router = Some(router);
+        self
     }
 
     /// Refuses requests that the model or the limits cannot take.

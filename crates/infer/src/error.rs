@@ -64,6 +64,19 @@ pub enum Error {
         /// Tokens read before.
         position: usize,
     },
+    /// The router could not prepare the model for a batch.
+    #[error("{}", index.map_or_else(|| "a batch".to_owned(), |index| format!("request {index}")))]
+    Router {
+        /// Place of the request in the input, from 0, if one is at fault.
+        index: Option<usize>,
+        /// The router's exit code.
+        exit: Exit,
+        /// The router's hint.
+        hint: Option<String>,
+        /// The router's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// From the model crate.
     #[error(transparent)]
     Model(#[from] limbeck_model::Error),
@@ -81,6 +94,7 @@ impl Error {
             | Self::TooLong { index, .. }
             | Self::OverBudget { index, .. }
             | Self::NotFinite { index, .. } => Some(*index),
+            Self::Router { index, .. } => *index,
             Self::Setting(_) | Self::Model(_) | Self::Torch(_) => None,
         }
     }
@@ -96,6 +110,7 @@ impl Diagnose for Error {
     fn exit(&self) -> Exit {
         match self {
             Self::Setting(_) | Self::OverBudget { .. } => Exit::Usage,
+            Self::Router { exit, .. } => *exit,
             Self::Model(source) => source.exit(),
             Self::Torch(_) | Self::NotFinite { .. } => Exit::Failed,
             _ => Exit::BadInput,
@@ -104,6 +119,7 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Router { hint, .. } => return hint.clone(),
             Self::Model(source) => return source.hint(),
             Self::TokenOutOfRange { .. } => "use the tokenizer that belongs to this model",
             Self::TooLong { .. } => "shorten the prompt or lower max_new_tokens",

@@ -5,6 +5,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::batch::Batch;
 use crate::engine::{Engine, FinishReason, Generation, plan};
+use crate::router::Routed;
 use crate::sampling::{self, SamplingParams};
 use crate::{Error, Result};
 
@@ -45,7 +46,8 @@ impl Engine<'_> {
         let slots = self.cache_slots(&lengths, params.max_new_tokens)?;
         let groups = plan(&lengths, params.max_new_tokens, self.config.max_batch, slots);
         let mut generations = vec![None; prompts.len()];
-        for group in groups {
+        for mut group in groups {
+            let routed = Routed::begin(self.router, &mut group)?;
             let rows = group
                 .into_iter()
                 .map(|request| Row {
@@ -55,7 +57,7 @@ impl Engine<'_> {
                     finished: None,
                 })
                 .collect();
-            self.decode(prompts, rows, params, &mut |row: Row, finish_reason| {
+            self.decode(prompts, rows, params, &routed, &mut |row: Row, finish_reason| {
                 generations[row.request] = Some(Generation { tokens: row.tokens, finish_reason });
                 progress(1);
             })?;
@@ -69,6 +71,7 @@ impl Engine<'_> {
         prompts: &[Vec<i64>],
         mut rows: Vec<Row>,
         params: &SamplingParams,
+        routed: &Routed<'_>,
         finish: &mut dyn FnMut(Row, FinishReason),
     ) -> Result<()> {
         let group: Vec<&[i64]> = rows.iter().map(|row| prompts[row.request].as_slice()).collect();
@@ -94,6 +97,7 @@ impl Engine<'_> {
                     return Ok(());
                 }
                 batch.keep(&live)?;
+                routed.keep(&live)?;
                 chosen = chosen.keep(&live, self.decoder.device())?;
             }
             logits = batch.step(&chosen.device)?;

@@ -5,19 +5,22 @@
 //!
 //! Modules in reading order: [`sampling`] (what to draw and how), [`engine`] (the entry
 //! point and its limits), `batch` (one left-padded batch and its cache), `generate` (the
-//! decoding loop), [`score`] (log-probabilities of given tokens), [`reasoning`] (a reply
-//! split into chain of thought and answer).
+//! decoding loop), [`score`] (log-probabilities of given tokens), [`router`] (requests that
+//! the model treats differently), [`reasoning`] (a reply split into chain of thought and
+//! answer).
 
 mod batch;
 pub mod engine;
 mod error;
 mod generate;
 pub mod reasoning;
+pub mod router;
 pub mod sampling;
 pub mod score;
 
 pub use engine::{Engine, EngineConfig, FinishReason, Generation};
 pub use error::{Error, Result};
 pub use reasoning::{Reply, split_reasoning};
+pub use router::RowRouter;
 pub use sampling::SamplingParams;
 pub use score::Score;

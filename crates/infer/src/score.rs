@@ -4,6 +4,7 @@ use limbeck_model::Input;
 use tch::{Device, Kind, Tensor};
 
 use crate::engine::{Engine, plan};
+use crate::router::Routed;
 use crate::{Error, Result};
 
 /// Most tokens of one forward pass, padding included. Larger passes are no faster and hold
@@ -48,7 +49,8 @@ impl Engine<'_> {
         let _no_grad = tch::no_grad_guard();
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
         let mut scores: Vec<Option<Score>> = sequences.iter().map(|_| None).collect();
-        for group in plan(&lengths, 0, sequences.len().max(1), FORWARD_TOKENS) {
+        for mut group in plan(&lengths, 0, sequences.len().max(1), FORWARD_TOKENS) {
+            let _routed = Routed::begin(self.router, &mut group)?;
             for (&index, score) in
                 group.iter().zip(self.score_group(sequences, &group, want_logits)?)
             {

@@ -1,7 +1,9 @@
 //! The engine against the plain forward pass, on small random decoders.
 
+use std::cell::RefCell;
+
 use limbeck_core::test_device;
-use limbeck_infer::{Engine, EngineConfig, Error, FinishReason, SamplingParams};
+use limbeck_infer::{Engine, EngineConfig, Error, FinishReason, RowRouter, SamplingParams};
 use limbeck_model::{Decoder, Input};
 use limbeck_run::{Diagnose, Exit};
 use serde_json::json;
@@ -194,4 +196,65 @@ fn diverged_weights_are_an_error_and_no_token() {
     assert!(matches!(error, Error::NotFinite { .. }), "{error}");
     let error = engine.score(&[vec![1, 2]]).unwrap_err();
     assert!(matches!(error, Error::NotFinite { index: 0, position: 1 }), "{error}");
+}
+
+/// Writes down what it hears, and puts the requests of each batch in reverse.
+#[derive(Debug, Default)]
+struct Witness {
+    heard: RefCell<Vec<String>>,
+    fails: bool,
+}
+
+impl RowRouter for Witness {
+    fn begin(&self, requests: &mut [usize]) -> limbeck_infer::Result<()> {
+        requests.reverse();
+        self.heard.borrow_mut().push(format!("begin {requests:?}"));
+        match self.fails {
+            true => Err(Error::router(Some(1), Error::Empty { index: 1 })),
+            false => Ok(()),
+        }
+    }
+
+    fn keep(&self, rows: &[usize]) -> limbeck_infer::Result<()> {
+        self.heard.borrow_mut().push(format!("keep {}", rows.len()));
+        Ok(())
+    }
+
+    fn end(&self) {
+        self.heard.borrow_mut().push("end".to_owned());
+    }
+}
+
+#[test]
+fn a_router_hears_of_each_batch_and_may_reorder_it() {
+    let decoder = decoder(false);
+    let prompts = prompts();
+    let probe = reference_greedy(&decoder, &prompts[0], &[], 12);
+    let params = SamplingParams {
+        max_new_tokens: 20,
+        stop_token_ids: vec![probe[4], 11, 60],
+        ..SamplingParams::default()
+    };
+    let expected = engine(&decoder, 5).generate(&prompts, &params, &mut |_| {}).unwrap();
+    let witness = Witness::default();
+    let routed = engine(&decoder, 5).with_router(&witness);
+    assert_eq!(routed.generate(&prompts, &params, &mut |_| {}).unwrap(), expected);
+    let heard = witness.heard.take();
+    assert_eq!(heard[0], "begin [0, 5, 9, 2, 6]");
+    assert!(heard.iter().any(|call| call.starts_with("keep")), "{heard:?}");
+    assert_eq!(heard.last().map(String::as_str), Some("end"));
+    assert_eq!(heard.iter().filter(|call| call.starts_with("begin")).count(), 2);
+
+    let scores = engine(&decoder, 5).score(&prompts).unwrap();
+    let found = routed.score(&prompts).unwrap();
+    for (found, expected) in found.iter().flatten().flatten().zip(scores.iter().flatten().flatten())
+    {
+        assert!((found - expected).abs() < 1e-4);
+    }
+    assert_eq!(witness.heard.take(), ["begin [3, 7, 1, 8, 4, 0, 5, 9, 2, 6]", "end"]);
+
+    let failing = Witness { fails: true, ..Witness::default() };
+    let error = engine(&decoder, 5).with_router(&failing).score(&prompts).unwrap_err();
+    assert_eq!((error.request(), error.exit()), (Some(1), Exit::BadInput));
+    assert_eq!(failing.heard.take().last().map(String::as_str), Some("end"));
 }

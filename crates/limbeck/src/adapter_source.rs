@@ -1,7 +1,6 @@
 //! What `--adapter` names: a PEFT folder, or a version of an adapter in a registry.
 
 use std::path::{Path, PathBuf};
-<<<<<<< HEAD
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, Result};
@@ -42,26 +41,12 @@ fn recorded_base(adapter: &Path) -> Result<Option<BaseIdentity>> {
 /// With a registry, what reads as an address (`domain/medical@candidate`) is one; anything
 /// else is a folder, and so is an address written as a path (`./domain/medical`). Either is
 /// refused where it is known to belong to another base. A name before it (`NAME=REF`) stays.
-=======
-
-use anyhow::{Context as _, Result};
-use limbeck_lora::registry::{Address, BaseIdentity, Registry};
-
-use crate::cli::UsageError;
-
-/// The folders of adapters for the model in `model`.
-///
-/// With a registry, what reads as an address (`domain/medical@candidate`) is one, and is
-/// refused where it belongs to another base; anything else is a folder, and so is an
-/// address written as a path (`./domain/medical`). A name before it (`NAME=REF`) stays.
->>>>>>> w-registry
 pub(crate) fn folders(
     model: &Path,
     adapters: &[PathBuf],
     registry: Option<&Path>,
 ) -> Result<Vec<PathBuf>> {
     let registry = registry.map(Registry::open).transpose()?;
-<<<<<<< HEAD
     let mut base = Base { folder: model, identity: None };
     let mut folders = Vec::with_capacity(adapters.len());
     for adapter in adapters {
@@ -94,48 +79,11 @@ pub(crate) fn folders(
         folders.push(match prefix {
             "" => folder,
             name => format!("{name}{}", folder.display()).into(),
-=======
-    let mut base = None;
-    let mut folders = Vec::with_capacity(adapters.len());
-    for adapter in adapters {
-        let Some((prefix, address)) = parse(adapter) else {
-            folders.push(adapter.clone());
-            continue;
-        };
-        let Some(registry) = &registry else {
-            if adapter.exists() {
-                folders.push(adapter.clone());
-                continue;
-            }
-            return Err(UsageError {
-                message: format!(
-                    "adapter {}: there is no such folder, and no registry to look for it in",
-                    adapter.display()
-                ),
-                hint: "add --registry DIR, or check the folder's path".to_owned(),
-            }
-            .into());
-        };
-        let found = registry.resolve(&address).with_context(|| format!("adapter {address}"))?;
-        // Hashing the model takes long, so it is done once and only where it is asked for.
-        if base.is_none() {
-            let context = || format!("model {}", model.display());
-            base = Some(BaseIdentity::of(model).with_context(context)?);
-        }
-        if let Some(base) = &base {
-            found.manifest.base.check(&address.to_string(), base, model)?;
-        }
-        tracing::info!("adapter {address} is {}", found.hash);
-        folders.push(match prefix {
-            "" => found.folder,
-            name => format!("{name}{}", found.folder.display()).into(),
->>>>>>> w-registry
         });
     }
     Ok(folders)
 }
 
-<<<<<<< HEAD
 /// The model that adapters are for. Hashing it takes long, so it is done once and only where
 /// there is something to hold it against.
 struct Base<'a> {
@@ -161,12 +109,4 @@ fn split(adapter: &Path) -> (&str, &Path) {
     let start = text.find('=').map_or(0, |place| place + 1);
     let (prefix, rest) = text.split_at(start);
     (prefix, Path::new(rest))
-=======
-/// The address in an argument, and what stands before it, up to `=`.
-fn parse(adapter: &Path) -> Option<(&str, Address)> {
-    let text = adapter.to_str()?;
-    let start = text.find('=').map_or(0, |place| place + 1);
-    let (prefix, address) = text.split_at(start);
-    Some((prefix, address.parse().ok()?))
->>>>>>> w-registry
 }

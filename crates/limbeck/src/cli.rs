@@ -113,8 +113,10 @@ pub(crate) struct ModelOptions {
     /// The model folder
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// PEFT adapters to attach: folders or, with --registry, versions such as domain/medical
-    #[arg(long, value_name = "DIR|REF")]
+    /// PEFT adapters: DIR, or with --registry a version such as domain/medical, is attached for
+    /// all requests; NAME=DIR, in generate and score, is for the lines that name it under
+    /// "adapters"
+    #[arg(long, value_name = "[NAME=]DIR|REF")]
     pub(crate) adapter: Vec<PathBuf>,
     /// A registry of `limbeck adapters` to look adapters up in
     #[arg(long, value_name = "DIR")]
@@ -337,7 +339,8 @@ pub(crate) struct AblationArguments {
 pub(crate) struct GenerateArguments {
     #[command(flatten)]
     pub(crate) model: ModelOptions,
-    /// JSONL lines {"id","prompt"} or {"id","messages"}
+    /// JSONL lines {"id","prompt"} or {"id","messages"}, with "adapters" if they use any:
+    /// ["medical"], or {"medical": 1.0, "user-7": 0.5} with gates
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
     /// JSONL lines {"id","text","reasoning","tokens","`finish_reason`"}
@@ -364,7 +367,7 @@ pub(crate) struct GenerateArguments {
 pub(crate) struct ScoreArguments {
     #[command(flatten)]
     pub(crate) model: ModelOptions,
-    /// JSONL lines {"id","tokens"} or {"id","text"}
+    /// JSONL lines {"id","tokens"} or {"id","text"}, with "adapters" as in generate
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
     /// JSONL lines {"id","tokens","logprobs"}

@@ -12,6 +12,7 @@ mod dataset;
 mod failure;
 mod memory;
 mod model_folder;
+mod request_adapters;
 mod stage;
 
 use std::process::ExitCode;

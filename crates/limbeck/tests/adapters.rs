@@ -100,15 +100,11 @@ fn an_adapter_is_published_promoted_used_and_rolled_back() {
     let table = String::from_utf8(table.stdout).unwrap();
     assert_eq!(table.matches("publish").count(), 2, "{table}");
     assert_eq!(table.matches("rollback").count(), 1, "{table}");
-<<<<<<< HEAD
-    place.adapters(&["rollback", "domain/medical"], 2, &["cannot go back 1 champions"]);
-=======
     place.adapters(
         &["rollback", "domain/medical"],
         2,
         &["cannot go back by 1: it had 0 champions"],
     );
->>>>>>> w-registry
 
     // The second version is pinned, then it is not, and nothing else keeps it.
     let collect = ["gc", "--keep", "0", "--json"];

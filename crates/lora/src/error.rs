@@ -121,6 +121,9 @@ pub enum Error {
         /// Its dtype.
         found: String,
     },
+    /// An adapter or a request that the tiers refuse.
+    #[error(transparent)]
+    Tier(#[from] crate::tiers::TierError),
     /// A merge without anything to compare on.
     #[error("the merge gate was given no tokens to compare the models on")]
     EmptyGate,
@@ -198,6 +201,7 @@ pub enum Error {
 impl Diagnose for Error {
     fn exit(&self) -> Exit {
         match self {
+            Self::Tier(source) => source.exit(),
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
@@ -223,6 +227,7 @@ impl Diagnose for Error {
             ) => {
                 "the adapter belongs to another base model, or its adapter_config.json to another adapter_model.safetensors"
             }
+            Self::Tier(source) => return source.hint(),
             Self::Core(source) => return source.hint(),
             Self::Model(source) => return source.hint(),
             Self::Run(source) => return source.hint(),

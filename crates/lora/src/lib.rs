@@ -12,14 +12,11 @@
 //! is all of them on a decoder, [`mod@merge`] folds them into the weights, [`portable`] makes
 //! them the same to every reader, [`mod@combine`] makes one of several; [`train_config`] is
 //! the pipeline's `[lora]` table, [`frozen_head`] what is minimised and [`mod@train`] the
-<<<<<<< HEAD
-//! training run. [`forgetting`] is for task after task. [`registry`] keeps adapters on disk by
-//! content, under names
-//! with a champion and a candidate.
-=======
-//! training run. [`forgetting`] is for task after task; [`registry`] keeps adapters on disk
-//! by content, under names with a champion and a candidate.
->>>>>>> w-registry
+//! training run.
+//!
+//! Beside these, [`tiers`] runs several adapters on one decoder, chosen by each request;
+//! [`registry`] keeps adapters on disk by content, under names with a champion and a
+//! candidate; [`forgetting`] is for task after task.
 
 pub mod adapter;
 pub mod combine;
@@ -37,6 +34,7 @@ pub mod registry;
 pub mod saved;
 pub mod scalar;
 pub mod target;
+pub mod tiers;
 pub mod train;
 pub mod train_config;
 pub mod weights;
@@ -51,6 +49,7 @@ pub use layer::LoraLinear;
 pub use merge::{MergeGate, MergeReport, merge};
 pub use scalar::{Alpha, Rank};
 pub use target::TargetModules;
+pub use tiers::{Stack, Tier, Tiers};
 pub use train::train;
 pub use train_config::{BaseFormat, LoraConfig};
 pub use weights::{AdapterWeights, ModuleWeights, SavedModule};

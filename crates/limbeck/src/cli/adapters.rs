@@ -130,7 +130,6 @@ pub(crate) struct PublishArguments {
     /// Keep it from garbage collection
     #[arg(long)]
     pub(crate) pin: bool,
-<<<<<<< HEAD
     /// Make it the champion at once
     #[arg(long)]
     pub(crate) promote: bool,
@@ -140,8 +139,6 @@ pub(crate) struct PublishArguments {
     /// Identifies this stage in a pipeline
     #[arg(long, value_name = "HEX", hide = true, requires = "output")]
     pub(crate) fingerprint: Option<String>,
-=======
->>>>>>> w-registry
 }
 
 #[derive(Debug, Args)]

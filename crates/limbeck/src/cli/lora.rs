@@ -38,30 +38,7 @@ pub(crate) enum LoraCommand {
         stage: StageOptions,
     },
     /// Merge an adapter into its base
-<<<<<<< HEAD
     Merge(MergeArguments),
-=======
-    Merge {
-        /// The base model's folder
-        #[arg(long, value_name = "DIR")]
-        model: PathBuf,
-        /// The adapter's folder or, with --registry, a version such as domain/medical
-        #[arg(long, value_name = "DIR|REF")]
-        adapter: PathBuf,
-        /// A registry of `limbeck adapters` to look the adapter up in
-        #[arg(long, value_name = "DIR")]
-        registry: Option<PathBuf>,
-        /// JSONL to measure perplexities on, where base or adapter stand on rounded weights
-        /// [default: a few lines of text]
-        #[arg(long, value_name = "FILE")]
-        data: Option<PathBuf>,
-        /// JSONL to pack a 4- or 8-bit base again by, with GPTQ [default: round to nearest]
-        #[arg(long, value_name = "FILE")]
-        calibration: Option<PathBuf>,
-        #[command(flatten)]
-        stage: StageOptions,
-    },
->>>>>>> w-registry
     /// Rewrite an adapter so that every reader computes the same with it
     Export(ExportArguments),
     /// Make one adapter of several

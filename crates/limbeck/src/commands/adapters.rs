@@ -4,27 +4,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-<<<<<<< HEAD
 use limbeck_core::DeviceSpec;
-=======
->>>>>>> w-registry
 use limbeck_evaluate::{Evaluation, Scores};
 use limbeck_lora::AdapterConfig;
 use limbeck_lora::registry::{
     AdapterManifest, Address, Changed, ContentHash, Publication, RefName, Reference, Registry,
     Verified,
 };
-<<<<<<< HEAD
 use limbeck_run::write_file;
 use serde_json::json;
 
 use crate::cli::{AdaptersArguments, AdaptersCommand, PublishArguments, StageOptions, UsageError};
 use crate::stage::Stage;
-=======
-use serde_json::json;
-
-use crate::cli::{AdaptersArguments, AdaptersCommand, PublishArguments, UsageError};
->>>>>>> w-registry
 
 pub(crate) fn run(arguments: &AdaptersArguments, json: bool) -> Result<()> {
     let root = &arguments.registry;
@@ -85,7 +76,6 @@ fn publish(root: &Path, arguments: &PublishArguments, json: bool) -> Result<()> 
         parent: parent.map(|version| version.hash),
         pin: arguments.pin,
     };
-<<<<<<< HEAD
     let mut role = "candidate";
     let mut changed = registry.publish(&name, &publication, arguments.expect_generation)?;
     if arguments.promote {
@@ -121,10 +111,6 @@ fn leave_receipt(
     stage.metric("generation", changed.state.generation);
     stage.finish()?;
     Ok(())
-=======
-    let changed = registry.publish(&name, &publication, arguments.expect_generation)?;
-    say(&changed, "candidate", json)
->>>>>>> w-registry
 }
 
 /// The base's folder: as given, or as the adapter's configuration has it.

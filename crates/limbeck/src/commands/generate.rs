@@ -7,6 +7,7 @@ use anyhow::Result;
 use limbeck_core::Message;
 use limbeck_infer::reasoning::opens_reasoning;
 use limbeck_infer::{Engine, EngineConfig, SamplingParams, split_reasoning};
+use limbeck_lora::tiers::StackRouter;
 use limbeck_run::Progress;
 use serde::Deserialize;
 use serde_json::json;
@@ -15,6 +16,7 @@ use super::check_unique;
 use crate::adapter_source;
 use crate::cli::GenerateArguments;
 use crate::model_folder::ModelFolder;
+use crate::request_adapters::{AdapterArguments, Gates};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,13 +24,18 @@ struct Line {
     id: String,
     prompt: Option<String>,
     messages: Option<Vec<Message>>,
+    /// Adapters of `--adapter NAME=DIR` that this line uses.
+    adapters: Option<Gates>,
 }
 
 pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
     let model = &arguments.model;
     let adapters =
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
-    let opened = ModelFolder::open(&model.model, &adapters, arguments.device, model.dtype)?;
+    let adapters = AdapterArguments::parse(&adapters)?;
+    let mut opened =
+        ModelFolder::open(&model.model, &adapters.everywhere, arguments.device, model.dtype)?;
+    let adapters = adapters.load(&mut opened.decoder)?;
     let tokenizer = &opened.tokenizer;
     let lines: Vec<Line> = super::read_lines(&arguments.input)?;
     check_unique(lines.iter().map(|line| line.id.as_str()), &arguments.input)?;
@@ -56,6 +63,8 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
             }
         }
     }
+    let stacks =
+        adapters.stacks(lines.iter().map(|line| line.adapters.as_ref()), &arguments.input)?;
     let params = SamplingParams {
         max_new_tokens: arguments.max_new_tokens,
         temperature: arguments.temperature,
@@ -63,7 +72,11 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
         seed: arguments.seed,
         stop_token_ids: tokenizer.eos_token_ids().to_vec(),
     };
-    let engine = Engine::new(&opened.decoder, EngineConfig::default())?;
+    let router = adapters.tiers.as_ref().map(|tiers| StackRouter::new(tiers, &stacks));
+    let mut engine = Engine::new(&opened.decoder, EngineConfig::default())?;
+    if let Some(router) = &router {
+        engine = engine.with_router(router);
+    }
     let progress = Progress::new("generate", prompts.len() as u64, "prompts");
     let started = Instant::now();
     let generations = engine.generate(&prompts, &params, &mut |done| progress.inc(done as u64))?;

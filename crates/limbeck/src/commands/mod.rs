@@ -28,11 +28,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::adapter_source;
-<<<<<<< HEAD
 use crate::cli::{CaptureArguments, Cli, Command, LoraCommand, MergeArguments, StageOptions};
-=======
-use crate::cli::{CaptureArguments, Cli, Command, LoraCommand, StageOptions};
->>>>>>> w-registry
 
 /// Runs the command.
 pub(crate) fn run(arguments: Cli) -> Result<()> {
@@ -57,26 +53,11 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
                 }
             }
         }
-<<<<<<< HEAD
         Command::Lora(LoraCommand::Merge(arguments)) => {
             let MergeArguments { model, adapter, registry, .. } = &arguments;
             let adapters = std::slice::from_ref(adapter);
             let folders = adapter_source::folders(model, adapters, registry.as_deref())?;
             lora::merge(&arguments, &folders[0], json)
-=======
-        Command::Lora(LoraCommand::Merge {
-            model,
-            adapter,
-            registry,
-            data,
-            calibration,
-            stage,
-        }) => {
-            let folders = adapter_source::folders(&model, &[adapter], registry.as_deref())?;
-            let (data, calibration) = (data.as_deref(), calibration.as_deref());
-            let texts = lora::MergeTexts { data, calibration };
-            lora::merge(&model, &folders[0], texts, &stage, json)
->>>>>>> w-registry
         }
         Command::Lora(LoraCommand::Export(arguments)) => lora::export::run(&arguments, json),
         Command::Lora(LoraCommand::Combine(arguments)) => lora::combine::run(&arguments, json),
@@ -173,7 +154,7 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
 }
 
 /// An error in a line of an input file, counted from 0.
-fn line_error(path: &Path, index: usize, expected: &str, found: &str) -> anyhow::Error {
+pub(crate) fn line_error(path: &Path, index: usize, expected: &str, found: &str) -> anyhow::Error {
     limbeck_core::Error::Json {
         path: path.to_owned(),
         expected: format!("{expected} in line {}", index + 1),

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use limbeck_core::{Tokenizer, write_tensors};
 use limbeck_infer::{Engine, EngineConfig};
+use limbeck_lora::tiers::StackRouter;
 use limbeck_run::Progress;
 use serde::Deserialize;
 use serde_json::json;
@@ -14,11 +15,14 @@ use super::check_unique;
 use crate::adapter_source;
 use crate::cli::ScoreArguments;
 use crate::model_folder::ModelFolder;
+use crate::request_adapters::{AdapterArguments, Gates};
 
 /// A line to score.
 pub(crate) struct Request {
     pub(crate) id: String,
     pub(crate) tokens: Vec<i64>,
+    /// Adapters of `--adapter NAME=DIR` that it is scored with.
+    pub(crate) adapters: Option<Gates>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -27,6 +31,7 @@ struct Line {
     id: String,
     tokens: Option<Vec<i64>>,
     text: Option<String>,
+    adapters: Option<Gates>,
 }
 
 /// Reads lines `{"id","tokens"}` or `{"id","text"}`.
@@ -49,7 +54,7 @@ pub(crate) fn read_requests(tokenizer: &Tokenizer, path: &Path) -> Result<Vec<Re
         if tokens.is_empty() {
             return Err(super::line_error(path, index, "at least one token", "none"));
         }
-        requests.push(Request { id: line.id, tokens });
+        requests.push(Request { id: line.id, tokens, adapters: line.adapters });
     }
     check_unique(requests.iter().map(|request| request.id.as_str()), path)?;
     Ok(requests)
@@ -59,10 +64,19 @@ pub(crate) fn run(arguments: &ScoreArguments, json: bool) -> Result<()> {
     let model = &arguments.model;
     let adapters =
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
-    let opened = ModelFolder::open(&model.model, &adapters, arguments.device, model.dtype)?;
+    let adapters = AdapterArguments::parse(&adapters)?;
+    let mut opened =
+        ModelFolder::open(&model.model, &adapters.everywhere, arguments.device, model.dtype)?;
+    let adapters = adapters.load(&mut opened.decoder)?;
     let requests = read_requests(&opened.tokenizer, &arguments.input)?;
     let sequences: Vec<Vec<i64>> = requests.iter().map(|request| request.tokens.clone()).collect();
-    let engine = Engine::new(&opened.decoder, EngineConfig::default())?;
+    let chosen = requests.iter().map(|request| request.adapters.as_ref());
+    let stacks = adapters.stacks(chosen, &arguments.input)?;
+    let router = adapters.tiers.as_ref().map(|tiers| StackRouter::new(tiers, &stacks));
+    let mut engine = Engine::new(&opened.decoder, EngineConfig::default())?;
+    if let Some(router) = &router {
+        engine = engine.with_router(router);
+    }
     let progress = Progress::new("score", requests.len() as u64, "sequences");
     let scores = engine.score_with(&sequences, arguments.logits.is_some(), &mut |done| {
         progress.inc(done as u64);

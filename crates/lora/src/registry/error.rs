@@ -139,13 +139,9 @@ pub enum RegistryError {
         last: String,
     },
     /// There is no champion to go back to.
-<<<<<<< HEAD
-    #[error("{name} cannot go back {steps} champions: it had {available} before the present one")]
-=======
     #[error(
         "{name} cannot go back by {steps}: it had {available} champions before the present one"
     )]
->>>>>>> w-registry
     NoPrevious {
         /// The name.
         name: String,

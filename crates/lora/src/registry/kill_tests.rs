@@ -155,19 +155,6 @@ fn kill_everywhere(before: &[Order], order: Order) -> usize {
         order.run(&fixture).unwrap_or_else(|error| panic!("{place}: {error}"));
         let new = state(&fixture);
         assert!(found == old || found == new, "{place}: {found:?} is neither {old:?} nor {new:?}");
-<<<<<<< HEAD
-        if !is_done {
-            let registry = fixture.registry();
-            registry.collect_garbage(0, false).unwrap();
-            assert!(list_folder(&registry.staging()).unwrap().is_empty(), "{place}");
-            assert!(registry.verify().unwrap().unreferenced.is_empty(), "{place}");
-            assert_eq!(state(&fixture), new, "{place}");
-            check_sound(&fixture, &place);
-        } else {
-            assert_eq!(found, new, "{place}");
-            return stop_at;
-        }
-=======
         if is_done {
             assert_eq!(found, new, "{place}");
             return stop_at;
@@ -178,7 +165,6 @@ fn kill_everywhere(before: &[Order], order: Order) -> usize {
         assert!(registry.verify().unwrap().unreferenced.is_empty(), "{place}");
         assert_eq!(state(&fixture), new, "{place}");
         check_sound(&fixture, &place);
->>>>>>> w-registry
     }
     unreachable!("the steps of a change come to an end")
 }

@@ -198,22 +198,11 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::MissingRef`]; a damaged file.
     pub fn reference(&self, name: &RefName) -> Result<Reference> {
-<<<<<<< HEAD
-        let reference = Reference::read(&self.reference_path(name))?;
-        match reference {
-            Some(reference) => Ok(reference),
-            None => {
-                let available = self.names()?.iter().map(ToString::to_string).collect();
-                Err(RegistryError::missing_ref(&self.root, name.to_string(), available).into())
-            }
-        }
-=======
         if let Some(reference) = Reference::read(&self.reference_path(name))? {
             return Ok(reference);
         }
         let available = self.names()?.iter().map(ToString::to_string).collect();
         Err(RegistryError::missing_ref(&self.root, name.to_string(), available).into())
->>>>>>> w-registry
     }
 
     fn reference_or_new(&self, name: &RefName) -> Result<Reference> {
