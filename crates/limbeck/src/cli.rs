@@ -340,7 +340,7 @@ pub(crate) struct GenerateArguments {
     #[command(flatten)]
     pub(crate) model: ModelOptions,
     /// JSONL lines {"id","prompt"} or {"id","messages"}, with "adapters" if they use any:
-    /// ["medical"], or {"medical": 1.0, "user-7": 0.5} with gates
+    /// `["medical"]`, or `{"medical": 1.0, "user-7": 0.5}` with gates
     #[arg(long, value_name = "FILE")]
     pub(crate) input: PathBuf,
     /// JSONL lines {"id","text","reasoning","tokens","`finish_reason`"}

@@ -2,16 +2,19 @@
 //!
 //! Shape: the fixture teacher's (hidden 256, 6 layers), batches of 8 rows of 256 tokens,
 //! every second token with a loss. `full` is what LoRA has to beat: it also computes the
-//! gradients of all weights. `base` is the forward pass alone, without gradients.
+//! gradients of all weights. `base` is the forward pass alone, without gradients;
+//! `training_step` has the optimiser in it. `merge` folds the adapter into the weights and
+//! compares the two models on a sequence.
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use limbeck_lora::{Adapter, LoraConfig, Rank};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use limbeck_lora::{Adapter, Init, LoraConfig, MergeGate, Rank, merge};
 use limbeck_model::Decoder;
 use limbeck_train::objective::forward;
-use limbeck_train::{Batch, Example, Objective, SupervisedObjective};
+use limbeck_train::optimizer_groups::OptimizerGroups;
+use limbeck_train::{Batch, Example, Objective, SupervisedObjective, TrainConfig};
 use serde_json::json;
 use tch::{Cuda, Device, Kind, no_grad};
 
@@ -79,20 +82,69 @@ fn lora(criterion: &mut Criterion) {
     group.bench_function("full_forward_backward", |bencher| {
         bencher.iter(|| step(&base, &batch, device));
     });
-    for (name, rank, dropout) in
-        [("rank8", 8, 0.0), ("rank16", 16, 0.0), ("rank16_dropout", 16, 0.1)]
-    {
-        let rank = Rank::new(rank).expect("the rank is a valid one");
-        let config = LoraConfig { rank, dropout, ..LoraConfig::default() }.adapter(None);
+    let rank = |rank| Rank::new(rank).expect("the rank is a valid one");
+    let plain = LoraConfig { rank: rank(16), ..LoraConfig::default() };
+    for (name, config) in [
+        ("rank8", LoraConfig { rank: rank(8), ..plain.clone() }),
+        ("rank16", plain.clone()),
+        ("rank16_dropout", LoraConfig { dropout: 0.1, ..plain.clone() }),
+        ("rank16_dora", LoraConfig { use_dora: true, ..plain.clone() }),
+        ("rank16_pissa", LoraConfig { init: Init::Pissa, ..plain.clone() }),
+    ] {
         let mut decoder = decoder(device);
+        let config = config.adapter(None);
         let adapter = Adapter::attach(&mut decoder, config, 1).expect("the adapter fits");
         eprintln!("{name}: {}", adapter.trainable_share(&decoder));
         group.bench_function(format!("{name}_forward_backward"), |bencher| {
             bencher.iter(|| step(&decoder, &batch, device));
         });
     }
+
+    let mut decoder = decoder(device);
+    let adapter = Adapter::attach(&mut decoder, plain.adapter(None), 1).expect("the adapter fits");
+    let config = TrainConfig::default().optimizer();
+    let mut optimizer = OptimizerGroups::new(adapter.parameter_groups(1.0), config, None)
+        .expect("the adapter has parameters");
+    let mut objective = adapter.objective(2048);
+    group.bench_function("rank16_training_step", |bencher| {
+        bencher.iter(|| {
+            optimizer.zero_gradients().expect("gradients that can be zeroed");
+            let losses = objective.accumulate(&decoder, &batch, batch.weight_sum);
+            optimizer.step(1e-3).expect("an optimiser step");
+            synchronize(device);
+            black_box(losses.expect("a training step"))
+        });
+    });
     group.finish();
 }
 
-criterion_group!(benches, lora);
+/// All projections of the same model, and the gate's comparison on one sequence.
+fn merging(criterion: &mut Criterion) {
+    let device = Device::cuda_if_available();
+    let mut group = criterion.benchmark_group("merge/hidden256_layers6");
+    group.sample_size(10);
+    let sequences = [(0..64).collect::<Vec<i64>>()];
+    for (name, dtype) in [("float32", Kind::Float), ("bfloat16", Kind::BFloat16)] {
+        let gate =
+            MergeGate { sequences: &sequences, tolerance: MergeGate::default_tolerance(dtype) };
+        let adapted = || {
+            let mut decoder = decoder(device);
+            let config = LoraConfig::default().adapter(None);
+            let adapter = Adapter::attach(&mut decoder, config, 1).expect("the adapter fits");
+            (decoder, adapter)
+        };
+        group.throughput(Throughput::Elements(decoder(device).num_parameters() as u64));
+        group.bench_function(name, |bencher| {
+            let merged = |(decoder, adapter): (Decoder, Adapter)| {
+                let merged = merge(decoder, &adapter, dtype, &gate).expect("a merge that passes");
+                synchronize(device);
+                merged
+            };
+            bencher.iter_batched(adapted, merged, BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, lora, merging);
 criterion_main!(benches);

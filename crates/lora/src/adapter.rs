@@ -235,7 +235,7 @@ impl Adapter {
     /// al. 2024, arXiv:2402.12354, section 4).
     pub fn parameter_groups(&self, ratio: f64) -> Vec<ParameterGroup> {
         let parameters = self.trainable_parameters();
-        if ratio == 1.0 {
+        if (ratio - 1.0).abs() < f64::EPSILON {
             return vec![ParameterGroup::all(parameters)];
         }
         let is_b = |(name, _): &(String, Tensor)| {
@@ -352,10 +352,8 @@ fn new_module(
     let (in_features, out_features) = features(decoder, &plan.name)?;
     let lora_a = initial_a(&plan.name, plan.rank, in_features, seed, decoder.device())?;
     let lora_b = initial_b(plan.rank, out_features, decoder.device())?;
-    let magnitude = match config.use_dora {
-        true => Some(with_linear(decoder, &plan.name, magnitude::initial)?),
-        false => None,
-    };
+    let lengths = || with_linear(decoder, &plan.name, magnitude::initial);
+    let magnitude = config.use_dora.then(lengths).transpose()?;
     Ok((ModuleWeights { plan, lora_a, lora_b, magnitude }, None))
 }
 
@@ -506,12 +504,10 @@ pub(crate) fn take_off(decoder: &mut Decoder, name: &str) -> Result<()> {
             Ok(layer) => return Ok(layer.into_base()),
             Err(layer) => layer,
         };
-        match layer.downcast::<SavedLinear>() {
-            Ok(layer) => Ok(layer.into_base()),
-            Err(_) => {
-                let error = Error::NotAdapted { name: name.to_owned() };
-                Err(limbeck_model::Error::layer(name, error))
-            }
+        if let Ok(layer) = layer.downcast::<SavedLinear>() {
+            return Ok(layer.into_base());
         }
+        let error = Error::NotAdapted { name: name.to_owned() };
+        Err(limbeck_model::Error::layer(name, error))
     })?)
 }

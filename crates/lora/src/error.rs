@@ -220,7 +220,8 @@ impl Diagnose for Error {
     fn hint(&self) -> Option<String> {
         use limbeck_core::Error as Core;
         let hint = match self {
-            Self::Core(
+            Self::Tensor { .. }
+            | Self::Core(
                 Core::MissingTensor { .. }
                 | Core::TensorShape { .. }
                 | Core::LeftoverTensors { .. },
@@ -233,9 +234,6 @@ impl Diagnose for Error {
             Self::Run(source) => return source.hint(),
             Self::Train(source) => return source.hint(),
             Self::Registry(source) => return source.hint(),
-            Self::Tensor { .. } => {
-                "the adapter belongs to another base model, or its adapter_config.json to another adapter_model.safetensors"
-            }
             Self::Config { .. } => {
                 "an adapter folder holds the adapter_config.json that PEFT writes"
             }

@@ -144,10 +144,12 @@ impl ModuleWeights {
 
 /// Keys of A and B in PEFT's file.
 fn matrix_names(module: &str, embedding: bool) -> [String; 2] {
-    ["A", "B"].map(|matrix| match embedding {
-        true => format!("{PREFIX}{module}.lora_embedding_{matrix}"),
-        false => format!("{PREFIX}{module}.lora_{matrix}.weight"),
-    })
+    let suffixes = if embedding {
+        ["lora_embedding_A", "lora_embedding_B"]
+    } else {
+        ["lora_A.weight", "lora_B.weight"]
+    };
+    suffixes.map(|suffix| format!("{PREFIX}{module}.{suffix}"))
 }
 
 /// A file being read, and what of it is still to be taken.
@@ -231,10 +233,8 @@ impl Reader {
                 return Err(self.misfit(key, expected, format!("{size:?}")));
             }
         }
-        let magnitude = match use_dora {
-            true => Some(self.magnitude(&plan.name, lora_b.size()[0])?),
-            false => None,
-        };
+        let out_features = lora_b.size()[0];
+        let magnitude = use_dora.then(|| self.magnitude(&plan.name, out_features)).transpose()?;
         Ok(ModuleWeights { plan, lora_a, lora_b, magnitude })
     }
 
