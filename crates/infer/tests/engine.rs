@@ -209,10 +209,10 @@ impl RowRouter for Witness {
     fn begin(&self, requests: &mut [usize]) -> limbeck_infer::Result<()> {
         requests.reverse();
         self.heard.borrow_mut().push(format!("begin {requests:?}"));
-        match self.fails {
-            true => Err(Error::router(Some(1), Error::Empty { index: 1 })),
-            false => Ok(()),
+        if self.fails {
+            return Err(Error::router(Some(1), Error::Empty { index: 1 }));
         }
+        Ok(())
     }
 
     fn keep(&self, rows: &[usize]) -> limbeck_infer::Result<()> {

@@ -139,10 +139,11 @@ fn forward(criterion: &mut Criterion) {
     }
 }
 
-/// The least of the times that each of `runs` takes, run in turns `rounds` times.
-fn interleaved(rounds: usize, runs: &mut [&mut dyn FnMut()]) -> Vec<f64> {
+/// The least of the times that each of `runs` takes, run in turns for eight seconds.
+fn interleaved(runs: &mut [&mut dyn FnMut()]) -> Vec<f64> {
     let mut least = vec![f64::INFINITY; runs.len()];
-    for _ in 0..rounds {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(8) {
         for (least, run) in least.iter_mut().zip(runs.iter_mut()) {
             let started = Instant::now();
             run();
@@ -167,12 +168,10 @@ fn mixed(name: &str, decoder: &Decoder, tiers: &Tiers) {
             black_box(engine.generate(&prompts, &params, &mut |_| {}).expect("generation"));
         };
         let (one, four) = (in_turns(&NAMES[..1], 16), in_turns(&NAMES, 16));
-        let times = interleaved(
-            if new_tokens == 1 { 60 } else { 15 },
-            &mut [&mut || generate(&one), &mut || generate(&four), &mut || {
+        let times =
+            interleaved(&mut [&mut || generate(&one), &mut || generate(&four), &mut || {
                 black_box(engine.generate(&prompts, &params, &mut |_| {}).expect("generation"));
-            }],
-        );
+            }]);
         eprintln!(
             "{name}: 16 prompts and {new_tokens} new tokens each: one adapter {:.2} ms, four \
              {:.2} ms, none {:.2} ms; mixed {:.2}",
@@ -250,13 +249,15 @@ fn rows(name: &str, decoder: &Decoder, tiers: &Tiers) {
         };
         let (one, four) = (in_turns(&NAMES[..1], 16), in_turns(&NAMES, 16));
         let beside: Vec<Stack> = (0..16).map(|row| stack(&NAMES[row / 4..=row / 4])).collect();
-        let times = interleaved(
-            40,
-            &mut [&mut || run(&one), &mut || run(&four), &mut || run(&beside), &mut || {
+        let times = interleaved(&mut [
+            &mut || run(&one),
+            &mut || run(&four),
+            &mut || run(&beside),
+            &mut || {
                 tiers.clear_route();
                 pass(decoder, &tokens, None);
-            }],
-        );
+            },
+        ]);
         eprintln!(
             "{name}: {label}: none {:.3} ms, one {:.3}, four in turns {:.3}, four side by side \
              {:.3}; mixed {:.2} and {:.2}",

@@ -513,7 +513,7 @@ fn what_training_may_not_do_is_an_error_that_names_it() {
     let change = |tensor: &Tensor| {
         no_grad(|| {
             let _ = tensor.shallow_clone().get(0).f_add_scalar_(1e-3).unwrap();
-        })
+        });
     };
     tiers.train(&decoder, &both, "ada").unwrap();
     change(&tiers.weights("task").unwrap().modules[3].lora_b);

@@ -24,7 +24,7 @@ impl Tiers {
     ///
     /// # Errors
     /// A name that is taken; an adapter that does not fit the model or the tier;
-    /// [`crate::Error::Refused`] for one that is no sum of updates (DoRA, `modules_to_save`) or
+    /// [`crate::Error::Refused`] for one that is no sum of updates (`DoRA`, `modules_to_save`) or
     /// adapts the embedding or the head; [`TierError::Full`]. Nothing has changed then.
     pub fn load(&self, name: &str, tier: Tier, weights: AdapterWeights) -> Result<Loaded> {
         let mut state = lock(&self.state);
@@ -90,7 +90,10 @@ impl Tiers {
     pub fn release(&self, name: &str) -> Result<()> {
         let mut state = lock(&self.state);
         state.refuse_training_of(name)?;
-        state.entry_mut(name)?.released = true;
+        state.entry(name)?;
+        if let Some(entry) = state.adapters.get_mut(name) {
+            entry.released = true;
+        }
         Ok(())
     }
 

@@ -189,13 +189,6 @@ impl State {
         self.adapters.get(adapter).ok_or_else(|| self.not_loaded(adapter))
     }
 
-    fn entry_mut(&mut self, adapter: &str) -> Result<&mut Entry> {
-        if !self.adapters.contains_key(adapter) {
-            return Err(self.not_loaded(adapter));
-        }
-        self.adapters.get_mut(adapter).ok_or_else(|| TierError::NotInTraining.into())
-    }
-
     fn not_loaded(&self, adapter: &str) -> Error {
         let loaded = self.adapters.keys().cloned().collect();
         TierError::NotLoaded { adapter: adapter.to_owned(), loaded }.into()

@@ -3,6 +3,8 @@
 //! That is checked, not assumed: before and after, the bits of every other adapter and of the
 //! base are hashed.
 
+use std::sync::{Arc, Mutex};
+
 use limbeck_model::Decoder;
 use tch::Tensor;
 
@@ -57,7 +59,7 @@ impl Tiers {
             lock(&entry.member).set_requires_grad(false)?;
         }
         let frozen = state.frozen(decoder, adapter)?;
-        let member = std::sync::Arc::clone(&state.entry(adapter)?.member);
+        let member = Arc::clone(&state.entry(adapter)?.member);
         lock(&member).in_training = true;
         let version = state.entry(adapter)?.version;
         state.unions.forget(version);
@@ -106,15 +108,16 @@ impl State {
     /// Makes a member anew of what an adapter was trained to.
     fn renew(&mut self, adapter: &str) -> Result<String> {
         let (version, kind) = (self.tick(), self.compute_dtype);
-        let trained = std::sync::Arc::clone(&self.entry(adapter)?.member);
+        let trained = Arc::clone(&self.entry(adapter)?.member);
         lock(&trained).set_requires_grad(false)?;
         let member = lock(&trained).renewed(version, kind)?;
         let fingerprint = member.fingerprint(&self.projections)?;
         let hash = fingerprint.digest();
-        let entry = self.entry_mut(adapter)?;
-        entry.version = version;
-        entry.fingerprint = fingerprint;
-        entry.member = std::sync::Arc::new(std::sync::Mutex::new(member));
+        if let Some(entry) = self.adapters.get_mut(adapter) {
+            entry.version = version;
+            entry.fingerprint = fingerprint;
+            entry.member = Arc::new(Mutex::new(member));
+        }
         Ok(hash)
     }
 }

@@ -143,9 +143,10 @@ impl Union {
         let separate = |part: Part| {
             let member = lock(&self.members[part.member]);
             let update = member.updates[projection].as_ref()?;
-            let (matrices, dropout) = match member.in_training {
-                true => ((&update.lora_a, &update.lora_b), member.dropout()),
-                false => ((&update.computed.0, &update.computed.1), 0.0),
+            let (matrices, dropout) = if member.in_training {
+                ((&update.lora_a, &update.lora_b), member.dropout())
+            } else {
+                ((&update.computed.0, &update.computed.1), 0.0)
             };
             let (lora_a, lora_b) = (matrices.0.shallow_clone(), matrices.1.shallow_clone());
             Some(Separate { lora_a, lora_b, part, dropout })
