@@ -87,9 +87,7 @@ impl DenseLinear {
 impl Linear for DenseLinear {
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let kind = input.kind();
-        if self.weight.kind() == kind {
-            return Ok(input.f_linear(&self.weight, self.bias.as_ref())?);
-        }
+        // What has the dtype already is handed on as it is.
         let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
         Ok(input.f_linear(&self.weight.f_to_kind(kind)?, bias)?)
     }
