@@ -169,7 +169,7 @@ fn what_cannot_be_learned_is_told_before_any_work() {
         ("lora.train.steps=0", "lora.train.steps"),
         ("base.families=[\"magic\"]", "magic"),
     ] {
-        place.run("out", &["--set", setting], 2, &["tasks.toml", key]);
+        place.run("out", &["--set", setting], 2, &[key]);
     }
     place.run("out", &["--data", "data"], 2, &["--data", "--sequence"]);
     let model = text(&place.model);

@@ -42,6 +42,9 @@ pub(super) struct TaskConfig {
     /// Instead of families: a folder with `train.jsonl` and `test.jsonl`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) data: Option<PathBuf>,
+    /// Share, from 0 to 1, of the generated training records whose chain is the short one.
+    /// Default 0.
+    pub(super) short_share: f64,
     /// Records to train on; of a folder the first ones. Default 4000.
     pub(super) num_train: usize,
     /// Problems to test on; of a folder the first ones. Default 128.
@@ -85,6 +88,7 @@ impl Default for TaskConfig {
             families: Vec::new(),
             levels: vec![1, 2, 3, 4],
             data: None,
+            short_share: 0.0,
             num_train: 4000,
             num_test: 128,
         }
@@ -113,6 +117,7 @@ impl TaskConfig {
             num_validation: 0,
             num_test: self.num_test,
             num_calibration: 0,
+            short_share: self.short_share,
             seed,
             ..DataConfig::default()
         }
@@ -264,6 +269,7 @@ mod tests {
             (("data = \"folder\"", "data = \"folder\"\nfamilies = [\"legal\"]"), "task.families"),
             (("data = \"folder\"", "data = \"folder\"\nnum_test = 0"), "task.num_test"),
             (("levels = [1, 2]", "levels = [7]"), "task.levels"),
+            (("levels = [1, 2]", "short_share = 2.0"), "task.short_share"),
             (("families = [\"medical\"]", "families = [\"magic\"]"), "magic"),
             (("name = \"both\"", "name = \"plain\""), "method.name"),
             (("share = 0.2", "share = 1.2"), "method.replay.share"),
