@@ -10,7 +10,7 @@ use crate::{gpu, setup, test};
 
 /// The test targets that ask `limbeck_core::test_device` where to run. Each runs on the
 /// CPU in `xtask test`.
-const TARGETS: [&str; 14] = [
+const TARGETS: [&str; 15] = [
     "parity",
     "engine",
     "training",
@@ -23,6 +23,7 @@ const TARGETS: [&str; 14] = [
     "adapters",
     "determinism",
     "quantized_decoder",
+    "residency",
     "evaluation",
     "program",
 ];

@@ -149,6 +149,7 @@ impl FrozenHead<'_> {
 #[cfg(test)]
 mod tests {
     use limbeck_core::test_device;
+    use limbeck_model::Embedding;
     use limbeck_train::{Example, SupervisedObjective};
     use serde_json::json;
 
@@ -218,6 +219,69 @@ mod tests {
                 let difference = (expected - found).norm().double_value(&[]);
                 assert!(size > 0.0 && difference < tolerance * size, "{name}: {difference} {size}");
             }
+        }
+    }
+
+    /// An embedding of which no more than [`CAST_ROWS`] are handed out at a time, as a packed
+    /// one would have it.
+    #[derive(Debug)]
+    struct Sliced(Tensor);
+
+    impl Embedding for Sliced {
+        fn forward(&self, tokens: &Tensor, kind: Kind) -> limbeck_model::Result<Tensor> {
+            Ok(Tensor::f_embedding(&self.0, tokens, -1, false, false)?.f_to_kind(kind)?)
+        }
+
+        fn project(&self, _: &Tensor) -> limbeck_model::Result<Tensor> {
+            self.dense_weight()
+        }
+
+        fn num_embeddings(&self) -> i64 {
+            self.0.size()[0]
+        }
+
+        fn embedding_dim(&self) -> i64 {
+            self.0.size()[1]
+        }
+
+        fn rows(&self, start: i64, length: i64, kind: Kind) -> limbeck_model::Result<Tensor> {
+            assert!(length <= CAST_ROWS, "{length} rows at a time");
+            Ok(self.0.f_narrow(0, start, length)?.f_to_kind(kind)?)
+        }
+
+        fn weight(&self) -> Option<&Tensor> {
+            None
+        }
+
+        fn dense_weight(&self) -> limbeck_model::Result<Tensor> {
+            panic!("the whole matrix was asked for")
+        }
+
+        fn tensors(&self) -> Vec<(String, Tensor)> {
+            vec![("weight.packed".to_owned(), self.0.shallow_clone())]
+        }
+
+        fn share(&self) -> Box<dyn Embedding> {
+            Box::new(Self(self.0.shallow_clone()))
+        }
+    }
+
+    #[test]
+    fn a_packed_embedding_is_never_asked_for_as_a_whole() {
+        let batch = batch();
+        let (mut sliced, found) = adapted(Kind::Float, Kind::Float);
+        let (whole, expected) = adapted(Kind::Float, Kind::Float);
+        let replace = |embedding: Box<dyn Embedding>| -> limbeck_model::Result<_> {
+            Ok(Box::new(Sliced(embedding.dense_weight()?)) as Box<dyn Embedding>)
+        };
+        sliced.map_embedding(&mut |embedding| replace(embedding)).unwrap();
+        let mut objective = FrozenHeadObjective { chunk_rows: 7 };
+        let one = objective.accumulate(&whole, &batch, batch.weight_sum).unwrap();
+        let other = objective.accumulate_recomputed(&sliced, &batch, batch.weight_sum).unwrap();
+        assert!((one[0].1 - other[0].1).abs() < 1e-5, "{one:?} {other:?}");
+        for ((name, expected), (_, found)) in expected.iter().zip(&found) {
+            let difference = (expected.grad() - found.grad()).norm().double_value(&[]);
+            assert!(difference < 1e-5 * expected.grad().norm().double_value(&[]), "{name}");
         }
     }
 

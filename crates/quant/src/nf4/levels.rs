@@ -12,7 +12,11 @@ pub const BLOCK_BYTES: usize = BLOCK / 2;
 /// What the codes stand for, as shares of the block's largest magnitude: quantiles of the
 /// normal distribution, eight on the negative side and nine on the positive, both with 0
 /// (ibid., appendix E).
-#[expect(clippy::unreadable_literal, reason = "as published, digit by digit")]
+#[expect(
+    clippy::excessive_precision,
+    clippy::unreadable_literal,
+    reason = "as published, digit by digit"
+)]
 pub const LEVELS: [f32; 16] = [
     -1.0,
     -0.6961928009986877,
@@ -83,17 +87,22 @@ pub(crate) trait Level: Float {
 
 impl Level for f32 {
     fn dequantize(codes: &[u8; BLOCK_BYTES], absmax: f32, weights: &mut [Self; BLOCK]) {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has the instructions that the function is compiled for.
-            #[expect(unsafe_code, reason = "instructions that not every processor has")]
-            return unsafe { lookup_avx2(codes, &scaled(absmax), weights) };
-        }
-        lookup(codes, &scaled(absmax), weights);
+        lookup_block(codes, &scaled(absmax), weights);
     }
 }
 
-impl Level for bf16 {}
+impl Level for bf16 {
+    fn dequantize(codes: &[u8; BLOCK_BYTES], absmax: f32, weights: &mut [Self; BLOCK]) {
+        // The rounded levels looked up as float32, of which bfloat16 is the upper half.
+        let levels = scaled::<Self>(absmax).map(Self::to_f32);
+        let mut wide = [0.0; BLOCK];
+        lookup_block(codes, &levels, &mut wide);
+        for (weight, wide) in weights.iter_mut().zip(wide) {
+            *weight = Self::from_bits((wide.to_bits() >> 16) as u16);
+        }
+    }
+}
+
 impl Level for f16 {}
 
 /// The first weights of a block.
@@ -116,6 +125,17 @@ fn lookup<T: Copy>(codes: &[u8], levels: &[T; 16], weights: &mut [T]) {
             *second = levels[usize::from(byte & 15)];
         }
     }
+}
+
+/// [`lookup`] of a whole block, with vector instructions where there are any.
+fn lookup_block(codes: &[u8; BLOCK_BYTES], levels: &[f32; 16], weights: &mut [f32; BLOCK]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the instructions that the function is compiled for.
+        #[expect(unsafe_code, reason = "instructions that not every processor has")]
+        return unsafe { lookup_avx2(codes, levels, weights) };
+    }
+    lookup(codes, levels, weights);
 }
 
 /// Eight weights at a time: the codes' low three bits choose within each half of the levels,

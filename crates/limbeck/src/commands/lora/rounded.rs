@@ -17,7 +17,7 @@ use tch::Kind;
 
 use super::super::quantize::calibration;
 use super::{gate_sequences, merge_checked};
-use crate::cli::StageOptions;
+use crate::cli::{StageOptions, UsageError};
 use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
 
@@ -85,7 +85,16 @@ pub(super) fn merge_packed(
     options: &StageOptions,
     stage: &mut Stage,
 ) -> Result<bool> {
-    let Some((path, json)) = quantization(model)? else { return Ok(false) };
+    let Some((path, json)) = quantization(model)? else {
+        return match texts.calibration {
+            None => Ok(false),
+            Some(_) => Err(UsageError {
+                message: format!("--calibration: the base {} is not packed", model.display()),
+                hint: "leave it out: a dense base is merged without rounding".to_owned(),
+            }
+            .into()),
+        };
+    };
     let settings = GptqSettings::from_json(&json, &path)?;
     let method = if texts.calibration.is_some() { Method::Gptq } else { Method::Rtn };
     let config = same_way(settings, &json, method);
@@ -122,9 +131,13 @@ pub(super) fn merge_packed(
     Ok(true)
 }
 
-/// exp of the mean negative log-probability of a token given those before it.
+/// exp of the mean negative log-probability of a token given those before it, of sequences cut
+/// to what the model takes.
 fn perplexity(decoder: &Decoder, sequences: &[Vec<i64>]) -> Result<f64> {
-    let scores = Engine::new(decoder, EngineConfig::default())?.score(sequences)?;
+    let longest = decoder.config().max_position_embeddings as usize;
+    let cut = |sequence: &Vec<i64>| sequence[..sequence.len().min(longest)].to_vec();
+    let sequences: Vec<Vec<i64>> = sequences.iter().map(cut).collect();
+    let scores = Engine::new(decoder, EngineConfig::default())?.score(&sequences)?;
     let logprobs: Vec<f64> = scores.iter().flatten().flatten().map(|&value| value.into()).collect();
     Ok((-logprobs.iter().sum::<f64>() / logprobs.len().max(1) as f64).exp())
 }
