@@ -132,7 +132,8 @@ fn merged_into(mut decoder: Decoder, tiers: &Tiers, stack: &Stack) -> Decoder {
             decoder
                 .map_linear(&module.plan.name, &mut |base| {
                     let weight = base.dense_weight()? + &delta;
-                    Ok(Box::new(DenseLinear::new(weight, base.bias())?))
+                    let bias = base.bias().map(|bias| bias.to_kind(Kind::Float));
+                    Ok(Box::new(DenseLinear::new(weight, bias)?))
                 })
                 .unwrap();
         }
