@@ -4,36 +4,30 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, Result};
-use limbeck_lora::registry::{Address, BaseIdentity, Registry};
+use limbeck_lora::registry::{AdapterManifest, Address, BaseIdentity, Registry};
 use limbeck_run::Manifest;
 
 use crate::cli::UsageError;
 use crate::stage::Stage;
 
-/// What the manifest of `limbeck lora train` calls the hashes of its base's weights and
-/// tokenizer, beside that of its folder, `model`.
-const BASE_WEIGHTS: &str = "base weights";
-const BASE_TOKENIZER: &str = "base tokenizer";
-
 /// Records which base an adapter is for.
 pub(crate) fn record_base(stage: &mut Stage, model: &Path) -> Result<()> {
     let BaseIdentity { weights, tokenizer, .. } = BaseIdentity::of(model)?;
-    stage.record_input(BASE_WEIGHTS, weights);
+    stage.record_input(BaseIdentity::WEIGHTS, weights);
     if let Some(tokenizer) = tokenizer {
-        stage.record_input(BASE_TOKENIZER, tokenizer);
+        stage.record_input(BaseIdentity::TOKENIZER, tokenizer);
     }
     Ok(())
 }
 
-/// The base that a folder says it is for, where `limbeck lora train` made it.
+/// The base that a folder says it is for, where `limbeck lora train` made it or a registry
+/// keeps it.
 fn recorded_base(adapter: &Path) -> Result<Option<BaseIdentity>> {
-    let Some(Manifest { mut inputs, .. }) = Manifest::read(adapter)? else { return Ok(None) };
-    let (Some(model), Some(weights)) = (inputs.remove("model"), inputs.remove(BASE_WEIGHTS)) else {
-        return Ok(None);
-    };
-    let tokenizer = inputs.remove(BASE_TOKENIZER);
-    let (quantized_from, merged_from) = (None, None);
-    Ok(Some(BaseIdentity { model, weights, tokenizer, quantized_from, merged_from }))
+    if let Ok(stored) = AdapterManifest::read(adapter) {
+        return Ok(Some(stored.base));
+    }
+    let manifest = Manifest::read(adapter)?;
+    Ok(manifest.and_then(|mut manifest| BaseIdentity::take_recorded(&mut manifest.inputs)))
 }
 
 /// The folders of adapters for the model in `model`.

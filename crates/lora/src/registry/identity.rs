@@ -37,6 +37,19 @@ const INDEX: &str = "model.safetensors.index.json";
 const TOKENIZER: &str = "tokenizer.json";
 
 impl BaseIdentity {
+    /// What the manifest of the stage that trains an adapter calls the hash of its base's
+    /// weights among its inputs, beside that of the base's folder, `model`.
+    pub const WEIGHTS: &str = "base weights";
+    /// The same for the base's tokenizer.
+    pub const TOKENIZER: &str = "base tokenizer";
+
+    /// Takes the base that a training stage recorded out of its inputs, if it did.
+    pub fn take_recorded(inputs: &mut BTreeMap<String, String>) -> Option<Self> {
+        let (weights, tokenizer) = (inputs.remove(Self::WEIGHTS), inputs.remove(Self::TOKENIZER));
+        let (model, weights) = (inputs.get("model")?.clone(), weights?);
+        Some(Self { model, weights, tokenizer, quantized_from: None, merged_from: None })
+    }
+
     /// Identifies a model's folder. Where its stage left a manifest, the hashes of files
     /// that are unchanged since are taken from there instead of reading gigabytes again.
     ///

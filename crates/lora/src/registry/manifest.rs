@@ -62,6 +62,8 @@ impl AdapterManifest {
         let base = BaseIdentity::of(model)?;
         let stage = Manifest::read(adapter)?.unwrap_or_default();
         let mut data = stage.inputs;
+        // Of a base that is described in full beside it.
+        let _ = BaseIdentity::take_recorded(&mut data);
         if let Some(trained_on) = data.remove("model")
             && trained_on != base.model
             && Some(&trained_on) != base.quantized_from.as_ref()

@@ -8,6 +8,7 @@ use anyhow::Result;
 use limbeck_core::{DType, Tokenizer};
 use limbeck_infer::{Engine, EngineConfig};
 use limbeck_lora::Adapter;
+use limbeck_lora::registry::AdapterManifest;
 use limbeck_model::Decoder;
 use limbeck_quant::gptq_format::GptqSettings;
 use limbeck_quant::requantize::same_way;
@@ -70,9 +71,12 @@ pub(super) fn compare_with_nf4(
     Ok(())
 }
 
-/// Whether the run that made the adapter rounded its base to NF4; an adapter without a
-/// manifest does not say so.
+/// Whether the run that made the adapter rounded its base to NF4, by its own manifest or the
+/// registry's; an adapter without one does not say so.
 fn was_trained_on_nf4(adapter: &Path) -> Result<bool> {
+    if let Ok(stored) = AdapterManifest::read(adapter) {
+        return Ok(stored.training["base"] == "nf4");
+    }
     Ok(Manifest::read(adapter)?.is_some_and(|manifest| manifest.config["base"] == "nf4"))
 }
 
