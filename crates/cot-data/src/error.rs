@@ -203,7 +203,9 @@ impl Error {
     /// How a program should classify the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Json { .. } | Self::Record { .. } | Self::Reject { .. } => ErrorKind::BadInput,
+            Self::Read { .. } | Self::Json { .. } | Self::Record { .. } | Self::Reject { .. } => {
+                ErrorKind::BadInput
+            }
             Self::Config(_)
             | Self::Ending { .. }
             | Self::UnknownFormat { .. }
@@ -215,8 +217,7 @@ impl Error {
             | Self::UnknownLevel { .. }
             | Self::Shard { .. }
             | Self::ShardOfRepeats => ErrorKind::Usage,
-            Self::Read { .. }
-            | Self::Write { .. }
+            Self::Write { .. }
             | Self::Rejected { .. }
             | Self::Endpoint { .. }
             | Self::JournalInUse { .. }
