@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use limbeck_lora::registry::{Address, RefName, Tier};
+use limbeck_lora::registry::{Address, RefName};
+use limbeck_lora::tiers::Tier;
 
 /// What `limbeck adapters --help` says of a registry.
 const HELP: &str = "\

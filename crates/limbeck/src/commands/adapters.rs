@@ -229,7 +229,7 @@ fn show_version(registry: &Registry, address: &Address, json: bool) -> Result<()
         println!("{}", serde_json::to_string(manifest)?);
         return Ok(());
     }
-    let AdapterManifest { hash, base, data, training, commit, parent, scores, created, .. } =
+    let AdapterManifest { hash, base, data, config, commit, parent, scores, created, .. } =
         manifest;
     let row = |key: &str, value: &str| println!("{key:<16} {value}");
     row("version", &hash.to_string());
@@ -245,8 +245,8 @@ fn show_version(registry: &Registry, address: &Address, json: bool) -> Result<()
     for (name, score) in scores {
         row("score", &format!("{name} {score}"));
     }
-    if !training.is_null() {
-        row("training", &training.to_string());
+    if !config.is_null() {
+        row("training", &config.to_string());
     }
     Ok(())
 }

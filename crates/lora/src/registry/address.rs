@@ -3,53 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::RegistryError;
 use crate::Error;
-
-/// How long an adapter lives and who it is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tier {
-    /// Long-lived, frozen after its release, under everything else.
-    BaseTask,
-    /// A field of knowledge, loaded and unloaded at run time.
-    Domain,
-    /// What one user prefers: small and updated often.
-    User,
-}
-
-impl Tier {
-    /// All tiers, lowest first.
-    pub const ALL: [Self; 3] = [Self::BaseTask, Self::Domain, Self::User];
-
-    /// Its name in addresses and as a folder.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BaseTask => "base-task",
-            Self::Domain => "domain",
-            Self::User => "user",
-        }
-    }
-}
-
-impl fmt::Display for Tier {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Tier {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|tier| tier.as_str() == text)
-            .ok_or_else(|| address_error(text, "a tier: base-task, domain or user"))
-    }
-}
+use crate::tiers::Tier;
 
 /// The name of a line of adapters, of which each publication is a version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,6 +14,10 @@ use crate::Result;
 
 /// What the registry knows of an adapter. Only the scores may change after it is
 /// published: an adapter is often evaluated later.
+///
+/// Configuration, seed and commit stand where the training stage's own [`Manifest`] has
+/// them, and the file reads as one: whoever asks how an adapter was trained (over NF4, say)
+/// need not know whether it comes from a stage or from a registry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdapterManifest {
@@ -28,8 +32,9 @@ pub struct AdapterManifest {
     /// SHA-256 of the data that it was trained on, by what the stage called it.
     pub data: BTreeMap<String, String>,
     /// The configuration of the training stage; null where it is unknown.
-    pub training: Value,
+    pub config: Value,
     /// The seed of the training stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// Commit of the sources that trained it.
     pub commit: Option<String>,
@@ -83,7 +88,7 @@ impl AdapterManifest {
             base,
             data,
             seed: (!stage.stage.is_empty()).then_some(stage.seed),
-            training: stage.config,
+            config: stage.config,
             commit: stage.commit,
             parent: parent.clone(),
             scores: scores.clone(),

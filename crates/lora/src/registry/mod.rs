@@ -50,7 +50,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use address::{Address, RefName, Selector, Tier};
+pub use address::{Address, RefName, Selector};
 pub use changes::{Changed, Publication};
 pub use collect::{Collected, Verified};
 pub use content::ContentHash;
@@ -61,6 +61,7 @@ pub use reference::{Change, Operation, Reference};
 pub use timestamp::Timestamp;
 
 use crate::Result;
+use crate::tiers::Tier;
 use store::list_folder;
 use writer::Writer;
 

@@ -314,9 +314,9 @@ fn drop_oldest<T>(items: &mut Vec<T>, most: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::address::Tier;
     use super::*;
     use crate::Error;
+    use crate::tiers::Tier;
 
     fn name() -> RefName {
         RefName::new(Tier::Domain, "medical").unwrap()

@@ -157,8 +157,14 @@ fn a_manifest_says_where_the_adapter_comes_from() {
     let manifest = registry.read_entry(&hash).unwrap();
     assert_eq!(manifest.base, BaseIdentity::of(&model).unwrap());
     assert_eq!(manifest.data, BTreeMap::from([("train".into(), "data's hash".into())]));
-    assert_eq!((manifest.training, manifest.seed), (json!({ "rank": 1 }), Some(7)));
+    assert_eq!((&manifest.config, manifest.seed), (&json!({ "rank": 1 }), Some(7)));
     assert_eq!(manifest.commit.as_deref(), Some("c0ffee"));
+    let as_stage = Manifest::read(&registry.entry(&hash)).unwrap().unwrap();
+    assert_eq!((as_stage.config, as_stage.seed), (manifest.config, 7));
+    // Also where no stage said anything.
+    let hash = fixture.publish(2.0, None).unwrap().hash;
+    let as_stage = Manifest::read(&registry.entry(&hash)).unwrap().unwrap();
+    assert_eq!((as_stage.config, as_stage.seed), (Value::Null, 0));
 }
 
 #[test]

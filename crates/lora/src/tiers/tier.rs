@@ -1,8 +1,11 @@
 //! The tiers, and how much each may hold.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// What an adapter is for, and so how long it stays and who may change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,12 +20,34 @@ pub enum Tier {
     User,
 }
 
-impl fmt::Display for Tier {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
+impl Tier {
+    /// All tiers, lowest first.
+    pub const ALL: [Self; 3] = [Self::BaseTask, Self::Domain, Self::User];
+
+    /// Its name in files, folders and arguments.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::BaseTask => "base-task",
             Self::Domain => "domain",
             Self::User => "user",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Tier {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|tier| tier.as_str() == text).ok_or_else(|| Error::Value {
+            what: "tier",
+            expected: "base-task, domain or user",
+            found: text.to_owned(),
         })
     }
 }
