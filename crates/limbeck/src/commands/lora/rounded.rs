@@ -75,7 +75,7 @@ pub(super) fn compare_with_nf4(
 /// registry's; an adapter without one does not say so.
 fn was_trained_on_nf4(adapter: &Path) -> Result<bool> {
     if let Ok(stored) = AdapterManifest::read(adapter) {
-        return Ok(stored.training["base"] == "nf4");
+        return Ok(stored.config["base"] == "nf4");
     }
     Ok(Manifest::read(adapter)?.is_some_and(|manifest| manifest.config["base"] == "nf4"))
 }
