@@ -177,6 +177,8 @@ fn what_cannot_be_learned_is_told_before_any_work() {
     check(&["lora", "train", "--model", model, "--output", text(&output)], 2, &["--data"]);
     // Faults of what the file names.
     place.run("out", &["--set", "lora.target_modules=[\"c_attn\"]"], 3, &["c_attn", "hint"]);
+    let head = "lora.target_modules=[\"q_proj\", \"lm_head\"]";
+    place.run("out", &["--set", head], 3, &["lm_head", "hint"]);
     fs::remove_file(place.path("data/test.jsonl")).unwrap();
     place.run("out", &[], 3, &["test.jsonl"]);
     assert!(!output.exists());

@@ -1,5 +1,6 @@
 //! A small model, batches and adapters for the tests of this folder.
 
+use limbeck_core::seed::CounterRng;
 use limbeck_core::test_device;
 use limbeck_model::Decoder;
 use limbeck_train::{Batch, Example};
@@ -37,9 +38,14 @@ pub(super) fn batch(examples: &[Example]) -> Batch {
     Batch::new(&examples.iter().collect::<Vec<_>>(), 0, test_device()).unwrap()
 }
 
-pub(super) fn random(shape: &[i64], seed: i64) -> Tensor {
-    tch::manual_seed(seed);
-    Tensor::randn(shape, (Kind::Float, test_device()))
+/// Numbers of mean 0 and variance 1, from a stream of their own: libtorch's generator is
+/// shared by tests that run at the same time.
+pub(super) fn random(shape: &[i64], seed: u64) -> Tensor {
+    let mut stream = CounterRng::new(seed);
+    let count = shape.iter().product::<i64>() as usize;
+    let values: Vec<f32> =
+        (0..count).map(|_| (12.0_f64.sqrt() * (stream.next_f64() - 0.5)) as f32).collect();
+    Tensor::from_slice(&values).view(shape).to_device(test_device())
 }
 
 /// An adapter of which B is not zero.
@@ -48,7 +54,7 @@ pub(super) fn adapter(decoder: &mut Decoder, rank: i64) -> Adapter {
     let adapter = Adapter::attach(decoder, config.adapter(None), 3).unwrap();
     for (index, (name, tensor)) in adapter.trainable_parameters().into_iter().enumerate() {
         if name.contains("lora_B") {
-            let values = random(&tensor.size(), index as i64) * 0.1;
+            let values = random(&tensor.size(), index as u64) * 0.1;
             no_grad(|| tensor.shallow_clone().copy_(&values));
         }
     }

@@ -21,17 +21,16 @@ pub trait Penalty: Debug {
 ///
 /// The task's loss is a mean over the step's tokens, whose micro-batches add up to it; a
 /// penalty comes whole with the first of them. Neither then depends on how the step is split.
-#[derive(Debug)]
-pub struct Penalised<O> {
-    objective: O,
+pub struct Penalised {
+    objective: Box<dyn Objective>,
     penalties: Vec<Box<dyn Penalty>>,
     /// Whether the step has not had its penalties yet.
     is_due: bool,
 }
 
-impl<O: Objective> Penalised<O> {
+impl Penalised {
     /// The objective with these penalties, which may be none.
-    pub fn new(objective: O, penalties: Vec<Box<dyn Penalty>>) -> Self {
+    pub fn new(objective: Box<dyn Objective>, penalties: Vec<Box<dyn Penalty>>) -> Self {
         Self { objective, penalties, is_due: true }
     }
 
@@ -54,7 +53,7 @@ impl<O: Objective> Penalised<O> {
     }
 }
 
-impl<O: Objective> Objective for Penalised<O> {
+impl Objective for Penalised {
     fn begin_step(
         &mut self,
         step: u64,
@@ -95,7 +94,6 @@ mod tests {
     use super::super::fixture::{adapter, batch, examples, model};
     use super::super::update::LowRankUpdate;
     use super::*;
-    use crate::FrozenHeadObjective;
 
     /// Gradients of all parameters and the sum of what was minimised, of one step in
     /// micro-batches of these sizes.
@@ -109,7 +107,7 @@ mod tests {
         let updates = LowRankUpdate::of(&model, &adapter).unwrap();
         let ewc: Box<dyn Penalty> = Box::new(Ewc::new(&fisher, updates, 1e-2).unwrap());
         let penalties = if penalised { vec![ewc] } else { Vec::new() };
-        let mut objective = Penalised::new(FrozenHeadObjective { chunk_rows: 100 }, penalties);
+        let mut objective = Penalised::new(adapter.objective(100), penalties);
         let mut rest = &all[..];
         let mut batches = Vec::new();
         for &size in sizes {

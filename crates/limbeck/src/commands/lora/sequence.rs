@@ -55,6 +55,13 @@ pub(crate) fn run(model: &Path, file: &Path, options: &StageOptions, json: bool)
 
     let ModelFolder { decoder, tokenizer } =
         ModelFolder::open_for_training(model, options.device, limbeck_core::DType::Float32)?;
+    if config.has_penalties() {
+        let linears = decoder.linear_names();
+        let plans = config.lora.adapter(None).resolve(&linears)?;
+        if let Some(plan) = plans.into_iter().find(|plan| !linears.contains(&plan.name)) {
+            return Err(limbeck_lora::Error::NotLowRank { parameter: plan.name }.into());
+        }
+    }
     let tasks = config
         .tasks()
         .map(|task| Task::new(task, &config.lora, &tokenizer, options.seed))

@@ -11,7 +11,7 @@ use limbeck_core::seed::derive;
 use limbeck_lora::forgetting::{
     Ewc, EwcConfig, Fisher, LowRankUpdate, Orthogonal, Penalised, Penalty, ScoreMatrix, Subspaces,
 };
-use limbeck_lora::{Adapter, FrozenHeadObjective, MergeGate, merge};
+use limbeck_lora::{Adapter, MergeGate, merge};
 use limbeck_model::{Decoder, LoadOptions};
 use limbeck_train::mix::MixConfig;
 use limbeck_train::{Batch, Example, TrainConfig, Trainer, checkpoint};
@@ -101,8 +101,7 @@ impl Cell<'_> {
             penalties.push(Box::new(Orthogonal::new(&subspaces, updates()?, orthogonal.lambda)));
         }
         let train = TrainConfig { mix, ..config.lora.train.clone() };
-        let mut objective =
-            Penalised::new(FrozenHeadObjective { chunk_rows: train.head_chunk_rows }, penalties);
+        let mut objective = Penalised::new(adapter.objective(train.head_chunk_rows), penalties);
         let output = self.folder.join(format!("task-{stage}"));
         std::fs::create_dir_all(&output)
             .map_err(|source| limbeck_run::Error::write(&output, source))?;
@@ -116,9 +115,9 @@ impl Cell<'_> {
             label,
             run: &run,
         };
-        let parameters = adapter.trainable_parameters();
+        let groups = adapter.parameter_groups(config.lora.lora_plus_ratio);
         decoder.set_compute_dtype(train.compute_dtype.kind());
-        trainer.run(&decoder, parameters, &examples, &[], &mut objective)?;
+        trainer.run_with(&decoder, groups, None, &examples, &[], &mut objective, None)?;
         decoder.set_compute_dtype(Kind::Float);
         if orthogonal.is_some() {
             subspaces.add(&LowRankUpdate::of(&decoder, &adapter)?)?;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use limbeck_cot_data::{DataConfig, Family};
 use limbeck_evaluate::EvaluateConfig;
 use limbeck_lora::LoraConfig;
+use limbeck_lora::config::Init;
 use limbeck_lora::forgetting::{EwcConfig, OrthogonalConfig, ReplayConfig};
+use limbeck_lora::train_config::BaseFormat;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +103,11 @@ impl SequenceConfig {
         std::iter::once(&self.base).chain(&self.task)
     }
 
+    /// Whether any method holds the adapter's update back.
+    pub(super) fn has_penalties(&self) -> bool {
+        self.method.iter().any(|method| method.ewc.is_some() || method.orthogonal.is_some())
+    }
+
     /// The folders that tasks read, by their names.
     pub(super) fn data_folders(&self) -> impl Iterator<Item = (&str, &Path)> {
         self.tasks().filter_map(|task| Some((task.name.as_str(), task.data.as_deref()?)))
@@ -147,6 +154,22 @@ impl Validate for SequenceConfig {
         }
         distinct_names("method", self.method.iter().map(|method| &method.name))?;
         self.lora.validate().map_err(|invalid| invalid.within("lora"))?;
+        if self.lora.base != BaseFormat::Stored {
+            let expected = "\"stored\": adapters are merged into float32 weights";
+            return Err(Invalid::new("lora.base", expected, "\"nf4\""));
+        }
+        let plain = !self.lora.use_dora
+            && self.lora.init == Init::Default
+            && self.lora.modules_to_save.is_empty();
+        if self.has_penalties() && !plain {
+            let expected = "no use_dora, init = \"pissa\" or modules_to_save beside ewc or \
+                            orthogonal, which hold back the product of A and B";
+            return Err(Invalid::new("lora", expected, "one"));
+        }
+        if self.lora.replay != ReplayConfig::default() {
+            let expected = "the replay of a [[method]]";
+            return Err(Invalid::new("lora.replay", expected, "one for all"));
+        }
         if self.lora.train.mix.is_on() {
             let expected = "no mix: a method's replay makes it";
             return Err(Invalid::new("lora.train.mix", expected, "one"));
@@ -277,6 +300,9 @@ mod tests {
             (("fisher = \"exact\"", "fisher = \"full\""), "full"),
             (("seeds = [1, 2]", "lora.train.mix.task_share = 0.5"), "lora.train.mix"),
             (("seeds = [1, 2]", "lora.rank = 0"), "lora.rank"),
+            (("seeds = [1, 2]", "lora.use_dora = true"), "use_dora"),
+            (("seeds = [1, 2]", "lora.base = \"nf4\""), "lora.base"),
+            (("seeds = [1, 2]", "lora.replay.share = 0.1"), "lora.replay"),
             (
                 ("seeds = [1, 2]", "lora.train = { keep_best = true, validate_every = 5 }"),
                 "lora.train.keep_best",
