@@ -1,7 +1,7 @@
 //! Elastic weight consolidation on the update of the weights.
 //!
 //! EWC (Kirkpatrick et al. 2017, arXiv:1612.00796) holds weights that matter to earlier tasks
-//! where they are: `λ/2 · Σ Ω ⊙ ΔW²`, with ΔW = s·BA. In the separable form Ω = Σ_t g_t x_tᵀ the
+//! where they are: `λ/2 · Σ Ω ⊙ ΔW²`, with ΔW = s·BA. In the separable form `Ω = Σ_t g_t x_tᵀ` the
 //! same sum is
 //!
 //! ```text

@@ -74,7 +74,7 @@ pub(crate) fn run(model: &Path, file: &Path, options: &StageOptions, json: bool)
         tasks,
         fingerprint: stage.fingerprint().to_owned(),
     };
-    let before = plan.baseline(decoder, &stage.folder().join(BASELINE))?;
+    let before = plan.baseline(&decoder, &stage.folder().join(BASELINE))?;
     // Seeds outermost: a run that is cut short has all methods of the seeds that it got to.
     let mut cells: Vec<Vec<ScoreMatrix>> = vec![Vec::new(); config.method.len()];
     for &seed in &config.seeds {
@@ -106,14 +106,14 @@ pub(crate) fn run(model: &Path, file: &Path, options: &StageOptions, json: bool)
 
 impl Plan<'_> {
     /// The scores before the sequence: measured once, and kept for a run that goes on.
-    fn baseline(&self, decoder: Decoder, path: &Path) -> Result<ScoreMatrix> {
-        let scores = match read_state(path)?.and_then(|mut rows| rows.pop()) {
-            Some(scores) => scores,
-            None => {
-                let scores = self.scores("before", &decoder)?;
-                write_state(path, std::slice::from_ref(&scores))?;
-                scores
-            }
+    fn baseline(&self, decoder: &Decoder, path: &Path) -> Result<ScoreMatrix> {
+        let kept = read_state(path)?.and_then(|mut rows| rows.pop());
+        let scores = if let Some(scores) = kept {
+            scores
+        } else {
+            let scores = self.scores("before", decoder)?;
+            write_state(path, std::slice::from_ref(&scores))?;
+            scores
         };
         let names = self.tasks.iter().map(|task| task.name.clone()).collect();
         ScoreMatrix::new(names, scores).context("a score for each task")
