@@ -75,6 +75,7 @@ pub(crate) fn run(model: &Path, file: &Path, options: &StageOptions, json: bool)
         fingerprint: stage.fingerprint().to_owned(),
     };
     let before = plan.baseline(&decoder, &stage.folder().join(BASELINE))?;
+    drop(decoder);
     // Seeds outermost: a run that is cut short has all methods of the seeds that it got to.
     let mut cells: Vec<Vec<ScoreMatrix>> = vec![Vec::new(); config.method.len()];
     for &seed in &config.seeds {
