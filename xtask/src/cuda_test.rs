@@ -10,7 +10,7 @@ use crate::{gpu, setup, test};
 
 /// The test targets that ask `limbeck_core::test_device` where to run. Each runs on the
 /// CPU in `xtask test`.
-const TARGETS: [&str; 15] = [
+const TARGETS: [&str; 16] = [
     "parity",
     "engine",
     "training",
@@ -21,6 +21,7 @@ const TARGETS: [&str; 15] = [
     "captured_teacher",
     "student",
     "adapters",
+    "tiers",
     "determinism",
     "quantized_decoder",
     "residency",

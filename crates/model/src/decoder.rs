@@ -427,11 +427,13 @@ impl Decoder {
         self.layers.get(index)?.linear(name)
     }
 
-    /// Replaces the projection `name` by what `replace` makes of it.
+    /// Replaces the projection `name` by what `replace` makes of it. A tied head can have
+    /// something put around it; a matrix of its own it gets by [`Self::set_head`].
     ///
     /// # Errors
-    /// An unknown name, or the error of `replace`: the layer is lost then, and running
-    /// the model is an error until another one takes its place.
+    /// An unknown name; a weight of its own for a tied head, which a saved model would lose; or
+    /// the error of `replace`: the layer is lost then, and running the model is an error until
+    /// another one takes its place (a tied head is the embedding again).
     pub fn map_linear(
         &mut self,
         name: &str,
@@ -440,6 +442,10 @@ impl Decoder {
         if name == HEAD && self.config.tie_word_embeddings {
             let tied = || Box::new(TiedHead { embedding: self.embed_tokens.share() });
             let head = replace(self.lm_head.take().unwrap_or_else(|| tied()))?;
+            if head.tensors().iter().any(|(suffix, _)| suffix == "weight") {
+                let expected = "a layer around the embedding, since the head is tied";
+                return Err(Error::shape(HEAD, expected, "one with a weight of its own"));
+            }
             // What is the embedding again needs no head of its own.
             self.lm_head = (!(head.as_ref() as &dyn Any).is::<TiedHead>()).then_some(head);
             return Ok(());

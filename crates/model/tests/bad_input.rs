@@ -239,7 +239,7 @@ fn inputs_that_do_not_fit() {
 #[test]
 fn replacing_linears() {
     let mut model = Decoder::load(&fixture("qwen2"), &options()).unwrap();
-    for name in ["model.layers.3.mlp.up_proj", "lm_head", "model.layers.0.mlp", "q_proj"] {
+    for name in ["model.layers.3.mlp.up_proj", "model.layers.0.mlp", "q_proj"] {
         check(model.map_linear(name, &mut Ok), &[name, "self_attn.q_proj"]);
         assert!(model.linear(name).is_none());
     }
@@ -255,6 +255,37 @@ fn replacing_linears() {
         .map_linear(name, &mut |_| Ok(Box::new(DenseLinear::new(weight.shallow_clone(), None)?)))
         .unwrap();
     let _ = model.forward(&Input::causal(&tokens), None, None).unwrap();
+}
+
+#[test]
+fn a_tied_head_is_wrapped_untied_or_left_alone() {
+    let mut model = Decoder::load(&fixture("qwen2"), &options()).unwrap();
+    let tokens = Tensor::from_slice(&[5_i64, 6]).unsqueeze(0);
+    let logits = |model: &Decoder| {
+        let hidden = model.forward(&Input::causal(&tokens), None, None).unwrap();
+        model.logits(&hidden).unwrap()
+    };
+    let before = logits(&model);
+    // What is put back as it was is no head of its own.
+    model.map_linear("lm_head", &mut Ok).unwrap();
+    assert!(model.linear("lm_head").is_none() && model.head_name().is_none());
+    let own = || DenseLinear::new(Tensor::ones([272, 32], (Kind::Float, Device::Cpu)), None);
+    check(model.map_linear("lm_head", &mut |_| Ok(Box::new(own()?))), &["lm_head", "tied"]);
+    assert_eq!(logits(&model), before);
+    check(
+        model.set_head(Box::new(
+            DenseLinear::new(Tensor::ones([5, 32], (Kind::Float, Device::Cpu)), None).unwrap(),
+        )),
+        &["(272, 32)", "(5, 32)"],
+    );
+    model.set_head(Box::new(own().unwrap())).unwrap();
+    assert_eq!(model.head_name(), Some("lm_head"));
+    assert_eq!(model.hf_config()["tie_word_embeddings"], false);
+    assert_ne!(logits(&model), before);
+    let folder = tempfile::tempdir().unwrap();
+    model.save(folder.path(), Kind::Float).unwrap();
+    let read = Decoder::load(folder.path(), &options()).unwrap();
+    assert_eq!(logits(&read), logits(&model));
 }
 
 #[test]
