@@ -45,13 +45,11 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
             capture::run(&arguments, json)
         }
         Command::Lora(LoraCommand::Train { model, data, replay, sequence, stage }) => {
-            match sequence {
-                Some(file) => lora::sequence::run(&model, &file, &stage, json),
-                None => {
-                    let data = data.context("--data or --sequence")?;
-                    lora::train(&model, &data, &replay, &stage, json)
-                }
+            if let Some(file) = sequence {
+                return lora::sequence::run(&model, &file, &stage, json);
             }
+            let data = data.context("--data or --sequence")?;
+            lora::train(&model, &data, &replay, &stage, json)
         }
         Command::Lora(LoraCommand::Merge(arguments)) => {
             let MergeArguments { model, adapter, registry, .. } = &arguments;

@@ -1,7 +1,7 @@
 //! A matrix in NF4: codes, and the blocks' largest magnitudes in 8 bits.
 //!
 //! The magnitudes are all positive and much alike, so their mean is subtracted first; what is
-//! left is coded in blocks of 256 by [`limbeck_core::dynamic_map`] (arXiv:2305.14314, section
+//! left is coded in blocks of 256 by [`limbeck_core::dynamic_map()`] (arXiv:2305.14314, section
 //! 3, "Double Quantization"). Blocks run along the rows; a row whose width is not a multiple
 //! of [`BLOCK`] ends with a shorter one, so that any rows can be dequantised by themselves.
 

@@ -1,0 +1,5 @@
+//! Adapters in tiers against the formula, the merged model and each request alone.
+
+mod fixture;
+mod loading;
+mod serving;
