@@ -182,6 +182,11 @@ impl Decoder {
         (!self.config.tie_word_embeddings).then_some(HEAD)
     }
 
+    /// Name of the token embedding.
+    pub fn embedding_name(&self) -> &'static str {
+        EMBEDDING
+    }
+
     /// The token embedding.
     pub fn embedding(&self) -> &dyn Embedding {
         self.embed_tokens.as_ref()

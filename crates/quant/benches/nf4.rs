@@ -6,9 +6,8 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use limbeck_core::seed::CounterRng;
-use limbeck_quant::gptq_format::PackedTensors;
 use limbeck_quant::nf4::Nf4Matrix;
-use limbeck_quant::{Bits, Format, GridRule, WeightMatrix, rtn};
+use limbeck_quant::{Bits, GridRule, PackedWeight, WeightMatrix, rtn};
 use tch::{Device, Kind, Tensor};
 
 /// Name, outputs, inputs, and rows of the activations that they are multiplied with.
@@ -33,11 +32,9 @@ fn dequantize(criterion: &mut Criterion) {
         }
         let matrix = WeightMatrix::new(values, outputs as usize, inputs as usize).unwrap();
         let codes = rtn::quantize(&matrix, GridRule::symmetric(Bits::Four), 128).unwrap();
-        let gptq = PackedTensors::pack(&codes, Format::Gptq).unwrap().unwrap();
+        let gptq = PackedWeight::new(codes, Device::Cpu).unwrap();
         group.bench_function("GPTQ to Float", |bencher| {
-            bencher.iter(|| {
-                gptq.dequantize_transposed(Bits::Four, Format::Gptq, Kind::Float).unwrap()
-            });
+            bencher.iter(|| gptq.rows(0, outputs, Kind::Float).unwrap());
         });
         let input = Tensor::randn([rows, inputs], (Kind::Float, Device::Cpu));
         let gradient = Tensor::randn([rows, outputs], (Kind::Float, Device::Cpu));

@@ -1,31 +1,35 @@
 //! How many bits a code has, and what follows from it.
 
-/// Bits of one quantised weight. The checkpoint formats written here pack codes into
-/// 32-bit words, so a width must divide 32.
+/// Bits of one quantised weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Bits {
-    /// 16 levels, 8 codes in a word.
+    /// 4 levels.
+    Two,
+    /// 8 levels.
+    Three,
+    /// 16 levels.
     Four,
-    /// 256 levels, 4 codes in a word.
+    /// 256 levels.
     Eight,
 }
 
 impl Bits {
     /// The widths there are, as configurations spell them.
-    pub const SUPPORTED: &'static str = "4 or 8";
+    pub const SUPPORTED: &'static str = "2, 3, 4 or 8";
+
+    /// All widths, the narrowest first.
+    pub const ALL: [Self; 4] = [Self::Two, Self::Three, Self::Four, Self::Eight];
 
     /// The width of this number of bits, if it is one of ours.
     pub fn new(bits: u64) -> Option<Self> {
-        match bits {
-            4 => Some(Self::Four),
-            8 => Some(Self::Eight),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|width| u64::from(width.width()) == bits)
     }
 
     /// Bits of one code.
     pub fn width(self) -> u32 {
         match self {
+            Self::Two => 2,
+            Self::Three => 3,
             Self::Four => 4,
             Self::Eight => 8,
         }
@@ -33,22 +37,24 @@ impl Bits {
 
     /// The highest code.
     pub fn max_code(self) -> u8 {
-        match self {
-            Self::Four => 15,
-            Self::Eight => 255,
-        }
+        u8::MAX >> (8 - self.width())
     }
 
     /// The code that stands for 0 in symmetric quantisation.
     pub fn middle(self) -> u8 {
+        1 << (self.width() - 1)
+    }
+
+    /// The fewest codes that fill whole 32-bit words.
+    pub fn codes_per_unit(self) -> usize {
         match self {
-            Self::Four => 8,
-            Self::Eight => 128,
+            Self::Three => 32,
+            width => (32 / width.width()) as usize,
         }
     }
 
-    /// Codes in one 32-bit word.
-    pub fn codes_per_word(self) -> usize {
-        (32 / self.width()) as usize
+    /// Words of that many codes.
+    pub fn words_per_unit(self) -> usize {
+        self.codes_per_unit() * self.width() as usize / 32
     }
 }

@@ -4,6 +4,7 @@ use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
 use crate::bits::Bits;
+use crate::formats::Format;
 use crate::grid::GridRule;
 
 /// How codes are chosen.
@@ -17,42 +18,13 @@ pub enum Method {
     Rtn,
 }
 
-/// Which checkpoint format the layers are packed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// GPTQ, version 1: the file holds each zero less one. What most loaders read.
-    #[default]
-    Gptq,
-    /// GPTQ, version 2: the file holds the zeros themselves.
-    GptqV2,
-}
-
-impl Format {
-    /// The name in configuration files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Gptq => "gptq",
-            Self::GptqV2 => "gptq_v2",
-        }
-    }
-
-    /// What the file's zeros lack.
-    pub(crate) fn zero_offset(self) -> u8 {
-        match self {
-            Self::Gptq => 1,
-            Self::GptqV2 => 0,
-        }
-    }
-}
-
 /// Settings of [`crate::quantize()`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct QuantizeConfig {
     /// `gptq` or `rtn`. Default `gptq`.
     pub method: Method,
-    /// Bits of a code: 4 or 8. Default 4.
+    /// Bits of a code: 2, 3, 4 or 8. Default 4.
     pub bits: u64,
     /// Input features that share a scale: 32, 64, 128, or -1 for all of a layer. Must
     /// divide every layer's input features. Default 128.
@@ -124,7 +96,8 @@ impl QuantizeConfig {
             symmetric: self.symmetric,
             signed_scale: self.signed_scale,
             mse_search: self.mse_search,
-            min_zero: self.format.zero_offset(),
+            min_zero: self.format.min_zero(),
+            scale_dtype: self.format.scale_dtype(),
         })
     }
 }
@@ -180,7 +153,7 @@ mod tests {
     #[test]
     fn impossible_values_name_their_key() {
         let cases = [
-            ("bits=3", "bits"),
+            ("bits=5", "bits"),
             ("group_size=96", "group_size"),
             ("damping=-0.1", "damping"),
             ("damping=nan", "damping"),

@@ -43,7 +43,7 @@ pub fn quantize(
         in_features,
     };
     let mut codes = vec![0; weight.values().len()];
-    let unset = Grid { scale: half::f16::ONE, zero: 0 };
+    let unset = Grid { scale: 1.0, zero: 0 };
     let mut grids = vec![unset; out_features * num_groups];
     let solved = codes
         .par_chunks_mut(LANES * in_features)
@@ -52,7 +52,7 @@ pub fn quantize(
         .map(|((codes, grids), weights)| solve(&plan, weights, codes, grids))
         .reduce(|| Some(()), Option::and);
     solved?;
-    Some(QuantizedWeight { bits: rule.bits, group_size, out_features, in_features, codes, grids })
+    QuantizedWeight::new(rule.bits, group_size, (out_features, in_features), codes, grids)
 }
 
 /// Whether every group lies within a block of the solver or starts with one.
@@ -204,6 +204,7 @@ mod tests {
             in_features: IN,
             codes,
             grids: grids.into_iter().map(Option::unwrap).collect(),
+            group_of: None,
         }
     }
 

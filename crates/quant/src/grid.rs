@@ -1,10 +1,10 @@
 //! The levels that the weights of one group are rounded to, and how they are chosen.
 //!
-//! A level is `(code − zero) · scale`. Scales are rounded to f16, the dtype they are
-//! stored in, before anything is rounded with them: GPTQ's error feedback then
-//! compensates the error of the stored value.
+//! A level is `(code − zero) · scale`. Scales are rounded to the dtype they are stored in
+//! before anything is rounded with them: GPTQ's error feedback then compensates the error of
+//! the stored value.
 
-use half::f16;
+use half::{bf16, f16};
 
 use crate::bits::Bits;
 
@@ -28,8 +28,9 @@ pub(crate) fn round_small(value: f32) -> f32 {
 /// Levels of one group: `(code − zero) · scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grid {
-    /// Distance of neighbouring levels; negative where the codes run downwards.
-    pub scale: f16,
+    /// Distance of neighbouring levels, exact in the dtype it is stored in; negative where the
+    /// codes run downwards.
+    pub scale: f32,
     /// The code of 0.
     pub zero: u8,
 }
@@ -38,7 +39,7 @@ impl Grid {
     /// The code of the level nearest to `weight`, ties to even.
     pub fn code(self, weight: f32, bits: Bits) -> u8 {
         let zero = f32::from(self.zero);
-        let steps = weight / self.scale.to_f32();
+        let steps = weight / self.scale;
         let lowest = -zero;
         let highest = f32::from(bits.max_code()) - zero;
         (round_small(steps.clamp(lowest, highest)) + zero) as u8
@@ -46,7 +47,7 @@ impl Grid {
 
     /// The level of `code`. Exact: a product of two numbers of at most 11 bits.
     pub fn weight(self, code: u8) -> f32 {
-        (f32::from(code) - f32::from(self.zero)) * self.scale.to_f32()
+        (f32::from(code) - f32::from(self.zero)) * self.scale
     }
 
     /// `weight` rounded to the nearest level.
@@ -70,16 +71,53 @@ pub struct GridRule {
     pub mse_search: bool,
     /// Asymmetric only: the lowest zero allowed; 1 for files that store `zero − 1`.
     pub min_zero: u8,
+    /// The dtype that scales are stored in.
+    pub scale_dtype: ScaleDtype,
+}
+
+/// A dtype of stored scales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ScaleDtype {
+    /// What GPTQ and AWQ files hold.
+    #[default]
+    Float16,
+    /// What compressed-tensors files of a bfloat16 model hold.
+    BFloat16,
+}
+
+impl ScaleDtype {
+    /// The scale as stored. One of a group of zeros is 1; one too small for the dtype is its
+    /// least number, so that no division by 0 follows; `None` for one too large.
+    fn store(self, scale: f32) -> Option<f32> {
+        if scale == 0.0 {
+            return Some(1.0);
+        }
+        let (rounded, least) = match self {
+            Self::Float16 => (f16::from_f32(scale).to_f32(), f16::from_bits(1).to_f32()),
+            Self::BFloat16 => (bf16::from_f32(scale).to_f32(), bf16::MIN_POSITIVE.to_f32()),
+        };
+        if !rounded.is_finite() {
+            return None;
+        }
+        Some(if rounded.abs() < least { least.copysign(scale) } else { rounded })
+    }
 }
 
 impl GridRule {
     /// The plain rule of a width: symmetric with a signed scale, without the search.
     pub fn symmetric(bits: Bits) -> Self {
-        Self { bits, symmetric: true, signed_scale: true, mse_search: false, min_zero: 0 }
+        Self {
+            bits,
+            symmetric: true,
+            signed_scale: true,
+            mse_search: false,
+            min_zero: 0,
+            scale_dtype: ScaleDtype::Float16,
+        }
     }
 
     /// The grid of a group of weights; `None` where a weight is not finite or the scale
-    /// exceeds f16.
+    /// exceeds the dtype it is stored in.
     pub fn fit(self, weights: &[f32]) -> Option<Grid> {
         let mut low = 0.0_f32;
         let mut high = 0.0_f32;
@@ -117,16 +155,16 @@ impl GridRule {
             } else {
                 2.0 * high.max(-low) / max_code
             };
-            return Some(Grid { scale: storable(scale)?, zero });
+            return Some(Grid { scale: self.scale_dtype.store(scale)?, zero });
         }
-        let scale = storable((high - low) / max_code)?;
-        let zero = (-low / scale.to_f32()).round_ties_even().clamp(0.0, max_code) as u8;
+        let scale = self.scale_dtype.store((high - low) / max_code)?;
+        let zero = (-low / scale).round_ties_even().clamp(0.0, max_code) as u8;
         if zero >= self.min_zero {
             return Some(Grid { scale, zero });
         }
         // Moving the zero up takes levels from the positive side, so they must be wider.
         let levels_above = f32::from(self.bits.max_code() - self.min_zero);
-        Some(Grid { scale: storable(high / levels_above)?, zero: self.min_zero })
+        Some(Grid { scale: self.scale_dtype.store(high / levels_above)?, zero: self.min_zero })
     }
 
     /// Σ|error|^2.4, or any value above `bound` once it is exceeded.
@@ -140,22 +178,6 @@ impl GridRule {
         }
         sum
     }
-}
-
-/// The scale as stored. One of a group of zeros is 1; one too small for f16 is its least
-/// number, so that no division by 0 follows.
-fn storable(scale: f32) -> Option<f16> {
-    if scale == 0.0 {
-        return Some(f16::ONE);
-    }
-    let rounded = f16::from_f32(scale);
-    if !rounded.is_finite() {
-        return None;
-    }
-    if rounded == f16::ZERO {
-        return Some(f16::from_bits(1).copysign(rounded));
-    }
-    Some(rounded)
 }
 
 #[cfg(test)]
@@ -192,21 +214,21 @@ mod tests {
         let four = GridRule::symmetric(Bits::Four);
         // The largest magnitude, 4, gets code 0: (0 − 8) · −0.5.
         let grid = four.fit(&[-1.0, 4.0, 0.4]).unwrap();
-        assert_eq!((grid.scale.to_f32(), grid.zero), (-0.5, 8));
+        assert_eq!((grid.scale, grid.zero), (-0.5, 8));
         assert_eq!([-1.0, 4.0, 0.4, -9.0].map(|w| grid.code(w, Bits::Four)), [10, 0, 7, 15]);
         assert_eq!(grid.weight(15), -3.5);
 
         let plain = GridRule { signed_scale: false, ..four };
-        assert_eq!(plain.fit(&[-3.0, 7.5]).unwrap().scale.to_f32(), 1.0);
+        assert_eq!(plain.fit(&[-3.0, 7.5]).unwrap().scale, 1.0);
 
         let asymmetric = GridRule { symmetric: false, ..four };
         let grid = asymmetric.fit(&[-1.0, 6.5]).unwrap();
-        assert_eq!((grid.scale.to_f32(), grid.zero), (0.5, 2));
+        assert_eq!((grid.scale, grid.zero), (0.5, 2));
         // All weights positive: the range still includes 0.
         assert_eq!(asymmetric.fit(&[7.5, 3.0]).unwrap().zero, 0);
         let stored_less_one = GridRule { min_zero: 1, ..asymmetric };
         let grid = stored_less_one.fit(&[7.0, 3.0]).unwrap();
-        assert_eq!((grid.scale.to_f32(), grid.zero), (0.5, 1));
+        assert_eq!((grid.scale, grid.zero), (0.5, 1));
         assert_eq!(grid.round(7.0, Bits::Four), 7.0);
     }
 
@@ -220,7 +242,7 @@ mod tests {
                 let grid = rule.fit(&weights).unwrap();
                 let ends = [grid.weight(0), grid.weight(rule.bits.max_code())];
                 let (low, high) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
-                let half_step = grid.scale.to_f32().abs() / 2.0;
+                let half_step = grid.scale.abs() / 2.0;
                 for &weight in &weights {
                     let inside = weight.clamp(low, high);
                     let error = (inside - grid.round(weight, rule.bits)).abs();
@@ -244,7 +266,7 @@ mod tests {
             let grid = rule.fit(&weights).unwrap();
             for &weight in &weights {
                 let error = (weight - grid.round(weight, rule.bits)).abs();
-                assert!(error <= slack * grid.scale.to_f32().abs(), "{rule:?}: {weight}, {error}");
+                assert!(error <= slack * grid.scale.abs(), "{rule:?}: {weight}, {error}");
             }
         }
     }
@@ -280,7 +302,7 @@ mod tests {
             let zeros = rule.fit(&[0.0; 32]).unwrap();
             assert_eq!(zeros.round(0.0, rule.bits), 0.0);
             let tiny = rule.fit(&[1e-30, -1e-30]).unwrap();
-            assert!(tiny.scale != f16::ZERO);
+            assert!(tiny.scale != 0.0);
             assert_eq!(rule.fit(&[f32::NAN, 1.0]), None);
             assert_eq!(rule.fit(&[f32::INFINITY, 1.0]), None);
             assert_eq!(rule.fit(&[1e30, 1.0]), None);

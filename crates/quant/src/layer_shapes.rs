@@ -27,7 +27,7 @@ impl LayerShape {
 /// # Errors
 /// [`Error::LayerShape`] for the first that cannot, with the group sizes that fit all.
 pub fn check(layers: &[LayerShape], bits: Bits, group_size: i64) -> Result<()> {
-    let per_word = bits.codes_per_word() as i64;
+    let per_word = bits.codes_per_unit() as i64;
     for layer in layers {
         let fail = |expected: String, found: i64, hint: String| {
             Err(Error::LayerShape {

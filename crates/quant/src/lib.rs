@@ -8,10 +8,11 @@
 //! Modules in reading order: [`config`]; [`bits`] and [`grid`] (the levels of a group of
 //! weights); [`matrix`] and [`quantized`] (weights before and after); [`rtn`],
 //! [`hessian`] and [`gptq`] with its inner loop in `tile` (the methods, free of models);
-//! [`packing`], [`gptq_format`] and `unpack` (words and files); [`packed_linear`] (the layer);
-//! [`layer_shapes`], `calibration`, [`mod@quantize`] and [`mod@requantize`] (the walk); [`nf4`] (a base below an
-//! adapter); [`loader`] and [`mod@save`] (folders). A further method adds a file beside [`gptq`]; a further format
-//! one beside [`gptq_format`].
+//! [`packing`] and [`formats`] (words and files); [`kernels`], [`packed_weight`],
+//! [`packed_linear`] and [`packed_embedding`] (what computes); [`layer_shapes`], `calibration`,
+//! [`mod@quantize`] and [`mod@requantize`] (the walk); [`nf4`] (a base below an adapter);
+//! [`loader`] and [`mod@save`] (folders). A further method adds a file beside [`gptq`]; a
+//! further format one in [`formats`].
 
 #![cfg_attr(
     test,
@@ -21,17 +22,21 @@
 pub mod bits;
 mod calibration;
 pub mod config;
+mod device_weight;
 mod elements;
 mod error;
+pub mod formats;
 pub mod gptq;
-pub mod gptq_format;
 pub mod grid;
 pub mod hessian;
+pub mod kernels;
 pub mod layer_shapes;
 pub mod loader;
 pub mod matrix;
 pub mod nf4;
+pub mod packed_embedding;
 pub mod packed_linear;
+pub mod packed_weight;
 pub mod packing;
 pub mod quantize;
 pub mod quantized;
@@ -39,16 +44,18 @@ pub mod requantize;
 pub mod rtn;
 pub mod save;
 mod tile;
-mod unpack;
 
 pub use bits::Bits;
-pub use config::{Format, Method, QuantizeConfig};
+pub use config::{Method, QuantizeConfig};
 pub use error::{Error, Result};
+pub use formats::{CheckpointSettings, Format};
 pub use grid::{Grid, GridRule};
 pub use hessian::{Factor, Hessian};
-pub use loader::{GptqLoader, Residency, load_decoder, load_decoder_as, quantization};
+pub use loader::{PackedLoader, Residency, load_decoder, load_decoder_as, quantization};
 pub use matrix::WeightMatrix;
+pub use packed_embedding::PackedEmbedding;
 pub use packed_linear::PackedLinear;
+pub use packed_weight::PackedWeight;
 pub use quantize::{LayerReport, QuantizeReport, quantize};
 pub use quantized::QuantizedWeight;
 pub use requantize::requantize;

@@ -4,40 +4,45 @@ use std::path::{Path, PathBuf};
 
 use limbeck_core::Checkpoint;
 use limbeck_core::checkpoint::read_json;
-use limbeck_model::{Decoder, Linear, LinearLoader, LoadOptions};
+use limbeck_model::{Decoder, Embedding, Linear, LinearLoader, LoadOptions};
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::gptq_format::{GptqSettings, Origin, PackedTensors, QUANTIZE_CONFIG_FILE};
+use crate::formats::gptq::QUANTIZE_CONFIG_FILE;
+use crate::formats::{CheckpointSettings, LayerSettings, TensorSource};
 use crate::matrix::floats;
 use crate::nf4::Nf4Loader;
+use crate::packed_embedding::PackedEmbedding;
 use crate::packed_linear::PackedLinear;
+use crate::packed_weight::PackedWeight;
+use crate::quantized::QuantizedWeight;
 
 /// How a decoder's matrices lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Residency {
-    /// Dense, in the dtype of the parameters; packed layers are dequantised once.
+    /// As they are stored; packed layers compute with their codes.
     #[default]
-    Dense,
-    /// As they are stored; packed layers are dequantised for each use.
     Packed,
+    /// Dense, in the dtype of the parameters; packed projections are dequantised once.
+    Dense,
     /// All of them in NF4, rounded as they are read and dequantised for each use.
     Nf4,
 }
 
-/// Loads a model folder, plain or quantised, with dense matrices; see [`load_decoder_as`].
+/// Loads a model folder, plain or quantised, with matrices as they are stored; see
+/// [`load_decoder_as`].
 ///
 /// # Errors
 /// As [`load_decoder_as`].
 pub fn load_decoder(dir: &Path, options: &LoadOptions<'_>) -> Result<Decoder> {
-    load_decoder_as(dir, options, Residency::Dense)
+    load_decoder_as(dir, options, Residency::Packed)
 }
 
 /// Loads a model folder, plain or quantised: `quantization_config` in its `config.json`,
 /// or a `quantize_config.json` beside it, says how.
 ///
-/// In a quantised folder, layers are read by [`GptqLoader`] in place of the options' own
+/// In a quantised folder, layers are read by [`PackedLoader`] in place of the options' own
 /// loader; layers that are not packed, such as the head, are read as dense ones.
 ///
 /// # Errors
@@ -56,8 +61,8 @@ pub fn load_decoder_as(
         (None, _) => Ok(Decoder::load(dir, options)?),
         (Some((path, _)), Residency::Nf4) => Err(Error::PackedTwice { path }),
         (Some((path, settings)), _) => {
-            let settings = GptqSettings::from_json(&settings, &path)?;
-            let loader = GptqLoader { settings, residency };
+            let settings = CheckpointSettings::from_json(&settings, &path)?;
+            let loader = PackedLoader { settings, residency };
             let options = LoadOptions { linear_loader: Some(&loader), ..*options };
             Ok(Decoder::load(dir, &options)?)
         }
@@ -79,17 +84,18 @@ pub fn quantization(dir: &Path) -> Result<Option<(PathBuf, Value)>> {
     })
 }
 
-/// Reads projections packed in the GPTQ format.
-#[derive(Debug, Clone, Copy)]
-pub struct GptqLoader {
+/// Reads packed layers.
+#[derive(Debug, Clone)]
+pub struct PackedLoader {
     /// What the folder's configuration says.
-    pub settings: GptqSettings,
-    /// Whether layers are kept dense or packed.
+    pub settings: CheckpointSettings,
+    /// Whether projections are kept dense or packed.
     pub residency: Residency,
 }
 
-impl GptqLoader {
-    /// Reads the projection `name`; `None` if the checkpoint does not hold it packed.
+impl PackedLoader {
+    /// Reads the matrix of the layer `name`, `[out, in]`; `None` if the checkpoint does not
+    /// hold it packed.
     ///
     /// # Errors
     /// A tensor that is missing or has another shape or dtype than the settings imply.
@@ -97,48 +103,51 @@ impl GptqLoader {
         &self,
         name: &str,
         checkpoint: &mut Checkpoint,
-        in_features: i64,
-        out_features: i64,
+        (out_features, in_features): (i64, i64),
+    ) -> Result<Option<QuantizedWeight>> {
+        let format = self.settings.format;
+        let mut source = LayerTensors { checkpoint, name };
+        if !source.has(format.marker()) {
+            return Ok(None);
+        }
+        let LayerSettings { bits, group_size, symmetric } =
+            self.settings.of(name).unwrap_or(self.settings.layer);
+        let settings = LayerSettings { bits, group_size, symmetric };
+        let shape = (out_features as usize, in_features as usize);
+        format.read(&mut source, settings, shape).map(Some)
+    }
+
+    fn read_linear(
+        &self,
+        name: &str,
+        checkpoint: &mut Checkpoint,
+        shape: (i64, i64),
         bias: bool,
         options: &LoadOptions<'_>,
     ) -> Result<Option<PackedLinear>> {
-        let key = |suffix: &str| format!("{name}.{suffix}");
-        if !checkpoint.has(&key("qweight")) {
-            return Ok(None);
+        let Some(weight) = self.read(name, checkpoint, shape)? else { return Ok(None) };
+        let bias = read_bias(checkpoint, &format!("{name}.bias"), shape.0, bias)?;
+        let mut layer = PackedLinear::assemble(weight, self.settings.format, bias, options.device)?;
+        if self.residency == Residency::Dense {
+            layer.keep_dense(options.parameter_dtype)?;
         }
-        let GptqSettings { bits, group_size, format, .. } = self.settings;
-        let per_word = bits.codes_per_word() as i64;
-        let group_size = group_size.map_or(in_features, |size| size as i64);
-        let groups = (in_features + group_size - 1) / group_size.max(1);
-        let g_idx = if checkpoint.has(&key("g_idx")) {
-            integer(checkpoint, &key("g_idx"), &[in_features])?
-        } else {
-            let group_of: Vec<i32> =
-                (0..in_features).map(|feature| (feature / group_size) as i32).collect();
-            Tensor::f_from_slice(&group_of)?
-        };
-        let packed = PackedTensors {
-            qweight: integer(checkpoint, &key("qweight"), &[in_features / per_word, out_features])?,
-            qzeros: integer(checkpoint, &key("qzeros"), &[groups, out_features / per_word])?,
-            scales: float(checkpoint, &key("scales"), &[groups, out_features])?,
-            g_idx,
-        };
-        let path = checkpoint.path().to_owned();
-        let origin = Origin { path: &path, layer: name };
-        let bias = read_bias(checkpoint, &key("bias"), out_features, bias)?;
-        let compute = (options.compute_dtype, options.device);
-        let dense = match self.residency {
-            Residency::Packed => {
-                packed.check(bits, &origin)?;
-                None
-            }
-            _ => Some(packed.dequantize(bits, format, &origin)?.to_tensor(compute.0, compute.1)?),
-        };
-        Ok(Some(PackedLinear::assemble(&packed, (bits, format), bias, dense, compute)?))
+        Ok(Some(layer))
+    }
+
+    fn read_embedding(
+        &self,
+        name: &str,
+        checkpoint: &mut Checkpoint,
+        shape: (i64, i64),
+        device: Device,
+    ) -> Result<Option<PackedEmbedding>> {
+        let Some(weight) = self.read(name, checkpoint, shape)? else { return Ok(None) };
+        let weight = PackedWeight::new(weight, device)?;
+        Ok(Some(PackedEmbedding::new(weight, self.settings.format)))
     }
 }
 
-impl LinearLoader for GptqLoader {
+impl LinearLoader for PackedLoader {
     fn load(
         &self,
         name: &str,
@@ -148,14 +157,56 @@ impl LinearLoader for GptqLoader {
         bias: bool,
         options: &LoadOptions<'_>,
     ) -> limbeck_model::Result<Option<Box<dyn Linear>>> {
-        let layer = self.read(name, checkpoint, in_features, out_features, bias, options).map_err(
-            |error| match error {
-                Error::Core(error) => limbeck_model::Error::Core(error),
-                Error::Model(error) => error,
-                error => limbeck_model::Error::layer(name, error),
-            },
-        )?;
+        let shape = (out_features, in_features);
+        let layer = self.read_linear(name, checkpoint, shape, bias, options);
+        let layer = layer.map_err(|error| of_layer(name, error))?;
         Ok(layer.map(|layer| Box::new(layer) as Box<dyn Linear>))
+    }
+
+    fn load_embedding(
+        &self,
+        name: &str,
+        checkpoint: &mut Checkpoint,
+        rows: i64,
+        width: i64,
+        options: &LoadOptions<'_>,
+    ) -> limbeck_model::Result<Option<Box<dyn Embedding>>> {
+        let embedding = self.read_embedding(name, checkpoint, (rows, width), options.device);
+        let embedding = embedding.map_err(|error| of_layer(name, error))?;
+        Ok(embedding.map(|embedding| Box::new(embedding) as Box<dyn Embedding>))
+    }
+}
+
+fn of_layer(name: &str, error: Error) -> limbeck_model::Error {
+    match error {
+        Error::Core(error) => limbeck_model::Error::Core(error),
+        Error::Model(error) => error,
+        error => limbeck_model::Error::layer(name, error),
+    }
+}
+
+/// The tensors of one layer of a checkpoint.
+struct LayerTensors<'a> {
+    checkpoint: &'a mut Checkpoint,
+    name: &'a str,
+}
+
+impl TensorSource for LayerTensors<'_> {
+    fn has(&self, suffix: &str) -> bool {
+        self.checkpoint.has(&format!("{}.{suffix}", self.name))
+    }
+
+    fn take(&mut self, suffix: &str, shape: &[i64]) -> Result<Tensor> {
+        Ok(self.checkpoint.expect_shape(&format!("{}.{suffix}", self.name), shape)?)
+    }
+
+    fn misfit(&self, suffix: &str, expected: String, found: String) -> Error {
+        Error::PackedTensor {
+            path: self.checkpoint.path().to_owned(),
+            tensor: format!("{}.{suffix}", self.name),
+            expected,
+            found,
+        }
     }
 }
 
@@ -170,37 +221,16 @@ fn read_bias(
     if !expected && !checkpoint.has(key) {
         return Ok(None);
     }
-    let bias = float(checkpoint, key, &[out_features])?;
+    let bias = checkpoint.expect_shape(key, &[out_features])?;
+    let kind = bias.f_kind()?;
+    if !matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float) {
+        return Err(Error::PackedTensor {
+            path: checkpoint.path().to_owned(),
+            tensor: key.to_owned(),
+            expected: "a floating-point dtype".to_owned(),
+            found: format!("{kind:?}"),
+        });
+    }
     let needed = expected || floats(&bias)?.iter().any(|&value| value != 0.0);
     Ok(needed.then_some(bias))
-}
-
-fn integer(checkpoint: &mut Checkpoint, key: &str, shape: &[i64]) -> Result<Tensor> {
-    take(checkpoint, key, shape, "int32", |kind| kind == Kind::Int)
-}
-
-fn float(checkpoint: &mut Checkpoint, key: &str, shape: &[i64]) -> Result<Tensor> {
-    take(checkpoint, key, shape, "a floating-point dtype", |kind| {
-        matches!(kind, Kind::Half | Kind::BFloat16 | Kind::Float)
-    })
-}
-
-fn take(
-    checkpoint: &mut Checkpoint,
-    key: &str,
-    shape: &[i64],
-    expected: &str,
-    accepts: impl Fn(Kind) -> bool,
-) -> Result<Tensor> {
-    let tensor = checkpoint.expect_shape(key, shape)?;
-    let kind = tensor.f_kind()?;
-    if accepts(kind) {
-        return Ok(tensor);
-    }
-    Err(Error::PackedTensor {
-        path: checkpoint.path().to_owned(),
-        tensor: key.to_owned(),
-        expected: expected.to_owned(),
-        found: format!("{kind:?}"),
-    })
 }

@@ -1,25 +1,22 @@
-//! A projection whose weight is stored in 4 or 8 bits.
+//! A projection whose weight is stored in few bits.
 
 use limbeck_model::{DenseLinear, Linear};
 use tch::{Device, Kind, Tensor};
 
-use crate::bits::Bits;
-use crate::config::Format;
 use crate::error::{Error, Result};
-use crate::gptq_format::PackedTensors;
+use crate::formats::Format;
 use crate::matrix::floats;
+use crate::packed_weight::PackedWeight;
 use crate::quantized::QuantizedWeight;
 
 /// A packed projection.
 ///
-/// Holds the tensors of the checkpoint, and a dequantised copy in the compute dtype made
-/// once: what it computes is what the packed weights mean, at the speed and memory of a dense
-/// layer. Where memory counts more, as below an adapter in training, it does without the copy
-/// and dequantises for each use ([`crate::Residency::Packed`]).
+/// Computes with the packed weight itself ([`crate::kernels`]), or with a dequantised copy in
+/// the compute dtype where [`crate::Residency::Dense`] asked for one: both compute what the
+/// packed weight means. Gradients flow through it to its input.
 #[derive(Debug)]
 pub struct PackedLinear {
-    packed: PackedTensors,
-    bits: Bits,
+    weight: PackedWeight,
     format: Format,
     /// f16 `[out]`, as stored.
     bias: Option<Tensor>,
@@ -28,66 +25,61 @@ pub struct PackedLinear {
 }
 
 impl PackedLinear {
-    /// Packs a quantised weight. The bias is rounded to f16, as the format stores it.
+    /// Packs a quantised weight. The bias is rounded to f16, as the formats store it.
     ///
     /// # Errors
-    /// [`Error::LayerShape`] where the sizes do not fill words, [`Error::BiasRange`].
+    /// [`Error::LayerShape`] where the format cannot hold it, [`Error::BiasRange`].
     pub fn pack(
         layer: &str,
-        weight: &QuantizedWeight,
+        weight: QuantizedWeight,
         bias: Option<&Tensor>,
         format: Format,
-        compute: (Kind, Device),
+        device: Device,
     ) -> Result<Self> {
-        let (kind, device) = compute;
-        let packed = PackedTensors::pack(weight, format)?.ok_or_else(|| {
-            let per_word = weight.bits().codes_per_word();
-            Error::LayerShape {
+        if format.pack(&weight)?.is_none() {
+            let (inputs, outputs) = format.divisors(weight.bits());
+            return Err(Error::LayerShape {
                 layer: layer.to_owned(),
-                expected: format!("features divisible by {per_word}, and zeros within the format"),
+                expected: format!(
+                    "input features divisible by {inputs}, output features by {outputs}, and zeros \
+                     within the format"
+                ),
                 found: format!("[{}, {}]", weight.out_features(), weight.in_features()),
-                hint: "leave this layer unquantised, or use format = \"gptq_v2\"".to_owned(),
-            }
-        })?;
+                hint: "leave this layer unquantised, or use another format".to_owned(),
+            });
+        }
         let bias = bias.map(|bias| half_bias(layer, bias)).transpose()?;
-        // From the codes, not from the packed tensors: reading a folder back then
-        // compares two ways of arriving at the same weights.
-        let dense = weight.dequantize().to_tensor(kind, device)?;
-        Self::assemble(&packed, (weight.bits(), format), bias, Some(dense), compute)
+        Self::assemble(weight, format, bias, device)
     }
 
-    /// A layer of a checkpoint's tensors and the weight that they dequantise to, if that is
-    /// to be kept.
+    /// A layer of a checkpoint's weight and bias.
     pub(crate) fn assemble(
-        packed: &PackedTensors,
-        (bits, format): (Bits, Format),
+        weight: QuantizedWeight,
+        format: Format,
         bias: Option<Tensor>,
-        weight: Option<Tensor>,
-        compute: (Kind, Device),
+        device: Device,
     ) -> Result<Self> {
-        let (kind, device) = compute;
         let bias = bias.map(|bias| bias.f_to_device(device)).transpose()?;
-        let dense = match weight {
-            Some(weight) => {
-                let bias = bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
-                Some(DenseLinear::new(weight, bias)?)
-            }
-            None => None,
-        };
-        Ok(Self { packed: packed.to_device(device)?, bits, format, bias, dense })
+        Ok(Self { weight: PackedWeight::new(weight, device)?, format, bias, dense: None })
     }
 
-    /// The transposed weight, made for one use.
-    fn unpacked(&self, kind: Kind) -> limbeck_model::Result<Tensor> {
-        self.packed.dequantize_transposed(self.bits, self.format, kind).map_err(|error| match error
-        {
-            Error::Model(error) => error,
-            error => limbeck_model::Error::layer("packed projection", error),
-        })
+    /// Keeps a dequantised copy in `kind` from now on, which all products are made with.
+    ///
+    /// # Errors
+    /// When the device has no room for it.
+    pub fn keep_dense(&mut self, kind: Kind) -> Result<()> {
+        let weight = self.weight.rows(0, self.out_features(), kind)?;
+        let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
+        self.dense = Some(DenseLinear::new(weight, bias)?);
+        Ok(())
     }
 
-    /// Bytes of the packed tensors, bias included: what a file holds, and this layer where it
-    /// keeps no dense copy.
+    /// The weight.
+    pub fn packed(&self) -> &PackedWeight {
+        &self.weight
+    }
+
+    /// Bytes of the checkpoint's tensors, bias included.
     pub fn packed_bytes(&self) -> u64 {
         self.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum()
     }
@@ -98,21 +90,30 @@ impl Linear for PackedLinear {
         if let Some(dense) = &self.dense {
             return dense.forward(input);
         }
-        let kind = input.kind();
-        let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(kind)).transpose()?;
-        Ok(input.f_linear(&self.unpacked(kind)?.f_tr()?, bias)?)
+        let product = if input.requires_grad() {
+            self.weight.dense_product(input)
+        } else {
+            self.weight.product(input)
+        };
+        let product = product.map_err(of_model)?;
+        match &self.bias {
+            Some(bias) => Ok(product.f_add(&bias.f_to_kind(input.kind())?)?),
+            None => Ok(product),
+        }
     }
 
     fn in_features(&self) -> i64 {
-        self.packed.g_idx.numel() as i64
+        self.weight.size().1
     }
 
     fn out_features(&self) -> i64 {
-        self.packed.qweight.size()[1]
+        self.weight.size().0
     }
 
     fn tensors(&self) -> Vec<(String, Tensor)> {
-        let mut tensors = self.packed.named();
+        // A weight of another format was refused when the layer was made.
+        let packed = self.weight.to_quantized().and_then(|weight| self.format.pack(&weight));
+        let mut tensors = packed.ok().flatten().unwrap_or_default();
         if let Some(bias) = &self.bias {
             tensors.push(("bias".to_owned(), bias.shallow_clone()));
         }
@@ -122,12 +123,24 @@ impl Linear for PackedLinear {
     fn dense_weight(&self) -> limbeck_model::Result<Tensor> {
         match &self.dense {
             Some(dense) => dense.dense_weight(),
-            None => Ok(self.unpacked(Kind::Float)?.f_tr()?.f_contiguous()?),
+            None => self.rows(0, self.out_features(), Kind::Float),
         }
+    }
+
+    fn rows(&self, start: i64, length: i64, kind: Kind) -> limbeck_model::Result<Tensor> {
+        self.weight.rows(start, length, kind).map_err(of_model)
     }
 
     fn bias(&self) -> Option<Tensor> {
         self.bias.as_ref().map(Tensor::shallow_clone)
+    }
+}
+
+/// An error of this crate where the model expects its own.
+pub(crate) fn of_model(error: Error) -> limbeck_model::Error {
+    match error {
+        Error::Model(error) => error,
+        error => limbeck_model::Error::layer("packed layer", error),
     }
 }
 
@@ -148,64 +161,80 @@ pub(crate) fn tensor_bytes(tensor: &Tensor) -> u64 {
 #[cfg(test)]
 mod tests {
     use limbeck_core::seed::CounterRng;
+    use limbeck_core::test_device;
 
     use super::*;
+    use crate::bits::Bits;
     use crate::grid::GridRule;
     use crate::matrix::WeightMatrix;
     use crate::rtn;
 
-    const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+    fn quantized(bits: Bits, symmetric: bool) -> QuantizedWeight {
+        let weight = WeightMatrix::new(CounterRng::new(13).normals(32 * 64), 32, 64).unwrap();
+        let rule = GridRule { symmetric, min_zero: 1, ..GridRule::symmetric(bits) };
+        rtn::quantize(&weight, rule, 32).unwrap()
+    }
 
-    fn quantized() -> QuantizedWeight {
-        let weight = WeightMatrix::new(CounterRng::new(13).normals(24 * 64), 24, 64).unwrap();
-        rtn::quantize(&weight, GridRule::symmetric(Bits::Four), 32).unwrap()
+    fn layer(weight: QuantizedWeight) -> PackedLinear {
+        let bias = Tensor::from_slice(&CounterRng::new(14).normals(32)).to_device(test_device());
+        PackedLinear::pack("l", weight, Some(&bias), Format::Gptq, test_device()).unwrap()
     }
 
     #[test]
-    fn computes_with_the_weights_that_the_codes_stand_for() {
-        let weight = quantized();
-        let bias = Tensor::from_slice(&CounterRng::new(14).normals(24));
-        let layer = PackedLinear::pack("l", &weight, Some(&bias), Format::Gptq, CPU).unwrap();
-        let input = Tensor::from_slice(&CounterRng::new(15).normals(2 * 3 * 64)).view([2, 3, 64]);
-        let dense = weight.dequantize().to_tensor(Kind::Float, Device::Cpu).unwrap();
-        let expected = input.linear(&dense, Some(bias.to_kind(Kind::Half).to_kind(Kind::Float)));
-        assert_eq!(layer.forward(&input).unwrap(), expected);
-        let output = layer.forward(&input.to_kind(Kind::BFloat16)).unwrap();
-        assert_eq!((output.kind(), output.size()), (Kind::BFloat16, vec![2, 3, 24]));
-        assert_eq!((layer.in_features(), layer.out_features()), (64, 24));
+    fn computes_and_differentiates_with_the_weights_that_the_codes_stand_for() {
+        for bits in Bits::ALL {
+            for symmetric in [true, false] {
+                let weight = quantized(bits, symmetric);
+                let layer = layer(weight.clone());
+                let dense = weight.dequantize().to_tensor(Kind::Float, test_device()).unwrap();
+                assert_eq!(layer.dense_weight().unwrap(), dense);
+                assert_eq!(layer.rows(3, 7, Kind::Float).unwrap(), dense.narrow(0, 3, 7));
+                let dense = DenseLinear::new(dense, layer.bias()).unwrap();
+                let run = |layer: &dyn Linear, grad: bool| {
+                    let input = Tensor::from_slice(&CounterRng::new(15).normals(2 * 3 * 64));
+                    let input = input.view([2, 3, 64]).to_device(test_device());
+                    let input = input.set_requires_grad(grad);
+                    let output = layer.forward(&input).unwrap();
+                    if grad {
+                        output.square().sum(Kind::Float).backward();
+                    }
+                    (output, input.grad())
+                };
+                let ((output, gradient), (expected, expected_gradient)) =
+                    (run(&layer, true), run(&dense, true));
+                let (plain, _) = run(&layer, false);
+                for (found, expected) in
+                    [(&output, &expected), (&plain, &expected), (&gradient, &expected_gradient)]
+                {
+                    let difference = (found - expected).abs().max().double_value(&[]);
+                    assert!(difference < 1e-3, "{bits:?} {difference}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keeps_dtype_shape_and_size() {
+        let mut layer = layer(quantized(Bits::Four, true));
+        for dense in [false, true] {
+            if dense {
+                layer.keep_dense(Kind::BFloat16).unwrap();
+            }
+            let input = Tensor::ones([2, 3, 64], (Kind::BFloat16, test_device()));
+            let output = layer.forward(&input).unwrap();
+            assert_eq!((output.kind(), output.size()), (Kind::BFloat16, vec![2, 3, 32]));
+        }
+        assert_eq!((layer.in_features(), layer.out_features()), (64, 32));
         // 4-bit codes, 2 groups of f16 scales and 4-bit zeros, i32 groups, f16 bias.
-        let bytes = 24 * 64 / 2 + 2 * 24 * 2 + 2 * 24 / 2 + 64 * 4 + 24 * 2;
+        let bytes = 32 * 64 / 2 + 2 * 32 * 2 + 2 * 32 / 2 + 64 * 4 + 32 * 2;
         assert_eq!(layer.packed_bytes(), bytes);
     }
 
     #[test]
-    fn without_its_dense_copy_it_computes_and_differentiates_the_same() {
-        let bias = Tensor::from_slice(&CounterRng::new(14).normals(24));
-        let kept = PackedLinear::pack("l", &quantized(), Some(&bias), Format::Gptq, CPU).unwrap();
-        let (packed, bias) = (kept.packed.to_device(Device::Cpu).unwrap(), kept.bias.as_ref());
-        let settings = (Bits::Four, Format::Gptq);
-        let bias = bias.map(Tensor::shallow_clone);
-        let bare = PackedLinear::assemble(&packed, settings, bias, None, CPU).unwrap();
-        let run = |layer: &PackedLinear| {
-            let input = Tensor::from_slice(&CounterRng::new(15).normals(2 * 3 * 64));
-            let input = input.view([2, 3, 64]).set_requires_grad(true);
-            let output = layer.forward(&input).unwrap();
-            output.square().sum(Kind::Float).backward();
-            (output, input.grad())
-        };
-        let ((output, gradient), (expected, expected_gradient)) = (run(&bare), run(&kept));
-        for (found, expected) in [(output, expected), (gradient, expected_gradient)] {
-            let difference = (found - expected).abs().max().double_value(&[]);
-            assert!(difference < 1e-4, "{difference}");
-        }
-        assert_eq!(bare.dense_weight().unwrap(), kept.dense_weight().unwrap());
-        assert_eq!((bare.in_features(), bare.out_features()), (64, 24));
-    }
-
-    #[test]
     fn a_bias_beyond_f16_is_refused() {
-        let bias = Tensor::full([24], 1e5, CPU);
-        let error = PackedLinear::pack("layer.7", &quantized(), Some(&bias), Format::Gptq, CPU)
+        let bias = Tensor::full([32], 1e5, (Kind::Float, Device::Cpu));
+        let weight = quantized(Bits::Four, true);
+        let error = PackedLinear::pack("layer.7", weight, Some(&bias), Format::Gptq, Device::Cpu)
             .unwrap_err();
         assert!(error.to_string().contains("layer.7"), "{error}");
     }

@@ -15,13 +15,15 @@ use tch::Kind;
 use crate::calibration::Calibration;
 use crate::config::{Method, QuantizeConfig};
 use crate::error::{Error, Result};
+use crate::formats::CheckpointSettings;
 use crate::gptq;
-use crate::gptq_format::GptqSettings;
 use crate::grid::GridRule;
 use crate::hessian::{Factor, Hessian};
 use crate::layer_shapes::{self, LayerShape};
 use crate::matrix::WeightMatrix;
+use crate::packed_embedding::PackedEmbedding;
 use crate::packed_linear::{PackedLinear, tensor_bytes};
+use crate::packed_weight::PackedWeight;
 use crate::rtn;
 
 /// Projections that read the same input, in the order of computation.
@@ -114,7 +116,7 @@ pub(crate) fn quantize_layers(
 ) -> Result<QuantizeReport> {
     config.validate()?;
     let rule = config.grid_rule()?;
-    let settings = GptqSettings::of_config(config)?;
+    let settings = CheckpointSettings::of_config(config)?;
     layer_shapes::check(shapes, rule.bits, config.group_size)?;
     let warnings = layer_shapes::vllm_rules(shapes, config.symmetric);
     for warning in &warnings {
@@ -220,7 +222,7 @@ impl Walk<'_> {
         name: &str,
         calibrated: Option<(&Hessian, &Factor)>,
     ) -> Result<()> {
-        let compute = (decoder.compute_dtype(), decoder.device());
+        let device = decoder.device();
         let original = linear(decoder, name)?;
         let dense = original.dense_weight()?.f_to_kind(Kind::Float)?;
         let weight = WeightMatrix::from_tensor(&dense)?;
@@ -235,7 +237,7 @@ impl Walk<'_> {
         let rounded = quantized.dequantize();
         let output_error = match calibrated {
             Some((hessian, _)) => {
-                let rounded = rounded.to_tensor(Kind::Float, decoder.device())?;
+                let rounded = rounded.to_tensor(Kind::Float, device)?;
                 Some(hessian.output_error(&dense, &rounded)?)
             }
             None => None,
@@ -244,7 +246,7 @@ impl Walk<'_> {
         let original_bytes: u64 =
             original.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum();
         let packed =
-            PackedLinear::pack(name, &quantized, bias.as_ref(), self.config.format, compute)?;
+            PackedLinear::pack(name, quantized, bias.as_ref(), self.config.format, device)?;
         let layer = LayerReport {
             name: name.to_owned(),
             in_features: packed.in_features(),
@@ -265,16 +267,16 @@ impl Walk<'_> {
     }
 }
 
-/// The packed projections of a decoder by name, the head included.
-pub(crate) fn packed_layers(decoder: &Decoder) -> Vec<(String, &PackedLinear)> {
+/// The packed matrices of a decoder by the names of their layers: projections, head, embedding.
+pub(crate) fn packed_layers(decoder: &Decoder) -> Vec<(String, PackedWeight)> {
     let head = decoder.head_name().map(str::to_owned);
-    decoder
-        .linear_names()
-        .into_iter()
-        .chain(head)
-        .filter_map(|name| {
-            let layer: &dyn Any = decoder.linear(&name)?;
-            Some((name, layer.downcast_ref::<PackedLinear>()?))
-        })
-        .collect()
+    let linears = decoder.linear_names().into_iter().chain(head).filter_map(|name| {
+        let layer: &dyn Any = decoder.linear(&name)?;
+        Some((name, layer.downcast_ref::<PackedLinear>()?.packed().clone()))
+    });
+    let embedding: &dyn Any = decoder.embedding();
+    let embedding = embedding.downcast_ref::<PackedEmbedding>();
+    let embedding =
+        embedding.map(|layer| (decoder.embedding_name().to_owned(), layer.packed().clone()));
+    linears.chain(embedding).collect()
 }

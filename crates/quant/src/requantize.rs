@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::config::{Method, QuantizeConfig};
 use crate::error::{Error, Result};
-use crate::gptq_format::GptqSettings;
+use crate::formats::CheckpointSettings;
 use crate::quantize::{ProgressFn, QuantizeReport, dense_layers, quantize_layers};
 
 /// Replaces the projections that are dense by packed ones; those that are packed stay as they
@@ -31,15 +31,15 @@ pub fn requantize(
 /// How a folder was quantised, as a configuration that packs the same way: width, group size
 /// and format are those of `settings`, what only our own folders say is read from `json`
 /// (their `quantization_config`) and else as by default. `method` is how codes are chosen now.
-pub fn same_way(settings: GptqSettings, json: &Value, method: Method) -> QuantizeConfig {
+pub fn same_way(settings: &CheckpointSettings, json: &Value, method: Method) -> QuantizeConfig {
     let default = QuantizeConfig::default();
     let meta = &json["meta"];
     let flag = |key: &str, otherwise: bool| meta[key].as_bool().unwrap_or(otherwise);
     QuantizeConfig {
         method,
-        bits: u64::from(settings.bits.width()),
-        group_size: settings.group_size.map_or(-1, |size| size as i64),
-        symmetric: settings.symmetric,
+        bits: u64::from(settings.layer.bits.width()),
+        group_size: settings.layer.group_size.map_or(-1, |size| size as i64),
+        symmetric: settings.layer.symmetric,
         format: settings.format,
         signed_scale: flag("signed_scale", default.signed_scale),
         mse_search: flag("mse_search", default.mse_search),
@@ -65,11 +65,11 @@ mod tests {
             damping: 0.05,
             ..QuantizeConfig::default()
         };
-        let settings = GptqSettings::of_config(&config).unwrap();
+        let settings = CheckpointSettings::of_config(&config).unwrap();
         let json = settings.to_json(&config);
-        let read = GptqSettings::from_json(&json, Path::new("config.json")).unwrap();
-        assert_eq!(same_way(read, &json, config.method), config);
-        let rtn = same_way(read, &Value::Null, Method::Rtn);
+        let read = CheckpointSettings::from_json(&json, Path::new("config.json")).unwrap();
+        assert_eq!(same_way(&read, &json, config.method), config);
+        let rtn = same_way(&read, &Value::Null, Method::Rtn);
         assert_eq!((rtn.method, rtn.group_size, rtn.mse_search), (Method::Rtn, 64, false));
     }
 }

@@ -35,7 +35,7 @@ pub fn quantize(
                 *code = grid.code(weight, rule.bits);
             }
         });
-    Some(QuantizedWeight { bits: rule.bits, group_size, out_features, in_features, codes, grids })
+    QuantizedWeight::new(rule.bits, group_size, (out_features, in_features), codes, grids)
 }
 
 #[cfg(test)]
@@ -52,7 +52,7 @@ mod tests {
         let values = vec![-8.0, 3.2, 0.8, -0.1, 1.6, 0.0, 0.0, 0.0];
         let weight = WeightMatrix::new(values, 2, 4).unwrap();
         let quantized = quantize(&weight, rule, 2).unwrap();
-        let scales: Vec<f32> = quantized.grids().iter().map(|grid| grid.scale.to_f32()).collect();
+        let scales: Vec<f32> = quantized.grids().iter().map(|grid| grid.scale).collect();
         assert_eq!(
             scales,
             [1.0, half::f16::from_f32(-0.1).to_f32(), half::f16::from_f32(-0.2).to_f32(), 1.0]

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use limbeck_core::{Checkpoint, DType};
-use limbeck_model::{Decoder, Linear, LoadOptions};
+use limbeck_model::Decoder;
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
-use crate::gptq_format::{GptqSettings, QUANTIZE_CONFIG_FILE};
-use crate::loader::{GptqLoader, Residency};
-use crate::packed_linear::PackedLinear;
+use crate::formats::CheckpointSettings;
+use crate::formats::gptq::QUANTIZE_CONFIG_FILE;
+use crate::loader::{PackedLoader, Residency};
+use crate::packed_weight::PackedWeight;
 use crate::quantize::packed_layers;
 
 /// Writes a quantised decoder into the existing folder `dir`: `model.safetensors`,
@@ -20,7 +20,7 @@ use crate::quantize::packed_layers;
 /// caller's to copy.
 ///
 /// Then reads every packed layer back through the loader that [`crate::load_decoder`]
-/// uses: its tensors and its dequantised weights must be those quantised, bit by bit.
+/// uses: its codes and grids must be those quantised, bit by bit.
 ///
 /// # Errors
 /// A decoder without packed layers; write errors; [`Error::ReadBack`].
@@ -55,39 +55,28 @@ pub fn save(decoder: &Decoder, dir: &Path, dtype: DType) -> Result<()> {
     verify(dir, &settings, &packed)
 }
 
-fn verify(dir: &Path, settings: &Value, packed: &[(String, &PackedLinear)]) -> Result<()> {
-    let settings = GptqSettings::from_json(settings, &dir.join("config.json"))?;
-    let loader = GptqLoader { settings, residency: Residency::Dense };
+fn verify(dir: &Path, settings: &Value, packed: &[(String, PackedWeight)]) -> Result<()> {
+    let settings = CheckpointSettings::from_json(settings, &dir.join("config.json"))?;
+    let loader = PackedLoader { settings, residency: Residency::Packed };
     let mut checkpoint = Checkpoint::open(dir)?;
-    for (name, layer) in packed {
-        let differ =
-            |reason: String| Error::ReadBack { layer: name.clone(), path: dir.to_owned(), reason };
-        let quantized = layer.dense_weight()?.f_to_device(Device::Cpu)?;
-        let options = LoadOptions::dense(Device::Cpu, quantized.f_kind()?);
-        let (inputs, outputs) = (layer.in_features(), layer.out_features());
-        let bias = layer.bias().is_some();
+    for (name, weight) in packed {
+        let differ = |reason: &str| Error::ReadBack {
+            layer: name.clone(),
+            path: dir.to_owned(),
+            reason: reason.to_owned(),
+        };
         let stored = loader
-            .read(name, &mut checkpoint, inputs, outputs, bias, &options)?
-            .ok_or_else(|| differ("no qweight".to_owned()))?;
-        for ((suffix, written), (_, read)) in layer.tensors().iter().zip(stored.tensors()) {
-            if !equal(written, &read)? {
-                return Err(differ(format!("{suffix} was written otherwise")));
-            }
+            .read(name, &mut checkpoint, weight.size())?
+            .ok_or_else(|| differ("it was not written packed"))?;
+        let quantized = weight.to_quantized()?;
+        if stored.codes() != quantized.codes() {
+            return Err(differ("codes were written otherwise"));
         }
-        if !equal(&quantized, &stored.dense_weight()?)? {
-            let error = quantized.f_sub(&stored.dense_weight()?)?.f_abs()?.f_max()?;
-            let error = error.f_to_kind(Kind::Double)?.f_double_value(&[])?;
-            return Err(differ(format!("dequantised weights are off by up to {error}")));
+        if stored != quantized {
+            return Err(differ("scales, zeros or groups were written otherwise"));
         }
     }
     Ok(())
-}
-
-/// Same dtype, shape and elements.
-fn equal(left: &Tensor, right: &Tensor) -> Result<bool> {
-    Ok(left.f_kind()? == right.f_kind()?
-        && left.size() == right.size()
-        && left.f_to_device(Device::Cpu)?.f_equal(right)?)
 }
 
 /// Sets the dtype key in the spelling already there.

@@ -6,8 +6,6 @@
 //! before it is rounded; the rest of the block is corrected after each sub-block and the
 //! rest of the row after each block. Rows of the lower factor are read contiguously.
 
-use half::f16;
-
 use crate::grid::{Grid, GridRule, round_small};
 
 /// Outputs of a tile: two AVX registers.
@@ -158,13 +156,13 @@ struct Levels {
 
 impl Default for Levels {
     fn default() -> Self {
-        Self { scale: [f16::ONE.to_f32(); LANES], zero: [0.0; LANES] }
+        Self { scale: [1.0; LANES], zero: [0.0; LANES] }
     }
 }
 
 impl Levels {
     fn set(&mut self, lane: usize, grid: Grid) {
-        self.scale[lane] = grid.scale.to_f32();
+        self.scale[lane] = grid.scale;
         self.zero[lane] = f32::from(grid.zero);
     }
 }
@@ -238,7 +236,7 @@ mod tests {
             group_size: 64,
             in_features: width,
         };
-        let unset = Grid { scale: f16::ONE, zero: 0 };
+        let unset = Grid { scale: 1.0, zero: 0 };
         let (mut codes, mut grids) = (vec![0; 5 * width], vec![unset; 15]);
         let (mut portable_codes, mut portable_grids) = (codes.clone(), grids.clone());
         solve(&plan, &weights, &mut codes, &mut grids).unwrap();
@@ -247,7 +245,7 @@ mod tests {
         // A fused product may tip a tie.
         assert!(differing <= codes.len() / 100, "{differing} codes differ");
         for (grid, portable) in grids.iter().zip(&portable_grids) {
-            assert!((grid.scale.to_f32() / portable.scale.to_f32() - 1.0).abs() < 1e-3);
+            assert!((grid.scale / portable.scale - 1.0).abs() < 1e-3);
         }
     }
 }

@@ -3,55 +3,45 @@
 
 use std::path::Path;
 
-use limbeck_core::TensorFile;
-use limbeck_quant::gptq_format::{Origin, PackedTensors};
-use limbeck_quant::packing::{PackedWeights, PackedZeros};
-use limbeck_quant::{Bits, Format};
-use tch::{Device, Kind, Tensor};
+use limbeck_core::{Checkpoint, TensorFile};
+use limbeck_quant::formats::LayerSettings;
+use limbeck_quant::{Bits, CheckpointSettings, Format, PackedLoader, Residency};
+use tch::{Device, Kind};
 
-const OUT: usize = 16;
-const IN: usize = 64;
+const OUT: i64 = 16;
+const IN: i64 = 64;
 
-/// Name in the fixture, bits, version.
-const CASES: [(&str, Bits, Format); 7] = [
-    ("four_bits", Bits::Four, Format::Gptq),
-    ("four_bits_v2", Bits::Four, Format::GptqV2),
-    ("four_bits_asymmetric_v1", Bits::Four, Format::Gptq),
-    ("four_bits_asymmetric_v2", Bits::Four, Format::GptqV2),
-    ("four_bits_act_order", Bits::Four, Format::Gptq),
-    ("eight_bits", Bits::Eight, Format::Gptq),
-    ("eight_bits_asymmetric_v2", Bits::Eight, Format::GptqV2),
+/// Name in the fixture, bits, group size, version.
+const CASES: [(&str, Bits, usize, Format); 7] = [
+    ("four_bits", Bits::Four, 32, Format::Gptq),
+    ("four_bits_v2", Bits::Four, 32, Format::GptqV2),
+    ("four_bits_asymmetric_v1", Bits::Four, 32, Format::Gptq),
+    ("four_bits_asymmetric_v2", Bits::Four, 16, Format::GptqV2),
+    ("four_bits_act_order", Bits::Four, 16, Format::Gptq),
+    ("eight_bits", Bits::Eight, 64, Format::Gptq),
+    ("eight_bits_asymmetric_v2", Bits::Eight, 32, Format::GptqV2),
 ];
-
-fn words(tensor: &Tensor) -> Vec<i32> {
-    Vec::try_from(tensor.flatten(0, -1)).unwrap()
-}
 
 #[test]
 fn weights_are_those_that_gptqmodel_unpacks() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/quant/gptq.safetensors");
     let file = TensorFile::open(&path).unwrap();
     assert_eq!(file.names().len(), 5 * CASES.len());
-    for (name, bits, format) in CASES {
-        let tensor = |suffix: &str| file.tensor(&format!("{name}.{suffix}")).unwrap();
-        let packed = PackedTensors {
-            qweight: tensor("qweight"),
-            qzeros: tensor("qzeros"),
-            scales: tensor("scales"),
-            g_idx: tensor("g_idx"),
-        };
-        let origin = Origin { path: &path, layer: name };
-        let dense = packed.dequantize(bits, format, &origin).unwrap();
+    let mut checkpoint = Checkpoint::open_file(&path).unwrap();
+    for (name, bits, group_size, format) in CASES {
+        let symmetric = !name.contains("asymmetric");
+        let layer = LayerSettings { bits, group_size: Some(group_size), symmetric };
+        let settings = CheckpointSettings { format, layer, overrides: Vec::new(), head: false };
+        let loader = PackedLoader { settings, residency: Residency::Packed };
+        let weight = loader.read(name, &mut checkpoint, (OUT, IN)).unwrap().unwrap();
+        assert_eq!(weight.is_symmetric(), symmetric, "{name}");
         // Theirs is computed in f16, ours is exact in fp32.
-        let dense = dense.to_tensor(Kind::Half, Device::Cpu).unwrap().to_kind(Kind::Float);
-        assert_eq!(dense, tensor("expected"), "{name}");
-
+        let dense = weight.dequantize().to_tensor(Kind::Half, Device::Cpu).unwrap();
+        let tensor = |suffix: &str| file.tensor(&format!("{name}.{suffix}")).unwrap();
+        assert_eq!(dense.to_kind(Kind::Float), tensor("expected"), "{name}");
         // What we would write is what they wrote.
-        let qweight = words(&packed.qweight);
-        let codes = PackedWeights::from_words(qweight.clone(), bits, OUT, IN).unwrap().unpack();
-        assert_eq!(PackedWeights::pack(&codes, bits, OUT, IN).unwrap().words(), qweight, "{name}");
-        let qzeros = words(&packed.qzeros);
-        let zeros = PackedZeros::from_words(qzeros.clone(), bits).unpack();
-        assert_eq!(PackedZeros::pack(&zeros, bits, OUT).unwrap().words(), qzeros, "{name}");
+        for (suffix, written) in format.pack(&weight).unwrap().unwrap() {
+            assert_eq!(written, tensor(&suffix), "{name}.{suffix}");
+        }
     }
 }

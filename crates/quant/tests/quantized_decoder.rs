@@ -333,7 +333,7 @@ fn damaged_folders_name_tensor_and_key() {
         ("qweight", |tensor| Some(tensor.narrow(0, 0, 11)), "wrong shape"),
         ("qzeros", |tensor| Some(tensor.to_kind(Kind::Int64)), "expected int32"),
         ("g_idx", |tensor| Some(tensor + 3), "expected groups below 3, found 3"),
-        ("scales", |tensor| Some(tensor * f64::INFINITY), "expected finite scales"),
+        ("scales", |tensor| Some(tensor * f64::INFINITY), "expected finite numbers"),
         ("scales", |tensor| Some(tensor.to_kind(Kind::Int)), "expected a floating-point dtype"),
     ];
     for (suffix, damage, expected) in damages {

@@ -10,9 +10,8 @@ use limbeck_infer::{Engine, EngineConfig};
 use limbeck_lora::Adapter;
 use limbeck_lora::registry::AdapterManifest;
 use limbeck_model::Decoder;
-use limbeck_quant::gptq_format::GptqSettings;
 use limbeck_quant::requantize::same_way;
-use limbeck_quant::{Method, Residency, quantization, requantize};
+use limbeck_quant::{CheckpointSettings, Method, Residency, quantization, requantize};
 use limbeck_run::{Manifest, Progress};
 use tch::Kind;
 
@@ -99,9 +98,9 @@ pub(super) fn merge_packed(
             .into()),
         };
     };
-    let settings = GptqSettings::from_json(&json, &path)?;
+    let settings = CheckpointSettings::from_json(&json, &path)?;
     let method = if texts.calibration.is_some() { Method::Gptq } else { Method::Rtn };
-    let config = same_way(settings, &json, method);
+    let config = same_way(&settings, &json, method);
     let ModelFolder { mut decoder, tokenizer } =
         ModelFolder::open(model, &[], options.device, DType::Float32)?;
     let sequences = texts.sequences(&tokenizer)?;

@@ -1,0 +1,311 @@
+//! `y = x Wᵀ` with a [`TiledMatrix`].
+//!
+//! The time of one row is that of reading the codes; of many rows, that of the fused products:
+//! of [`ROWS`] rows at once the codes are made numbers once, and sums stay in registers.
+
+use rayon::prelude::*;
+
+use super::LANES;
+use super::lanes::{Instructions, Lanes};
+use super::tiled::{ScaleBits, TiledMatrix, Words};
+use crate::bits::Bits;
+
+/// Most rows that share a pass over the codes.
+const ROWS: usize = 8;
+/// Codes that a task of a thread reads at least: less is not worth handing over.
+const TASK_CODES: usize = 1 << 15;
+
+impl TiledMatrix {
+    /// The product of some rows with the matrix, without bias.
+    ///
+    /// # Shapes
+    /// `input` `[rows, in]` → `output` `[rows, out]`.
+    pub fn product(&self, input: &[f32], output: &mut [f32]) {
+        self.product_with(Instructions::best(), input, output);
+    }
+
+    /// As [`Self::product`], with these instructions, which the processor must have.
+    ///
+    /// # Panics
+    /// Where it has not.
+    pub fn product_with(&self, instructions: Instructions, input: &[f32], output: &mut [f32]) {
+        assert!(Instructions::available().contains(&instructions), "{instructions:?} is missing");
+        let (width, outputs) = (self.in_features.max(1), self.out_features.max(1));
+        for (input, output) in input.chunks(ROWS * width).zip(output.chunks_mut(ROWS * outputs)) {
+            match input.len() / width {
+                1 => self.rows::<1>(instructions, input, output),
+                2 => self.rows::<2>(instructions, input, output),
+                3 | 4 => self.rows::<4>(instructions, input, output),
+                _ => self.rows::<ROWS>(instructions, input, output),
+            }
+        }
+    }
+
+    /// Up to `M` rows.
+    fn rows<const M: usize>(&self, instructions: Instructions, input: &[f32], output: &mut [f32]) {
+        let (width, outputs) = (self.in_features, self.out_features);
+        let rows = input.len() / width;
+        // Place by place, so that the rows of a place lie beside each other.
+        let mut columns = vec![[0.0; M]; width];
+        for (row, input) in input.chunks(width).enumerate() {
+            match &self.order {
+                None => {
+                    for (column, &value) in columns.iter_mut().zip(input) {
+                        column[row] = value;
+                    }
+                }
+                Some(order) => {
+                    for (column, &feature) in columns.iter_mut().zip(order) {
+                        column[row] = input[feature as usize];
+                    }
+                }
+            }
+        }
+        let sums: Vec<[f32; M]> = match self.zeros {
+            None => Vec::new(),
+            Some(_) => columns.chunks(self.group_size).map(total).collect(),
+        };
+        let pass = Pass { matrix: self, columns: &columns, sums: &sums };
+        let tiles = outputs.div_ceil(LANES);
+        let tiles_per_task = TASK_CODES.div_ceil(width * LANES).max(1);
+        if M == 1 {
+            let output = &mut output[..outputs];
+            if tiles <= tiles_per_task {
+                return pass.run(instructions, 0, output.chunks_mut(LANES), |_, sum, output| {
+                    output.copy_from_slice(&sum[..output.len()]);
+                });
+            }
+            output.par_chunks_mut(tiles_per_task * LANES).enumerate().for_each(|(task, output)| {
+                let output = output.chunks_mut(LANES);
+                pass.run(instructions, task * tiles_per_task, output, |_, sum, output| {
+                    output.copy_from_slice(&sum[..output.len()]);
+                });
+            });
+            return;
+        }
+        // Tiles write beside each other and are put into their rows afterwards.
+        let mut tiled = vec![[[0.0; LANES]; M]; tiles];
+        tiled.par_chunks_mut(tiles_per_task).enumerate().for_each(|(task, tiled)| {
+            pass.run(instructions, task * tiles_per_task, tiled.iter_mut(), |row, sum, tile| {
+                tile[row] = *sum;
+            });
+        });
+        for (row, output) in output.chunks_mut(outputs).take(rows).enumerate() {
+            for (output, tile) in output.chunks_mut(LANES).zip(&tiled) {
+                output.copy_from_slice(&tile[row][..output.len()]);
+            }
+        }
+    }
+}
+
+fn total<const M: usize>(columns: &[[f32; M]]) -> [f32; M] {
+    let mut sums = [0.0; M];
+    for column in columns {
+        for (sum, value) in sums.iter_mut().zip(column) {
+            *sum += value;
+        }
+    }
+    sums
+}
+
+/// What all tiles share.
+struct Pass<'a, const M: usize> {
+    matrix: &'a TiledMatrix,
+    /// `[in]`, place by place
+    columns: &'a [[f32; M]],
+    /// Sums of the columns of each group, where zeros need them.
+    sums: &'a [[f32; M]],
+}
+
+impl<const M: usize> Pass<'_, M> {
+    /// The tiles from `first` on, one for each of `outputs`; `write` gets row, sums and output.
+    fn run<O>(
+        &self,
+        instructions: Instructions,
+        first: usize,
+        outputs: impl Iterator<Item = O>,
+        write: impl Fn(usize, &[f32; LANES], &mut O),
+    ) {
+        for (tile, mut output) in (first..).zip(outputs) {
+            let mut sums = [[0.0; LANES]; M];
+            match instructions {
+                // SAFETY: the processor has the instructions, as `product_with` made sure.
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx512 => unsafe { tile_avx512(self, tile, &mut sums) },
+                // SAFETY: likewise.
+                #[cfg(target_arch = "x86_64")]
+                Instructions::Avx2 => unsafe { tile_avx2(self, tile, &mut sums) },
+                _ => sum_tile::<[f32; LANES], M>(self, tile, &mut sums),
+            }
+            for (row, sum) in sums.iter().enumerate() {
+                write(row, sum, &mut output);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx2,fma,f16c")]
+fn tile_avx512<const M: usize>(pass: &Pass<'_, M>, tile: usize, sums: &mut [[f32; LANES]; M]) {
+    sum_tile::<super::lanes::Wide, M>(pass, tile, sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn tile_avx2<const M: usize>(pass: &Pass<'_, M>, tile: usize, sums: &mut [[f32; LANES]; M]) {
+    sum_tile::<super::lanes::Pair, M>(pass, tile, sums);
+}
+
+#[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
+#[inline(always)]
+fn sum_tile<L: Lanes, const M: usize>(
+    pass: &Pass<'_, M>,
+    tile: usize,
+    sums: &mut [[f32; LANES]; M],
+) {
+    match (pass.matrix.bits, M) {
+        // One row has too few sums of its own to hide the latency of a product.
+        (Bits::Eight, 1) => sum_codes::<L, M, 4, 4>(pass, tile, sums, L::bytes),
+        (Bits::Eight, _) => sum_codes::<L, M, 4, 1>(pass, tile, sums, L::bytes),
+        (_, 1) => sum_codes::<L, M, 8, 4>(pass, tile, sums, L::nibbles),
+        (_, _) => sum_codes::<L, M, 8, 1>(pass, tile, sums, L::nibbles),
+    }
+}
+
+/// The sums of a tile. `PER_WORD` codes lie in a word; each row has `CHAINS` partial sums.
+#[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
+#[inline(always)]
+fn sum_codes<L: Lanes, const M: usize, const PER_WORD: usize, const CHAINS: usize>(
+    pass: &Pass<'_, M>,
+    tile: usize,
+    sums: &mut [[f32; LANES]; M],
+    codes: impl Fn(L::Words, u32) -> L,
+) {
+    let matrix = pass.matrix;
+    let groups = matrix.num_groups();
+    let per_group = matrix.group_size / PER_WORD;
+    let words = &matrix.words[tile * groups * per_group..(tile + 1) * groups * per_group];
+    let scales = &matrix.scales[tile * groups..(tile + 1) * groups];
+    let zeros = matrix.zeros.as_ref().map(|zeros| &zeros[tile * groups..(tile + 1) * groups]);
+    let mut totals = [L::zero(); M];
+    for (group, words) in words.chunks_exact(per_group).enumerate() {
+        let scale = match matrix.scale_bits {
+            ScaleBits::Float16 => L::halves(&scales[group]),
+            ScaleBits::BFloat16 => L::brains(&scales[group]),
+        };
+        let columns = &pass.columns[group * matrix.group_size..(group + 1) * matrix.group_size];
+        let mut partial = [[L::zero(); CHAINS]; M];
+        sum_group::<L, M, PER_WORD, CHAINS>(words, columns, &mut partial, &codes);
+        for (total, chains) in totals.iter_mut().zip(&partial) {
+            let mut sum = chains[0];
+            for &chain in &chains[1..] {
+                sum = sum.add(chain);
+            }
+            *total = total.add_product(sum, scale);
+        }
+        if let Some(zeros) = zeros {
+            let below = L::below(matrix.bits.middle(), &zeros[group]);
+            let shift = L::zero().add_product(below, scale);
+            for (row, total) in totals.iter_mut().enumerate() {
+                *total = total.add_scaled(shift, pass.sums[group][row]);
+            }
+        }
+    }
+    for (sum, total) in sums.iter_mut().zip(totals) {
+        total.store(sum);
+    }
+}
+
+#[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
+#[inline(always)]
+fn sum_group<L: Lanes, const M: usize, const PER_WORD: usize, const CHAINS: usize>(
+    words: &[Words],
+    columns: &[[f32; M]],
+    partial: &mut [[L; CHAINS]; M],
+    codes: &impl Fn(L::Words, u32) -> L,
+) {
+    for (words, columns) in words.iter().zip(columns.chunks_exact(PER_WORD)) {
+        let words = L::load(words);
+        for (place, column) in columns.iter().enumerate() {
+            let weight = codes(words, (place * (32 / PER_WORD)) as u32);
+            for (chains, &value) in partial.iter_mut().zip(column) {
+                let chain = &mut chains[place % CHAINS];
+                *chain = chain.add_scaled(weight, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use limbeck_core::seed::CounterRng;
+
+    use super::*;
+    use crate::grid::{GridRule, ScaleDtype};
+    use crate::matrix::WeightMatrix;
+    use crate::quantized::QuantizedWeight;
+    use crate::rtn;
+
+    fn weights() -> Vec<QuantizedWeight> {
+        let (outputs, inputs) = (37, 128);
+        let weight = WeightMatrix::new(CounterRng::new(9).normals(outputs * inputs), 37, 128);
+        let weight = weight.unwrap();
+        let mut weights = Vec::new();
+        for bits in Bits::ALL {
+            for (symmetric, group_size) in [(true, 32), (false, 64), (true, 128)] {
+                for scale_dtype in [ScaleDtype::Float16, ScaleDtype::BFloat16] {
+                    let rule = GridRule { symmetric, scale_dtype, ..GridRule::symmetric(bits) };
+                    weights.push(rtn::quantize(&weight, rule, group_size).unwrap());
+                }
+            }
+            let rule = GridRule { symmetric: false, ..GridRule::symmetric(bits) };
+            let weight = rtn::quantize(&weight, rule, 32).unwrap();
+            let scattered = (0..128).map(|feature| feature * 37 % 128 / 32).collect();
+            weights.push(weight.with_groups(scattered).unwrap());
+        }
+        weights
+    }
+
+    #[test]
+    fn a_matrix_comes_back_from_its_tiles() {
+        for weight in weights() {
+            let tiled = TiledMatrix::new(&weight).unwrap();
+            assert_eq!(tiled.to_quantized(), weight);
+            let mut dense = vec![0.0_f32; 5 * 128];
+            tiled.dequantize(30, &mut dense);
+            assert_eq!(dense, weight.dequantize().values()[30 * 128..35 * 128]);
+        }
+    }
+
+    #[test]
+    fn products_are_those_of_the_dequantised_weight() {
+        let mut rng = CounterRng::new(10);
+        for weight in weights() {
+            let tiled = TiledMatrix::new(&weight).unwrap();
+            let dense = weight.dequantize();
+            for rows in [1, 2, 3, 5, 8, 19] {
+                let input = rng.normals(rows * 128);
+                let expected: Vec<f64> = (0..rows * 37)
+                    .map(|index| {
+                        let input = &input[index / 37 * 128..][..128];
+                        let weights = &dense.values()[index % 37 * 128..][..128];
+                        let product = |(&x, &w): (&f32, &f32)| f64::from(x) * f64::from(w);
+                        input.iter().zip(weights).map(product).sum()
+                    })
+                    .collect();
+                for instructions in Instructions::available() {
+                    let mut output = vec![f32::NAN; rows * 37];
+                    tiled.product_with(instructions, &input, &mut output);
+                    for (found, expected) in output.iter().zip(&expected) {
+                        let error = (f64::from(*found) - expected).abs();
+                        assert!(
+                            error < 2e-4,
+                            "{instructions:?} {:?} {rows} rows: {found} {expected}",
+                            weight.bits()
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
