@@ -6,7 +6,7 @@
 )]
 
 #[cfg(target_arch = "x86_64")]
-#[expect(
+#[allow(
     clippy::wildcard_imports,
     reason = "dozens of intrinsics, all with a prefix of their own"
 )]

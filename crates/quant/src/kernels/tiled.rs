@@ -235,6 +235,7 @@ fn order_by_group(group_of: &[u32], groups: usize, group_size: usize) -> Option<
 }
 
 /// The 16-bit dtype that holds all scales exactly.
+#[expect(clippy::float_cmp, reason = "whether rounding changes nothing")]
 fn exact_bits(grids: &[Grid]) -> Option<ScaleBits> {
     let all = |exact: fn(f32) -> bool| grids.iter().all(|grid| exact(grid.scale));
     if all(|scale| f16::from_f32(scale).to_f32() == scale) {
