@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Generate(GenerateArguments),
     /// Log-probabilities of given texts or tokens
     Score(ScoreArguments),
+    /// Time reading and generating with a model
+    Bench(BenchArguments),
     /// Convert between model formats
     Convert(ConvertArguments),
     /// Validate a pipeline's configuration and print it resolved
@@ -376,6 +378,30 @@ pub(crate) struct ScoreArguments {
     /// Also write fp32 logits `[tokens, vocab]` under each record's id
     #[arg(long, value_name = "FILE")]
     pub(crate) logits: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: DeviceSpec,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck bench --model runs/default/quantized --batch 1 8\n\nThe prompt's tokens are drawn at random: what they are makes no difference to the time."
+)]
+pub(crate) struct BenchArguments {
+    #[command(flatten)]
+    pub(crate) model: ModelOptions,
+    /// Tokens of each prompt
+    #[arg(long, default_value_t = 512)]
+    pub(crate) prompt_tokens: usize,
+    /// Tokens generated for each prompt
+    #[arg(long, default_value_t = 128)]
+    pub(crate) new_tokens: usize,
+    /// Requests at a time, one row of the table each
+    #[arg(long, value_name = "N", num_args = 1.., default_value = "1")]
+    pub(crate) batch: Vec<usize>,
+    /// Rounds of which the median is taken
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     pub(crate) device: DeviceSpec,

@@ -24,7 +24,10 @@ fn main() -> ExitCode {
     let arguments = cli::Cli::parse();
     init_logging(arguments.verbose);
     memory::keep_freed();
-    tch::set_num_threads(arguments.threads.unwrap_or_else(available_threads));
+    let threads = arguments.threads.unwrap_or_else(available_threads);
+    tch::set_num_threads(threads);
+    // Fails only where a pool is there already, and none is.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1) as usize).build_global();
     match commands::run(arguments) {
         Ok(()) => Exit::Done.into(),
         Err(error) => failure::report(&error),

@@ -25,6 +25,7 @@ pub mod config;
 mod device_weight;
 mod elements;
 mod error;
+pub mod footprint;
 pub mod formats;
 pub mod gptq;
 pub mod grid;

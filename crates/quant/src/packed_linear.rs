@@ -79,6 +79,12 @@ impl PackedLinear {
         &self.weight
     }
 
+    /// Bytes in memory that a product reads.
+    pub fn bytes(&self) -> u64 {
+        let dense = self.dense.as_ref().and_then(Linear::weight);
+        dense.map_or_else(|| self.weight.bytes(), tensor_bytes)
+    }
+
     /// Bytes of the checkpoint's tensors, bias included.
     pub fn packed_bytes(&self) -> u64 {
         self.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum()

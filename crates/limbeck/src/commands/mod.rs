@@ -3,6 +3,7 @@
 mod ablation;
 mod accuracy;
 mod adapters;
+mod bench;
 mod capture;
 mod check_config;
 mod convert;
@@ -65,6 +66,7 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Report(arguments) => report::run(&arguments, json),
         Command::Ablation(arguments) => ablation::run(&arguments, json),
         Command::Generate(arguments) => generate::run(&arguments, json),
+        Command::Bench(arguments) => bench::run(&arguments, json),
         Command::Score(arguments) => score::run(&arguments, json),
         Command::Convert(arguments) => convert::run(&arguments, json),
         Command::CheckConfig(arguments) => check_config::run(&arguments),
