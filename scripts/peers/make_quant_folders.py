@@ -64,6 +64,10 @@ GPTQMODEL = {
     "gptq-4bit-gemma3": ("gemma3", {"bits": 4, "group_size": 32}),
     "rtn-4bit": ("qwen2", {"bits": 4, "group_size": 32, "weight_only": {"method": "rtn"}}),
     "awq-4bit": ("llama", {"bits": 4, "group_size": 32, "method": "awq", "sym": False}),
+    "awq-4bit-bfloat16": (
+        "llama",
+        {"bits": 4, "group_size": 32, "method": "awq", "sym": False, "dtype": torch.bfloat16},
+    ),
     "awq-4bit-symmetric": ("llama", {"bits": 4, "group_size": 32, "method": "awq"}),
 }
 # name: model, bits, group size (none: a channel), symmetric, what is not quantised
@@ -98,7 +102,10 @@ def base_model(name: str, folder: Path) -> Path:
 def with_gptqmodel(model: Path, output: Path, settings: dict) -> None:
     from gptqmodel import GPTQModel, QuantizeConfig
 
-    loaded = GPTQModel.load(str(model), QuantizeConfig(**settings, offload_to_disk=False))
+    dtype = settings.get("dtype", torch.float16)
+    settings = {name: value for name, value in settings.items() if name != "dtype"}
+    config = QuantizeConfig(**settings, offload_to_disk=False)
+    loaded = GPTQModel.load(str(model), config, dtype=dtype)
     rows = random_tokens(torch.Generator().manual_seed(21), 16, 32).tolist()
     calibration = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows]
     loaded.quantize(None if "weight_only" in settings else calibration, batch_size=1)
@@ -130,7 +137,7 @@ def with_compressed_tensors(
 
 
 def finish(folder: Path, reader: str) -> None:
-    """Adds tokens and logits, and says whether the packer's own loader agrees with them."""
+    """Adds tokens and logits, and says whether the format's own reader agrees with them."""
     tokens = random_tokens(torch.Generator().manual_seed(22), 1, SEQUENCE)
     row = tokens[0].tolist()
     logits, theirs = READERS["own"](folder)(row), READERS[reader](folder)(row)
@@ -158,11 +165,12 @@ def main() -> None:
         if name in GPTQMODEL:
             source, settings = GPTQMODEL[name]
             with_gptqmodel(models[source], folder, settings)
-            finish(folder, "gptqmodel")
+            # GPTQModel's own kernels for AWQ compute in float16.
+            finish(folder, "autoawq" if settings.get("method") == "awq" else "gptqmodel")
         else:
             source, *settings = COMPRESSED[name]
             with_compressed_tensors(source, models[source], folder, *settings)
-            finish(folder, "transformers")
+            finish(folder, "compressed-tensors")
 
 
 if __name__ == "__main__":

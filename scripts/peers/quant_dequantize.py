@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 AWQ_ORDER = torch.tensor([0, 2, 4, 6, 1, 3, 5, 7])
 Tensors = dict[str, torch.Tensor]
+Unpack = Callable[[Tensors], torch.Tensor]
 
 
 def unpack(words: torch.Tensor, bits: int, count: int) -> torch.Tensor:
@@ -63,39 +64,36 @@ def compressed(module: Tensors) -> torch.Tensor:
     return (codes - zeros[:, group_of]) * scales[:, group_of]
 
 
-def decoder(settings: dict) -> tuple[str, Callable[[Tensors], torch.Tensor]]:
-    """The tensor that tells a packed module, and what unpacks one."""
+def unpacker(settings: dict) -> Unpack:
     form = settings.get("checkpoint_format") or settings.get("format") or settings.get("version")
     match settings["quant_method"], form:
-        case "gptq", "gptq" | "gptq_v2":
-            return "qweight", lambda module: gptq(module, 2 if form == "gptq_v2" else 1)
+        case "gptq", "gptq":
+            return lambda module: gptq(module, version=1)
+        case "gptq", "gptq_v2":
+            return lambda module: gptq(module, version=2)
         case "awq", "gemm":
-            return "qweight", awq
+            return awq
         case "compressed-tensors", "pack-quantized":
-            return "weight_packed", compressed
+            return compressed
     raise ValueError(f"cannot read {settings['quant_method']} in the format {form}")
 
 
-def dense_tensors(folder: Path, settings: dict, unpack_awq: Callable = awq) -> Tensors:
+def dense_tensors(folder: Path, unpack_module: Unpack) -> Tensors:
     """A folder's tensors with a dense `weight` of [outputs, inputs] in the place of each packed module."""
     tensors = {}
-    for shard in sorted(folder.glob("*.safetensors")):
+    for shard in sorted(folder.glob("model*.safetensors")):
         tensors |= load_file(shard)
-    packed, unpack_module = decoder(settings)
-    unpack_module = unpack_awq if unpack_module is awq else unpack_module
-    for prefix in [name.removesuffix(packed) for name in tensors if name.endswith("." + packed)]:
-        module = {name: tensors.pop(prefix + name) for name in suffixes(tensors, prefix) if name != "bias"}
-        tensors[prefix + "weight"] = unpack_module(module)
+    packed = [name.rpartition(".") for name in tensors if name.endswith((".qweight", ".weight_packed"))]
+    for prefix, _, _ in packed:
+        names = [name for name in tensors if name.rpartition(".")[0] == prefix and not name.endswith(".bias")]
+        module = {name.rpartition(".")[2]: tensors.pop(name) for name in names}
+        tensors[f"{prefix}.weight"] = unpack_module(module)
     return tensors
 
 
-def suffixes(tensors: Tensors, prefix: str) -> list[str]:
-    return [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
-
-
-def dense_model(folder: Path, **options) -> torch.nn.Module:
+def dense_model(folder: Path, unpack_module: Unpack | None = None) -> torch.nn.Module:
     config = AutoConfig.from_pretrained(folder)
-    tensors = dense_tensors(folder, config.quantization_config, **options)
+    tensors = dense_tensors(folder, unpack_module or unpacker(config.quantization_config))
     del config.quantization_config
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     missing, unexpected = model.load_state_dict(tensors, strict=False)

@@ -7,8 +7,8 @@ LINES has a JSON object with `id` and `tokens` a line, FILE float32 logits [toke
 Readers:
 
 - `gptqmodel`: GPTQModel on the CPU, its torch kernels (GPTQ and AWQ);
-- `transformers`: `from_pretrained` (dense models; GPTQ through GPTQModel and Optimum; compressed-tensors);
-- `autoawq`: every matrix by AutoAWQ's `dequantize_gemm`, the rest by transformers;
+- `transformers`: `from_pretrained` (dense models; GPTQ and AWQ through GPTQModel; compressed-tensors);
+- `autoawq`, `compressed-tensors`: every matrix by their own unpacking in float32, the rest by transformers;
 - `own`: quant_dequantize.py beside this file;
 - `llama.cpp`: llama-cpp-python.
 
@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 from quant_dequantize import Tensors, dense_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, CompressedTensorsConfig
 
 # GPTQModel's pool of loaders asks for two workers whatever the machine, its default on two cores is one.
 os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
@@ -54,17 +54,38 @@ def gptqmodel(path: Path) -> Logits:
 
 
 def transformers(path: Path) -> Logits:
-    return of_model(AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval())
+    settings = getattr(AutoConfig.from_pretrained(path), "quantization_config", {})
+    groups = settings.get("config_groups", {}).values()
+    options = {}
+    if any(not group["weights"]["symmetric"] for group in groups):
+        # Left packed it does not load: compressed-tensors 0.20 makes no room for packed zero points.
+        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+    return of_model(AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, **options).eval())
+
+
+def compressed_tensors(path: Path) -> Logits:
+    from compressed_tensors.compressors import PackedQuantizationCompressor
+    from compressed_tensors.quantization import QuantizationScheme
+
+    groups = AutoConfig.from_pretrained(path).quantization_config["config_groups"]
+    (scheme,) = map(QuantizationScheme.model_validate, groups.values())
+
+    def unpack(module: Tensors) -> torch.Tensor:
+        module = module | {"weight_scale": module["weight_scale"].float()}
+        return PackedQuantizationCompressor.decompress(module, scheme)["weight"]
+
+    return of_model(dense_model(path, unpack))
 
 
 def autoawq(path: Path) -> Logits:
     from awq.utils.packing_utils import dequantize_gemm
 
     def unpack(module: Tensors) -> torch.Tensor:
-        group_size = len(module["qweight"]) // len(module["scales"])
-        return dequantize_gemm(module["qweight"], module["qzeros"], module["scales"], 4, group_size).T
+        scales = module["scales"].float()
+        group_size = len(module["qweight"]) // len(scales)
+        return dequantize_gemm(module["qweight"], module["qzeros"], scales, 4, group_size).T
 
-    return of_model(dense_model(path, unpack_awq=unpack))
+    return of_model(dense_model(path, unpack))
 
 
 def own(path: Path) -> Logits:
@@ -87,6 +108,7 @@ def llama_cpp(path: Path) -> Logits:
 READERS = {
     "gptqmodel": gptqmodel,
     "transformers": transformers,
+    "compressed-tensors": compressed_tensors,
     "autoawq": autoawq,
     "own": own,
     "llama.cpp": llama_cpp,

@@ -14,6 +14,7 @@ pub mod checkpoint;
 pub mod device;
 pub mod dtype;
 pub mod dynamic_map;
+pub mod elements;
 pub mod error;
 pub mod seed;
 pub mod tensor_file;

@@ -29,6 +29,7 @@ mod mlp;
 mod norm;
 mod rope;
 mod save;
+mod single_pass;
 mod taps;
 
 pub use cache::KvCache;

@@ -4,6 +4,7 @@ use tch::{Kind, Tensor};
 
 use crate::config::NormStyle;
 use crate::error::Result;
+use crate::single_pass;
 
 /// `x / sqrt(mean(x²) + eps)`, scaled by a weight over the last axis; computed in fp32.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ impl RmsNorm {
     /// # Shapes
     /// `[.., width]` → `[.., width]`, in the input's dtype.
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
+        if let Some(normed) = single_pass::rms_norm(input, &self.weight, self.eps, self.style) {
+            return normed;
+        }
         let kind = input.kind();
         let wide = input.f_to_kind(Kind::Float)?;
         let width = self.weight.size1()?;

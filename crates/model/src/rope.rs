@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::config::{RopeConfig, RopeScaling};
 use crate::error::{Error, Result};
+use crate::single_pass;
 
 /// One rotary setting with its table, which grows to the longest position seen.
 #[derive(Debug)]
@@ -101,6 +102,9 @@ impl Rotation {
     /// # Shapes
     /// `[batch, seq, heads, head_dim]` → the same.
     pub(crate) fn apply(&self, heads: &Tensor) -> Result<Tensor> {
+        if let Some(rotated) = single_pass::rotate(heads, &self.cos, &self.sin, self.half) {
+            return rotated;
+        }
         let rolled = heads.f_roll([self.half], [-1])?;
         Ok(heads.f_mul(&self.cos)?.f_addcmul(&rolled, &self.sin)?)
     }

@@ -15,7 +15,8 @@ use crate::packed_linear::{PackedLinear, tensor_bytes};
 /// one by one.
 pub fn bytes_per_token(decoder: &Decoder) -> u64 {
     let linears = decoder.linear_names();
-    let blocks: u64 = linears.iter().filter_map(|name| decoder.linear(name)).map(linear_bytes).sum();
+    let blocks: u64 =
+        linears.iter().filter_map(|name| decoder.linear(name)).map(linear_bytes).sum();
     let head = match decoder.linear("lm_head") {
         Some(head) if decoder.head_name().is_some() => linear_bytes(head),
         _ => embedding_bytes(decoder),

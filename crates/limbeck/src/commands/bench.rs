@@ -110,7 +110,10 @@ fn table(rows: &[Row], bytes: u64, bandwidth: Option<f64>) -> Result<String> {
             bandwidth / bytes as f64
         )?;
     }
-    writeln!(text, "\n\nbatch  prefill tokens/s  decode tokens/s  first token  per token  of limit")?;
+    writeln!(
+        text,
+        "\n\nbatch  prefill tokens/s  decode tokens/s  first token  per token  of limit"
+    )?;
     for row in rows {
         let share = bandwidth
             .map(|bandwidth| bytes as f64 / bandwidth / row.seconds_per_token)

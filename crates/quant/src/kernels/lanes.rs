@@ -72,6 +72,10 @@ pub(super) trait Lanes: Copy {
 
     fn load(words: &Words) -> Self::Words;
 
+    /// Has the processor fetch what will be loaded soon; any address will do.
+    #[inline(always)]
+    fn prefetch(_: *const Words) {}
+
     /// The 4 bits from bit `shift` on, less 8.
     fn nibbles(words: Self::Words, shift: u32) -> Self;
 
@@ -191,6 +195,11 @@ impl Lanes for Wide {
     }
 
     #[inline(always)]
+    fn prefetch(words: *const Words) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(words.cast()) }
+    }
+
+    #[inline(always)]
     fn nibbles(words: Self::Words, shift: u32) -> Self {
         // The permutation takes the low 4 bits of each word for the place in the table.
         unsafe {
@@ -288,6 +297,11 @@ impl Lanes for Pair {
             let start: *const __m256i = words.0.as_ptr().cast();
             (_mm256_load_si256(start), _mm256_load_si256(start.add(1)))
         }
+    }
+
+    #[inline(always)]
+    fn prefetch(words: *const Words) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(words.cast()) }
     }
 
     #[inline(always)]

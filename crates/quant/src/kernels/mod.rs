@@ -11,6 +11,7 @@
 
 mod lanes;
 mod product;
+mod team;
 mod tiled;
 
 pub use lanes::Instructions;

@@ -3,15 +3,17 @@
 //! The time of one row is that of reading the codes; of many rows, that of the fused products:
 //! of [`ROWS`] rows at once the codes are made numbers once, and sums stay in registers.
 
-use rayon::prelude::*;
+use std::sync::Mutex;
 
-use super::LANES;
 use super::lanes::{Instructions, Lanes};
 use super::tiled::{ScaleBits, TiledMatrix, Words};
+use super::{LANES, team};
 use crate::bits::Bits;
 
 /// Most rows that share a pass over the codes.
-const ROWS: usize = 8;
+const ROWS: usize = 16;
+/// Words fetched before they are needed.
+const AHEAD: usize = 24;
 /// Codes that a task of a thread reads at least: less is not worth handing over.
 const TASK_CODES: usize = 1 << 15;
 
@@ -31,11 +33,14 @@ impl TiledMatrix {
     pub fn product_with(&self, instructions: Instructions, input: &[f32], output: &mut [f32]) {
         assert!(Instructions::available().contains(&instructions), "{instructions:?} is missing");
         let (width, outputs) = (self.in_features.max(1), self.out_features.max(1));
-        for (input, output) in input.chunks(ROWS * width).zip(output.chunks_mut(ROWS * outputs)) {
+        // As many sums as the registers hold.
+        let most = if instructions == Instructions::Avx512 { ROWS } else { ROWS / 4 };
+        for (input, output) in input.chunks(most * width).zip(output.chunks_mut(most * outputs)) {
             match input.len() / width {
                 1 => self.rows::<1>(instructions, input, output),
                 2 => self.rows::<2>(instructions, input, output),
                 3 | 4 => self.rows::<4>(instructions, input, output),
+                5..=8 => self.rows::<8>(instructions, input, output),
                 _ => self.rows::<ROWS>(instructions, input, output),
             }
         }
@@ -66,35 +71,23 @@ impl TiledMatrix {
             Some(_) => columns.chunks(self.group_size).map(total).collect(),
         };
         let pass = Pass { matrix: self, columns: &columns, sums: &sums };
-        let tiles = outputs.div_ceil(LANES);
         let tiles_per_task = TASK_CODES.div_ceil(width * LANES).max(1);
-        if M == 1 {
-            let output = &mut output[..outputs];
-            if tiles <= tiles_per_task {
-                return pass.run(instructions, 0, output.chunks_mut(LANES), |_, sum, output| {
-                    output.copy_from_slice(&sum[..output.len()]);
-                });
+        // Each task gets its columns of every row. Nobody waits for a lock: a part is one task's.
+        let columns_per_task = tiles_per_task * LANES;
+        let tasks = outputs.div_ceil(columns_per_task);
+        let mut parts: Vec<Vec<&mut [f32]>> =
+            (0..tasks).map(|_| Vec::with_capacity(rows)).collect();
+        for output in output.chunks_mut(outputs) {
+            for (part, columns) in parts.iter_mut().zip(output.chunks_mut(columns_per_task)) {
+                part.push(columns);
             }
-            output.par_chunks_mut(tiles_per_task * LANES).enumerate().for_each(|(task, output)| {
-                let output = output.chunks_mut(LANES);
-                pass.run(instructions, task * tiles_per_task, output, |_, sum, output| {
-                    output.copy_from_slice(&sum[..output.len()]);
-                });
-            });
-            return;
         }
-        // Tiles write beside each other and are put into their rows afterwards.
-        let mut tiled = vec![[[0.0; LANES]; M]; tiles];
-        tiled.par_chunks_mut(tiles_per_task).enumerate().for_each(|(task, tiled)| {
-            pass.run(instructions, task * tiles_per_task, tiled.iter_mut(), |row, sum, tile| {
-                tile[row] = *sum;
-            });
+        let parts: Vec<_> = parts.into_iter().map(Mutex::new).collect();
+        team::for_each(tasks, &|task| {
+            if let Ok(mut part) = parts[task].lock() {
+                pass.run(instructions, task * tiles_per_task, &mut part);
+            }
         });
-        for (row, output) in output.chunks_mut(outputs).take(rows).enumerate() {
-            for (output, tile) in output.chunks_mut(LANES).zip(&tiled) {
-                output.copy_from_slice(&tile[row][..output.len()]);
-            }
-        }
     }
 }
 
@@ -118,15 +111,10 @@ struct Pass<'a, const M: usize> {
 }
 
 impl<const M: usize> Pass<'_, M> {
-    /// The tiles from `first` on, one for each of `outputs`; `write` gets row, sums and output.
-    fn run<O>(
-        &self,
-        instructions: Instructions,
-        first: usize,
-        outputs: impl Iterator<Item = O>,
-        write: impl Fn(usize, &[f32; LANES], &mut O),
-    ) {
-        for (tile, mut output) in (first..).zip(outputs) {
+    /// The products with the tiles from `first` on, into the same columns of each row.
+    fn run(&self, instructions: Instructions, first: usize, output: &mut [&mut [f32]]) {
+        let columns = output.first().map_or(0, |output| output.len());
+        for (tile, start) in (first..).zip((0..columns).step_by(LANES)) {
             let mut sums = [[0.0; LANES]; M];
             match instructions {
                 // SAFETY: the processor has the instructions, as `product_with` made sure.
@@ -137,8 +125,9 @@ impl<const M: usize> Pass<'_, M> {
                 Instructions::Avx2 => unsafe { tile_avx2(self, tile, &mut sums) },
                 _ => sum_tile::<[f32; LANES], M>(self, tile, &mut sums),
             }
-            for (row, sum) in sums.iter().enumerate() {
-                write(row, sum, &mut output);
+            let end = columns.min(start + LANES);
+            for (output, sums) in output.iter_mut().zip(&sums) {
+                output[start..end].copy_from_slice(&sums[..end - start]);
             }
         }
     }
@@ -165,10 +154,10 @@ fn sum_tile<L: Lanes, const M: usize>(
 ) {
     match (pass.matrix.bits, M) {
         // One row has too few sums of its own to hide the latency of a product.
-        (Bits::Eight, 1) => sum_codes::<L, M, 4, 4>(pass, tile, sums, L::bytes),
-        (Bits::Eight, _) => sum_codes::<L, M, 4, 1>(pass, tile, sums, L::bytes),
-        (_, 1) => sum_codes::<L, M, 8, 4>(pass, tile, sums, L::nibbles),
-        (_, _) => sum_codes::<L, M, 8, 1>(pass, tile, sums, L::nibbles),
+        (Bits::Eight, 1) => sum_codes::<L, M, 4, 4>(pass, tile, sums),
+        (Bits::Eight, _) => sum_codes::<L, M, 4, 1>(pass, tile, sums),
+        (_, 1) => sum_codes::<L, M, 8, 4>(pass, tile, sums),
+        (_, _) => sum_codes::<L, M, 8, 1>(pass, tile, sums),
     }
 }
 
@@ -179,7 +168,6 @@ fn sum_codes<L: Lanes, const M: usize, const PER_WORD: usize, const CHAINS: usiz
     pass: &Pass<'_, M>,
     tile: usize,
     sums: &mut [[f32; LANES]; M],
-    codes: impl Fn(L::Words, u32) -> L,
 ) {
     let matrix = pass.matrix;
     let groups = matrix.num_groups();
@@ -195,7 +183,7 @@ fn sum_codes<L: Lanes, const M: usize, const PER_WORD: usize, const CHAINS: usiz
         };
         let columns = &pass.columns[group * matrix.group_size..(group + 1) * matrix.group_size];
         let mut partial = [[L::zero(); CHAINS]; M];
-        sum_group::<L, M, PER_WORD, CHAINS>(words, columns, &mut partial, &codes);
+        sum_group::<L, M, PER_WORD, CHAINS>(words, columns, &mut partial);
         for (total, chains) in totals.iter_mut().zip(&partial) {
             let mut sum = chains[0];
             for &chain in &chains[1..] {
@@ -222,15 +210,18 @@ fn sum_group<L: Lanes, const M: usize, const PER_WORD: usize, const CHAINS: usiz
     words: &[Words],
     columns: &[[f32; M]],
     partial: &mut [[L; CHAINS]; M],
-    codes: &impl Fn(L::Words, u32) -> L,
 ) {
-    for (words, columns) in words.iter().zip(columns.chunks_exact(PER_WORD)) {
+    let (columns, _) = columns.as_chunks::<PER_WORD>();
+    for (words, columns) in words.iter().zip(columns) {
+        L::prefetch(std::ptr::from_ref(words).wrapping_add(AHEAD));
         let words = L::load(words);
-        for (place, column) in columns.iter().enumerate() {
-            let weight = codes(words, (place * (32 / PER_WORD)) as u32);
-            for (chains, &value) in partial.iter_mut().zip(column) {
-                let chain = &mut chains[place % CHAINS];
-                *chain = chain.add_scaled(weight, value);
+        for place in 0..PER_WORD {
+            let shift = (place * (32 / PER_WORD)) as u32;
+            let weight =
+                if PER_WORD == 4 { L::bytes(words, shift) } else { L::nibbles(words, shift) };
+            for row in 0..M {
+                let chain = &mut partial[row][place % CHAINS];
+                *chain = chain.add_scaled(weight, columns[place][row]);
             }
         }
     }

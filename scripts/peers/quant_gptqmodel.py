@@ -1,0 +1,80 @@
+"""Quantises a model folder with GPTQModel on the CPU, and writes the calibration it used for others to use.
+
+    python scripts/peers/quant_gptqmodel.py --model DIR --gsm8k train.jsonl --calibration LINES.jsonl --output DIR
+
+`--gsm8k` is the training file of https://github.com/openai/grade-school-math. LINES is written with the very tokens
+that GPTQModel is given, as `limbeck quantize --calibration LINES` reads them (quant_perplexity.py says of what). What
+no flag sets is as GPTQModel has it: symmetric, for `gptq` damping 0.05 and group-aware order. `rtn` rounds to nearest
+and looks at no data.
+
+Printed as JSON: the seconds of quantising alone, the process's peak memory, the bytes of the folder's tensors.
+GPTQModel and LINES leave the model's dtype as it is stored. Packages: requirements-quant.txt.
+"""
+
+import argparse
+import json
+import os
+import resource
+import time
+from pathlib import Path
+
+import torch
+from quant_perplexity import gsm8k_lines, write_lines
+
+# GPTQModel's pool of loaders asks for two workers whatever the machine, its default on two cores is one.
+os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+
+
+def settings(options: argparse.Namespace) -> dict:
+    table = {"bits": options.bits, "group_size": options.group_size, "sym": not options.asymmetric}
+    match options.method:
+        case "awq":
+            table["method"] = "awq"
+        case "rtn":
+            table["weight_only"] = {"method": "rtn"}
+    # Version 1 of the format has no zero of 0.
+    if options.asymmetric and options.method != "awq":
+        table["format"] = "gptq_v2"
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--gsm8k", type=Path, required=True)
+    parser.add_argument("--records", type=int, default=128)
+    parser.add_argument("--calibration", type=Path, required=True, help="is written")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--method", choices=["gptq", "awq", "rtn"], default="gptq")
+    parser.add_argument("--bits", type=int, default=4)
+    parser.add_argument("--group-size", type=int, default=128)
+    parser.add_argument("--asymmetric", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    from gptqmodel import GPTQModel, QuantizeConfig
+
+    lines = gsm8k_lines(options.model, options.gsm8k, options.records)
+    write_lines(options.calibration, lines)
+    calibration = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in lines.values()]
+    model = GPTQModel.load(str(options.model), QuantizeConfig(**settings(options)))
+    begun = time.perf_counter()
+    model.quantize(None if options.method == "rtn" else calibration, batch_size=1)
+    seconds = time.perf_counter() - begun
+    model.save(str(options.output))
+    result = {
+        "method": options.method,
+        **settings(options),
+        "records": len(lines),
+        "tokens": sum(map(len, lines.values())),
+        "seconds": round(seconds, 1),
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "bytes": sum(file.stat().st_size for file in options.output.glob("*.safetensors")),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
