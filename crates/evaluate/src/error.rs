@@ -145,9 +145,15 @@ pub enum Error {
     /// From the infer crate.
     #[error(transparent)]
     Infer(#[from] limbeck_infer::Error),
+    /// From the model crate.
+    #[error(transparent)]
+    Model(#[from] limbeck_model::Error),
     /// From the run crate.
     #[error(transparent)]
     Run(#[from] limbeck_run::Error),
+    /// libtorch refused an operation.
+    #[error("libtorch operation failed during evaluation")]
+    Torch(#[from] tch::TchError),
 }
 
 fn line_suffix(line: Option<usize>) -> String {
@@ -177,10 +183,11 @@ impl Diagnose for Error {
             | Self::AblationProblem { .. }
             | Self::AblationFile { .. }
             | Self::Folder { .. } => Exit::BadInput,
-            Self::Page(_) => Exit::Failed,
+            Self::Page(_) | Self::Torch(_) => Exit::Failed,
             Self::Record { source, .. } => source.exit(),
             Self::Infer(source) => source.exit(),
             Self::Core(source) => source.exit(),
+            Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
         }
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::EvaluateConfig;
 use crate::cost::{Cost, weight_bytes};
+use crate::divergence::Divergence;
 use crate::sample::{RawReply, Sample};
 use crate::scores::{Group, Scores};
 use crate::{Error, Result};
@@ -34,6 +35,9 @@ pub struct Evaluation {
     pub cost: Cost,
     /// SHA-256 of the chat template.
     pub chat_template_sha256: String,
+    /// How far it is from the model that it was made from, where that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<Divergence>,
     /// Every reply, in the order of the records; kept in `samples.jsonl`.
     #[serde(skip)]
     pub samples: Vec<Sample>,
@@ -110,6 +114,7 @@ pub fn evaluate(
         groups: Group::all(&samples),
         cost,
         chat_template_sha256: limbeck_run::sha256_bytes(template.source().as_bytes()),
+        divergence: None,
         samples,
     })
 }

@@ -3,7 +3,8 @@
 //!
 //! Modules in reading order: [`config`], [`sample`] (one reply and its verdicts),
 //! [`scores`] (replies counted, with intervals), [`cost`], [`evaluation`] (the run and its
-//! folder), [`lm_eval`] (the same numbers in lm-eval's shape), [`statistics`], [`report`]
+//! folder), [`divergence`] (from the model that it was made from) and [`gate`] (what may be
+//! lost), [`lm_eval`] (the same numbers in lm-eval's shape), [`statistics`], [`report`]
 //! (several evaluations side by side, as table and page), [`ablation`] (one student trained in
 //! several ways).
 
@@ -11,9 +12,11 @@ pub mod ablation;
 pub mod columns;
 pub mod config;
 pub mod cost;
+pub mod divergence;
 mod error;
 pub mod evaluation;
 mod folder;
+pub mod gate;
 pub mod lm_eval;
 pub mod report;
 pub mod sample;
@@ -23,9 +26,11 @@ pub mod statistics;
 pub use ablation::Ablation;
 pub use config::EvaluateConfig;
 pub use cost::{Cost, weight_bytes};
+pub use divergence::{Compared, Divergence};
 pub use error::{Error, Result};
 pub use evaluation::{Evaluation, evaluate};
 
+pub use gate::{Gate, GateConfig};
 pub use report::{Report, ReportConfig};
 pub use sample::Sample;
 pub use scores::{Group, Scores};

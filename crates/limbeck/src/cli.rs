@@ -278,6 +278,10 @@ pub(crate) struct QuantizeArguments {
     /// JSONL of records or of `score`-style lines
     #[arg(long, value_name = "FILE")]
     pub(crate) calibration: PathBuf,
+    /// JSONL records that the model must still solve as the unquantised one does, with the
+    /// limits of [gate] in the configuration (gate.records of them; 0 for no gate)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) gate: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) stage: StageOptions,
 }
@@ -292,6 +296,10 @@ pub(crate) struct EvaluateArguments {
     /// JSONL records to solve
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) task: Vec<PathBuf>,
+    /// The model that this one was made from: also measures how far its distributions are from
+    /// that one's on the records' own chains
+    #[arg(long, value_name = "DIR")]
+    pub(crate) against: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) stage: StageOptions,
 }

@@ -52,6 +52,7 @@ fn diagnose<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a dyn 
         as_diagnose::<limbeck_lora::Error>,
         as_diagnose::<limbeck_quant::Error>,
         as_diagnose::<limbeck_evaluate::Error>,
+        as_diagnose::<crate::commands::GateFailed>,
         as_diagnose::<crate::cli::UsageError>,
     ]
     .into_iter()

@@ -2,6 +2,7 @@
 
 use limbeck_run::format_duration;
 
+use crate::divergence::Divergence;
 use crate::statistics::Proportion;
 
 /// `97.3%`.
@@ -43,6 +44,13 @@ pub(crate) fn points_interval(low: f64, high: f64) -> String {
 /// `0.031`, or `< 0.001`.
 pub(crate) fn p_value(value: f64) -> String {
     if value < 0.001 { "< 0.001".to_owned() } else { format!("{value:.3}") }
+}
+
+/// `0.0123 ± 0.0004 from tuned`, in nats a token with the standard error.
+pub(crate) fn divergence(divergence: &Divergence) -> String {
+    let error = divergence.standard_error.map(|error| format!(" ± {error:.4}"));
+    let error = error.unwrap_or_default();
+    format!("{:.4}{error} from {}", divergence.mean_kl, divergence.reference)
 }
 
 /// `4.52 M`.

@@ -5,10 +5,13 @@ use super::{domains, format};
 use crate::columns;
 use crate::statistics::Proportion;
 
-const HEADINGS: [&str; 7] = [
+/// The column of [`Divergence`](crate::Divergence), which only some reports have.
+const DIVERGENCE: &str = "KL a token";
+const HEADINGS: [&str; 8] = [
     "model",
     "accuracy [95%]",
     "CoT completion [95%]",
+    DIVERGENCE,
     "parameters",
     "size",
     "tokens/s",
@@ -18,7 +21,8 @@ const HEADINGS: [&str; 7] = [
 /// The table with the number of problems above and the comparisons below.
 pub(super) fn text(report: &Report) -> String {
     let mut lines = vec![format!("{} ({})", report.title, problems(report)), String::new()];
-    lines.extend(columns::text(&HEADINGS.map(str::to_owned), &rows(report)));
+    let (headings, rows) = cells(report);
+    lines.extend(columns::text(&headings, &rows));
     if !report.comparisons.is_empty() {
         lines.push(String::new());
         lines.push("Accuracy, paired by problem:".to_owned());
@@ -37,7 +41,8 @@ pub(super) fn text(report: &Report) -> String {
 
 /// The same as GitHub's Markdown.
 pub(super) fn markdown(report: &Report) -> String {
-    let mut lines = columns::markdown(&HEADINGS.map(str::to_owned), &rows(report));
+    let (headings, rows) = cells(report);
+    let mut lines = columns::markdown(&headings, &rows);
     lines.push(String::new());
     lines.push(format!("{}.", problems(report)));
     if !report.comparisons.is_empty() {
@@ -52,6 +57,20 @@ pub(super) fn markdown(report: &Report) -> String {
     lines.join("\n")
 }
 
+/// Headings and rows, without a column that would be empty.
+fn cells(report: &Report) -> (Vec<String>, Vec<Vec<String>>) {
+    let (mut headings, mut rows) = (HEADINGS.map(str::to_owned).to_vec(), rows(report));
+    if report.models.iter().all(|model| model.evaluation.divergence.is_none())
+        && let Some(column) = HEADINGS.iter().position(|&heading| heading == DIVERGENCE)
+    {
+        headings.remove(column);
+        for row in &mut rows {
+            row.remove(column);
+        }
+    }
+    (headings, rows)
+}
+
 fn rows(report: &Report) -> Vec<Vec<String>> {
     let rate = |proportion: &Proportion| {
         format!("{} [{}]", format::percent(proportion.value), format::interval(proportion))
@@ -64,6 +83,7 @@ fn rows(report: &Report) -> Vec<Vec<String>> {
                 evaluation.model.clone(),
                 rate(&evaluation.overall.accuracy),
                 rate(&evaluation.overall.cot_completion),
+                evaluation.divergence.as_ref().map_or_else(|| "–".to_owned(), format::divergence),
                 format::count(cost.parameters),
                 format::bytes(cost.weight_bytes),
                 format::whole(cost.tokens_per_second),

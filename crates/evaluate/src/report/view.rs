@@ -48,6 +48,7 @@ struct ModelView {
     name: String,
     accuracy: Rate,
     cot_completion: Rate,
+    divergence: Option<String>,
     truncation: Rate,
     unanswered: Rate,
     reply_tokens: String,
@@ -198,7 +199,7 @@ fn generation<'a>(mut evaluations: impl Iterator<Item = &'a Evaluation>) -> Stri
 
 impl ModelView {
     fn new(model: &Model, levels: &[u8], inputs: &[String]) -> Self {
-        let Evaluation { model: name, overall, cost, samples, .. } = &model.evaluation;
+        let Evaluation { model: name, overall, cost, samples, divergence, .. } = &model.evaluation;
         let provenance = model.provenance.as_ref().map(|provenance| ProvenanceView {
             seed: provenance.seed,
             device: provenance.device.clone(),
@@ -220,6 +221,7 @@ impl ModelView {
             name: name.clone(),
             accuracy: Rate::new(&overall.accuracy),
             cot_completion: Rate::new(&overall.cot_completion),
+            divergence: divergence.as_ref().map(format::divergence),
             truncation: Rate::new(&overall.truncation),
             unanswered: Rate::new(&overall.unanswered),
             reply_tokens: format::whole(overall.mean_reply_tokens),

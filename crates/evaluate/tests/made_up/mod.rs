@@ -66,6 +66,7 @@ pub(crate) fn evaluation(model: usize, records: &[CotRecord]) -> Evaluation {
             tokens_per_second: generated_tokens as f64 / seconds,
             peak_memory_bytes: Some(200_000_000 + parameters as u64 * 20),
         },
+        divergence: None,
         chat_template_sha256: limbeck_run::sha256_bytes(b"template"),
         samples,
     }

@@ -6,11 +6,11 @@ use limbeck_core::tokenizer_training::TokenizerConfig;
 use limbeck_distill::DistillConfig;
 use limbeck_evaluate::EvaluateConfig;
 use limbeck_lora::LoraConfig;
-use limbeck_quant::QuantizeConfig;
 use limbeck_run::config::{Invalid, Validate, apply_overrides, load_table, parse};
 use serde::{Deserialize, Serialize};
 
 use super::data::DataTable;
+use super::quantize::QuantizeTable;
 use super::sft::SftConfig;
 use crate::cli::CheckConfigArguments;
 
@@ -29,7 +29,7 @@ struct PipelineConfig {
     domain_data: DataTable,
     /// The adapters for them.
     domain_lora: LoraConfig,
-    quantize: QuantizeConfig,
+    quantize: QuantizeTable,
     evaluate: EvaluateConfig,
 }
 

@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use limbeck_cot_data::read_jsonl;
-use limbeck_evaluate::{EvaluateConfig, evaluate, weight_bytes};
+use limbeck_evaluate::{Divergence, EvaluateConfig, evaluate, weight_bytes};
+use limbeck_run::Progress;
 
+use super::quantize::gate::chains;
 use super::{announce, check_unique, stage_config};
 use crate::adapter_source;
 use crate::cli::EvaluateArguments;
@@ -20,6 +22,7 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
     let mut inputs = vec![("model", model.model.as_path())];
     inputs.extend(adapters.iter().map(|path| ("adapter", path.as_path())));
+    inputs.extend(arguments.against.as_deref().map(|path| ("against", path)));
     inputs.extend(arguments.task.iter().map(|path| ("task", path.as_path())));
     let mut stage = Stage::begin("evaluate", options, serde_json::to_value(&config)?, &inputs)?;
 
@@ -32,6 +35,19 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
     let mut evaluation = evaluate(&name, &opened.decoder, &opened.tokenizer, &records, &config)?;
     for adapter in &adapters {
         evaluation.cost.weight_bytes += weight_bytes(adapter)?;
+    }
+    if let Some(reference) = &arguments.against {
+        let name = reference.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let reference = ModelFolder::open(reference, &[], options.device, model.dtype)?;
+        let chains = chains(&opened.tokenizer, &records)?;
+        let progress = Progress::new("compare", chains.len() as u64, "chains");
+        let divergence =
+            Divergence::measure(&name, &reference.decoder, &opened.decoder, &chains, &mut || {
+                progress.inc(1)
+            })?;
+        progress.finish();
+        stage.metric("kl", divergence.mean_kl);
+        evaluation.divergence = Some(divergence);
     }
     evaluation.write(stage.folder())?;
     let overall = &evaluation.overall;

@@ -28,6 +28,8 @@ use limbeck_run::Manifest;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(crate) use quantize::gate::GateFailed;
+
 use crate::adapter_source;
 use crate::cli::{CaptureArguments, Cli, Command, LoraCommand, MergeArguments, StageOptions};
 

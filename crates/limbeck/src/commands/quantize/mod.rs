@@ -1,11 +1,13 @@
 //! `limbeck quantize`: packed linear layers in a checkpoint that others load.
 
+pub(crate) mod gate;
+mod table;
+
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use limbeck_core::{DType, Message, Tokenizer};
 use limbeck_cot_data::read_jsonl;
-use limbeck_quant::QuantizeConfig;
 use limbeck_run::Progress;
 use limbeck_run::config::{apply_overrides, load_table, parse};
 use limbeck_train::{Completion, Example, TokenWeights};
@@ -15,20 +17,25 @@ use super::score::read_requests;
 use crate::cli::QuantizeArguments;
 use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
+pub(crate) use table::QuantizeTable;
 
 pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     let options = &arguments.stage;
-    let config = configuration(arguments)?;
-    let inputs =
-        [("model", arguments.model.as_path()), ("calibration", arguments.calibration.as_path())];
-    let mut stage = Stage::begin("quantize", options, serde_json::to_value(&config)?, &inputs)?;
+    let table = configuration(arguments)?;
+    let config = &table.quantize;
+    let mut inputs = vec![
+        ("model", arguments.model.as_path()),
+        ("calibration", arguments.calibration.as_path()),
+    ];
+    inputs.extend(arguments.gate.as_deref().map(|path| ("gate", path)));
+    let mut stage = Stage::begin("quantize", options, serde_json::to_value(&table)?, &inputs)?;
     let ModelFolder { mut decoder, tokenizer } =
         ModelFolder::open(&arguments.model, &[], options.device, DType::Float32)?;
     let sequences = calibration(&tokenizer, &arguments.calibration, config.calibration_records)
         .context("calibration data")?;
     let layers = decoder.linear_names().len() as u64;
     let progress = Progress::new("quantize", layers, "layers");
-    let report = limbeck_quant::quantize(&mut decoder, &sequences, &config, &mut |_, _, layer| {
+    let report = limbeck_quant::quantize(&mut decoder, &sequences, config, &mut |_, _, layer| {
         progress.set_message(layer.name.clone());
         progress.inc(1);
     })?;
@@ -42,12 +49,31 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     if let Some(error) = report.mean_output_error() {
         stage.metric("mean_output_error", error);
     }
+    write_json(stage.folder(), "quantization.json", &report)?;
+    if let Some(records) = &arguments.gate
+        && table.gate.records > 0
+    {
+        let records = read_jsonl(records)?;
+        if records.is_empty() {
+            return Err(limbeck_evaluate::Error::NoRecords.into());
+        }
+        let original = ModelFolder::open(&arguments.model, &[], options.device, DType::Float32)?;
+        let gate = gate::measure(&original.decoder, &decoder, &tokenizer, &records, &table.gate)?;
+        for check in &gate.checks {
+            tracing::info!("gate: {check}");
+        }
+        if !gate.failures().is_empty() {
+            return Err(gate::GateFailed::new(&gate, &report).into());
+        }
+        stage.metric("kl", gate.divergence.mean_kl);
+        write_json(stage.folder(), "gate.json", &gate)?;
+    }
     let manifest = stage.finish()?;
     announce(&manifest, &options.output, json)
 }
 
 /// File, then `--set`, then the flags that name a key of their own.
-fn configuration(arguments: &QuantizeArguments) -> Result<QuantizeConfig> {
+fn configuration(arguments: &QuantizeArguments) -> Result<QuantizeTable> {
     let options = &arguments.stage;
     let mut table = load_table(options.config.as_deref())?;
     let mut overrides = options.set.clone();
@@ -62,6 +88,12 @@ fn configuration(arguments: &QuantizeArguments) -> Result<QuantizeConfig> {
     apply_overrides(&mut table, &overrides)?;
     let source = options.config.as_deref().map_or("the command line".into(), Path::to_string_lossy);
     Ok(parse(&table, &source)?)
+}
+
+fn write_json(folder: &Path, name: &str, value: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(limbeck_run::write_file(&folder.join(name), &text)?)
 }
 
 /// Token sequences as the model sees them in use: records rendered by its chat template,
