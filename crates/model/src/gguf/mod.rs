@@ -1,15 +1,21 @@
-//! GGUF import: llama.cpp's single file to a Hugging Face folder.
+//! GGUF: llama.cpp's single file to a Hugging Face folder, and back.
 //!
-//! Weights are dequantised (the block formats are candle's), llama.cpp's changes to them
-//! are undone, and `config.json` and `tokenizer.json` are rebuilt from the metadata.
-//! Architectures: `llama` (Llama and Mistral), `qwen2`, `qwen3`, `gemma3`. The format:
+//! On import, weights are dequantised (the block formats are candle's), llama.cpp's changes to
+//! them are undone, and `config.json` and `tokenizer.json` are rebuilt from the metadata.
+//! [`mod@export`] is the way back. Architectures: `llama` (Llama and Mistral), `qwen2`, `qwen3`, `gemma3`. The format:
 //! ggml's `docs/gguf.md`.
 
 mod config;
+pub mod export;
+mod export_config;
+mod export_tokenizer;
+mod layout;
 mod metadata;
 mod pre_tokenizer;
+mod tensor_type;
 mod tensors;
 mod tokenizer;
+mod writer;
 
 use std::fs::File;
 use std::io::BufReader;
@@ -21,7 +27,9 @@ use tch::{Kind, Tensor};
 
 use crate::config::DecoderConfig;
 use crate::error::{Error, Result};
+pub use export::{BlockMatrix, ExportOptions, Exported, export};
 use metadata::Metadata;
+pub use tensor_type::TensorType;
 use tensors::TensorReader;
 
 /// Values of `general.architecture` that can be imported.
