@@ -241,7 +241,8 @@ fn what_llama_cpp_has_no_place_for_is_named() {
         "qwen2",
         &|config| {
             config["use_sliding_window"] = json!(true);
-            config["layer_types"] = json!(["full_attention", "sliding_attention", "full_attention"]);
+            config["layer_types"] =
+                json!(["full_attention", "sliding_attention", "full_attention"]);
             config["sliding_window"] = json!(8);
         },
         "sliding layers",

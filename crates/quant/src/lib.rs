@@ -12,7 +12,7 @@
 //! [`packing`] and [`formats`] (words and files); [`kernels`], [`packed_weight`],
 //! [`packed_linear`] and [`packed_embedding`] (what computes); [`layer_shapes`], `calibration`,
 //! [`mod@quantize`] and [`mod@requantize`] (the walk); [`nf4`] (a base below an adapter);
-//! [`loader`], [`mod@save`] and [`verify`] (folders). A further method adds a file beside [`gptq`]; a
+//! [`loader`], [`mod@save`], [`gguf`] and [`verify`] (folders and files). A further method adds a file beside [`gptq`]; a
 //! further format one in [`formats`].
 
 #![cfg_attr(
@@ -27,6 +27,7 @@ mod device_weight;
 mod elements;
 mod error;
 pub mod formats;
+pub mod gguf;
 pub mod gptq;
 pub mod grid;
 pub mod hessian;
@@ -51,6 +52,7 @@ pub use bits::Bits;
 pub use config::{Method, QuantizeConfig};
 pub use error::{Error, Result};
 pub use formats::{CheckpointSettings, Format};
+pub use gguf::save_gguf;
 pub use grid::{Grid, GridRule};
 pub use hessian::{Factor, Hessian};
 pub use loader::{PackedLoader, Residency, load_decoder, load_decoder_as, quantization};

@@ -72,23 +72,21 @@ impl<'a> TensorReader<'a> {
         Ok(Some(values))
     }
 
-    /// Every weight of the model.
+    /// Hands every weight of the model to `take`, one after another.
     ///
     /// # Errors
-    /// A missing tensor, a wrong shape, a tensor that nothing asked for.
+    /// A missing tensor, a wrong shape, a tensor that nothing asked for; those of `take`.
     pub(super) fn read_all(
         &mut self,
         config: &DecoderConfig,
         architecture: &str,
-    ) -> Result<Vec<(String, Tensor)>> {
+        take: &mut dyn FnMut(String, Tensor) -> Result<()>,
+    ) -> Result<()> {
         let norm = norm_change(architecture);
         let hidden = config.hidden_size;
-        let mut weights = Vec::new();
         let mut add =
             |reader: &mut Self, theirs: &str, ours: &str, shape: &[i64], change: Change| {
-                let tensor = reader.read(theirs, shape, change)?;
-                weights.push((ours.to_owned(), tensor));
-                Ok::<(), Error>(())
+                take(ours.to_owned(), reader.read(theirs, shape, change)?)
             };
         let embedding = [config.vocab_size, hidden];
         add(self, "token_embd.weight", "model.embed_tokens.weight", &embedding, Change::None)?;
@@ -122,7 +120,7 @@ impl<'a> TensorReader<'a> {
             .collect();
         leftover.sort();
         match leftover.first() {
-            None => Ok(weights),
+            None => Ok(()),
             Some(first) => Err(damaged(
                 self.path,
                 format!("the tensors of a {architecture} model only"),
