@@ -66,6 +66,17 @@ pub enum Error {
         got: String,
     },
 
+    /// A model has something that llama.cpp has no place for.
+    #[error("GGUF export: {what}: expected {expected}, found {got}")]
+    Export {
+        /// The part of the model or its tokenizer.
+        what: String,
+        /// What llama.cpp takes.
+        expected: String,
+        /// What the model has.
+        got: String,
+    },
+
     /// The configuration names an architecture without an implementation.
     #[error("model config: unsupported {what} `{found}`; supported: {}", supported.join(", "))]
     Unsupported {
@@ -172,6 +183,9 @@ impl Diagnose for Error {
             }
             Self::Config { .. } => "compare config.json with the model's published one",
             Self::Unsupported { .. } => "convert the model to a supported architecture",
+            Self::Export { .. } => {
+                "llama.cpp would compute something else: keep this model in a folder of safetensors"
+            }
             Self::TokenOutOfRange { .. } => "use the tokenizer that belongs to this model",
             _ => return None,
         };

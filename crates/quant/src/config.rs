@@ -159,7 +159,7 @@ mod tests {
             ("damping=nan", "damping"),
             ("batch_size=0", "batch_size"),
             ("method=awq", "method"),
-            ("format=gguf", "format"),
+            ("format=exl3", "format"),
             ("act_ordr=true", "act_ordr"),
         ];
         for (text, key) in cases {

@@ -131,6 +131,48 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// Zeros of another version of the GPTQ format than the configuration says.
+    #[error(
+        "tensor {tensor} in {}: expected zeros of a symmetric {stated} file, found {zero} throughout, which is {found}'s",
+        path.display()
+    )]
+    ZeroVersion {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor's key.
+        tensor: String,
+        /// The version that the configuration says.
+        stated: &'static str,
+        /// The version that the zeros are of.
+        found: &'static str,
+        /// The zero, as stored.
+        zero: u8,
+    },
+    /// Something that a format cannot hold.
+    #[error("format {format}: expected {expected}, found {found}")]
+    FormatLimit {
+        /// The format.
+        format: &'static str,
+        /// What it holds.
+        expected: String,
+        /// What is asked of it.
+        found: String,
+        /// What would work.
+        hint: String,
+    },
+    /// The folder computes something else than the decoder that was written.
+    #[error(
+        "{}: the logits of the folder differ from those of the model in memory by {difference:.1e} of their size, expected at most {tolerance:.0e}",
+        path.display()
+    )]
+    ReadBackLogits {
+        /// The folder.
+        path: PathBuf,
+        /// Norm of the difference over the norm of the logits.
+        difference: f64,
+        /// What rounding explains.
+        tolerance: f64,
+    },
     /// What was written does not read back as what was quantised.
     #[error("layer {layer} in {}: the stored weights differ from the quantised ones: {reason}", path.display())]
     ReadBack {
@@ -161,11 +203,15 @@ impl Diagnose for Error {
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
-            Self::Config { .. } | Self::LayerShape { .. } | Self::PackedTwice { .. } => Exit::Usage,
+            Self::Config { .. }
+            | Self::LayerShape { .. }
+            | Self::FormatLimit { .. }
+            | Self::PackedTwice { .. } => Exit::Usage,
             Self::Indefinite { .. }
             | Self::NotQuantized
             | Self::NothingDense
             | Self::ReadBack { .. }
+            | Self::ReadBackLogits { .. }
             | Self::Torch(_) => Exit::Failed,
             _ => Exit::BadInput,
         }
@@ -176,7 +222,14 @@ impl Diagnose for Error {
             Self::Core(source) => return source.hint(),
             Self::Model(source) => return source.hint(),
             Self::Run(source) => return source.hint(),
-            Self::LayerShape { hint, .. } => return Some(hint.clone()),
+            Self::LayerShape { hint, .. } | Self::FormatLimit { hint, .. } => {
+                return Some(hint.clone());
+            }
+            Self::ZeroVersion { found, .. } => {
+                return Some(format!(
+                    "set checkpoint_format to \"{found}\" in quantization_config and in quantize_config.json"
+                ));
+            }
             Self::WeightRange { .. } | Self::BiasRange { .. } | Self::NotFinite { .. } => {
                 "the model's weights look damaged: evaluate it before quantising it"
             }
@@ -200,7 +253,9 @@ impl Diagnose for Error {
             Self::PackedTensor { .. } => {
                 "the checkpoint is damaged, or its quantization_config belongs to another one"
             }
-            Self::ReadBack { .. } => "the disk or this program is at fault; quantise again",
+            Self::ReadBack { .. } | Self::ReadBackLogits { .. } => {
+                "the disk or this program is at fault; quantise again"
+            }
             Self::Config { .. } | Self::Torch(_) => return None,
         };
         Some(hint.to_owned())

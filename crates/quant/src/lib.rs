@@ -1,5 +1,6 @@
 //! Quantisation of a decoder's projections to 4 or 8 bits: round to nearest and GPTQ,
-//! packed layers, and the GPTQ checkpoint format in both its versions.
+//! packed layers, and the checkpoint formats of others: GPTQ in both its versions, AWQ,
+//! compressed-tensors, and the blocks of GGUF files.
 //!
 //! [`quantize()`] walks over a [`limbeck_model::Decoder`] and replaces its projections by
 //! [`PackedLinear`]s, [`save()`] writes the folder and proves that it reads back, and
@@ -11,7 +12,7 @@
 //! [`packing`] and [`formats`] (words and files); [`kernels`], [`packed_weight`],
 //! [`packed_linear`] and [`packed_embedding`] (what computes); [`layer_shapes`], `calibration`,
 //! [`mod@quantize`] and [`mod@requantize`] (the walk); [`nf4`] (a base below an adapter);
-//! [`loader`] and [`mod@save`] (folders). A further method adds a file beside [`gptq`]; a
+//! [`loader`], [`mod@save`], [`gguf`] and [`verify`] (folders and files). A further method adds a file beside [`gptq`]; a
 //! further format one in [`formats`].
 
 #![cfg_attr(
@@ -27,6 +28,7 @@ mod elements;
 mod error;
 pub mod footprint;
 pub mod formats;
+pub mod gguf;
 pub mod gptq;
 pub mod grid;
 pub mod hessian;
@@ -45,11 +47,13 @@ pub mod requantize;
 pub mod rtn;
 pub mod save;
 mod tile;
+pub mod verify;
 
 pub use bits::Bits;
 pub use config::{Method, QuantizeConfig};
 pub use error::{Error, Result};
 pub use formats::{CheckpointSettings, Format};
+pub use gguf::save_gguf;
 pub use grid::{Grid, GridRule};
 pub use hessian::{Factor, Hessian};
 pub use loader::{PackedLoader, Residency, load_decoder, load_decoder_as, quantization};
@@ -61,3 +65,4 @@ pub use quantize::{LayerReport, QuantizeReport, quantize};
 pub use quantized::QuantizedWeight;
 pub use requantize::requantize;
 pub use save::save;
+pub use verify::verify_logits;

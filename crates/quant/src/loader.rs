@@ -9,8 +9,9 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::formats::awq::QUANT_CONFIG_FILE;
 use crate::formats::gptq::QUANTIZE_CONFIG_FILE;
-use crate::formats::{CheckpointSettings, LayerSettings, TensorSource};
+use crate::formats::{CheckpointSettings, TensorSource};
 use crate::matrix::floats;
 use crate::nf4::Nf4Loader;
 use crate::packed_embedding::PackedEmbedding;
@@ -40,7 +41,7 @@ pub fn load_decoder(dir: &Path, options: &LoadOptions<'_>) -> Result<Decoder> {
 }
 
 /// Loads a model folder, plain or quantised: `quantization_config` in its `config.json`,
-/// or a `quantize_config.json` beside it, says how.
+/// or a `quantize_config.json` or `quant_config.json` beside it, says how.
 ///
 /// In a quantised folder, layers are read by [`PackedLoader`] in place of the options' own
 /// loader; layers that are not packed, such as the head, are read as dense ones.
@@ -75,13 +76,20 @@ pub fn load_decoder_as(
 /// A file that is no JSON.
 pub fn quantization(dir: &Path) -> Result<Option<(PathBuf, Value)>> {
     let config_path = dir.join("config.json");
-    let legacy_path = dir.join(QUANTIZE_CONFIG_FILE);
     let mut hf_config = read_json(&config_path)?;
-    Ok(match hf_config["quantization_config"].take() {
-        Value::Null if !legacy_path.exists() => None,
-        Value::Null => Some((legacy_path.clone(), read_json(&legacy_path)?)),
-        settings => Some((config_path, settings)),
-    })
+    let settings = hf_config["quantization_config"].take();
+    if !settings.is_null() {
+        return Ok(Some((config_path, settings)));
+    }
+    let mut older =
+        [QUANTIZE_CONFIG_FILE, QUANT_CONFIG_FILE].map(|name| dir.join(name)).into_iter();
+    match older.find(|path| path.exists()) {
+        Some(path) => {
+            let settings = read_json(&path)?;
+            Ok(Some((path, settings)))
+        }
+        None => Ok(None),
+    }
 }
 
 /// Reads packed layers.
@@ -110,9 +118,7 @@ impl PackedLoader {
         if !source.has(format.marker()) {
             return Ok(None);
         }
-        let LayerSettings { bits, group_size, symmetric } =
-            self.settings.of(name).unwrap_or(self.settings.layer);
-        let settings = LayerSettings { bits, group_size, symmetric };
+        let settings = self.settings.of(name).unwrap_or(self.settings.layer);
         let shape = (out_features as usize, in_features as usize);
         format.read(&mut source, settings, shape).map(Some)
     }
@@ -200,13 +206,8 @@ impl TensorSource for LayerTensors<'_> {
         Ok(self.checkpoint.expect_shape(&format!("{}.{suffix}", self.name), shape)?)
     }
 
-    fn misfit(&self, suffix: &str, expected: String, found: String) -> Error {
-        Error::PackedTensor {
-            path: self.checkpoint.path().to_owned(),
-            tensor: format!("{}.{suffix}", self.name),
-            expected,
-            found,
-        }
+    fn place(&self, suffix: &str) -> (PathBuf, String) {
+        (self.checkpoint.path().to_owned(), format!("{}.{suffix}", self.name))
     }
 }
 

@@ -15,11 +15,11 @@ use tch::Kind;
 use crate::calibration::Calibration;
 use crate::config::{Method, QuantizeConfig};
 use crate::error::{Error, Result};
-use crate::formats::CheckpointSettings;
+use crate::formats::{CheckpointSettings, rules};
 use crate::gptq;
 use crate::grid::GridRule;
 use crate::hessian::{Factor, Hessian};
-use crate::layer_shapes::{self, LayerShape};
+use crate::layer_shapes::LayerShape;
 use crate::matrix::WeightMatrix;
 use crate::packed_embedding::PackedEmbedding;
 use crate::packed_linear::{PackedLinear, tensor_bytes};
@@ -117,8 +117,7 @@ pub(crate) fn quantize_layers(
     config.validate()?;
     let rule = config.grid_rule()?;
     let settings = CheckpointSettings::of_config(config)?;
-    layer_shapes::check(shapes, rule.bits, config.group_size)?;
-    let warnings = layer_shapes::vllm_rules(shapes, config.symmetric);
+    let warnings = rules::check(&settings, shapes)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }

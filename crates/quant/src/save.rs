@@ -2,34 +2,42 @@
 
 use std::path::Path;
 
-use limbeck_core::{Checkpoint, DType};
+use limbeck_core::DType;
 use limbeck_model::Decoder;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::formats::CheckpointSettings;
 use crate::formats::gptq::QUANTIZE_CONFIG_FILE;
-use crate::loader::{PackedLoader, Residency};
-use crate::packed_weight::PackedWeight;
 use crate::quantize::packed_layers;
+use crate::verify::{probes, verify_codes, verify_logits};
 
 /// Writes a quantised decoder into the existing folder `dir`: `model.safetensors`,
-/// `config.json` with its `quantization_config`, and the same as `quantize_config.json`
+/// `config.json` with its `quantization_config`, and for GPTQ the same as `quantize_config.json`
 /// for older loaders. Packed layers are written as they are, everything else in `dtype`
 /// (bf16 is what loaders expect beside GPTQ layers). The tokenizer's files are the
 /// caller's to copy.
 ///
 /// Then reads every packed layer back through the loader that [`crate::load_decoder`]
-/// uses: its codes and grids must be those quantised, bit by bit.
+/// uses: its codes and grids must be those quantised, bit by bit. Last, the whole folder is loaded
+/// and must give the logits of the decoder ([`verify_logits`]).
 ///
 /// # Errors
-/// A decoder without packed layers; write errors; [`Error::ReadBack`].
+/// A decoder without packed layers, or packed for a file that is no folder; write errors;
+/// [`Error::ReadBack`], [`Error::ReadBackLogits`].
 pub fn save(decoder: &Decoder, dir: &Path, dtype: DType) -> Result<()> {
     let packed = packed_layers(decoder);
     let mut hf_config = decoder.hf_config().clone();
     let settings = hf_config["quantization_config"].clone();
     if packed.is_empty() || settings.is_null() {
         return Err(Error::NotQuantized);
+    }
+    if settings["quant_method"] == "gguf" {
+        return Err(Error::FormatLimit {
+            format: "gguf",
+            expected: "a file of llama.cpp's".to_owned(),
+            found: "a model folder".to_owned(),
+            hint: "write it with limbeck_quant::save_gguf".to_owned(),
+        });
     }
     record_dtype(&mut hf_config, dtype);
 
@@ -49,34 +57,14 @@ pub fn save(decoder: &Decoder, dir: &Path, dtype: DType) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     limbeck_core::write_tensors(&dir.join("model.safetensors"), &tensors, &[("format", "pt")])?;
-    write_json(&dir.join(QUANTIZE_CONFIG_FILE), &settings)?;
+    if settings["quant_method"] == "gptq" {
+        write_json(&dir.join(QUANTIZE_CONFIG_FILE), &settings)?;
+    }
     write_json(&dir.join("config.json"), &hf_config)?;
 
-    verify(dir, &settings, &packed)
-}
-
-fn verify(dir: &Path, settings: &Value, packed: &[(String, PackedWeight)]) -> Result<()> {
-    let settings = CheckpointSettings::from_json(settings, &dir.join("config.json"))?;
-    let loader = PackedLoader { settings, residency: Residency::Packed };
-    let mut checkpoint = Checkpoint::open(dir)?;
-    for (name, weight) in packed {
-        let differ = |reason: &str| Error::ReadBack {
-            layer: name.clone(),
-            path: dir.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let stored = loader
-            .read(name, &mut checkpoint, weight.size())?
-            .ok_or_else(|| differ("it was not written packed"))?;
-        let quantized = weight.to_quantized()?;
-        if stored.codes() != quantized.codes() {
-            return Err(differ("codes were written otherwise"));
-        }
-        if stored != quantized {
-            return Err(differ("scales, zeros or groups were written otherwise"));
-        }
-    }
-    Ok(())
+    verify_codes(dir, &settings, &packed)?;
+    let probes = probes(decoder.config().vocab_size);
+    verify_logits(decoder, dir, dtype.kind(), &probes)
 }
 
 /// Sets the dtype key in the spelling already there.

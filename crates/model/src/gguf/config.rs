@@ -8,7 +8,19 @@ use super::tensors::TensorReader;
 use crate::error::{Error, Result};
 
 /// Layers of the one Gemma 3 size whose query scaling is not the head width's.
-const GEMMA_27B_LAYERS: i64 = 62;
+pub(super) const GEMMA_27B_LAYERS: i64 = 62;
+
+/// Of so many of Gemma's layers, the last sees all positions.
+pub(super) const GEMMA_PERIOD: i64 = 6;
+
+/// Our record of what the divisors of a `rope_freqs` were made of; the published models have
+/// others' parameters and need none.
+pub(super) const DIVISOR_KEYS: [&str; 4] = [
+    "limbeck.rope.factor",
+    "limbeck.rope.low_freq_factor",
+    "limbeck.rope.high_freq_factor",
+    "limbeck.rope.original_context_length",
+];
 
 pub(super) fn hf_config(metadata: &Metadata<'_>, tensors: &mut TensorReader<'_>) -> Result<Value> {
     let architecture = metadata.string("general.architecture")?;
@@ -63,7 +75,7 @@ pub(super) fn hf_config(metadata: &Metadata<'_>, tensors: &mut TensorReader<'_>)
     let (model_type, class) = match architecture {
         "llama" => {
             if scaling.is_none() {
-                scaling = llama3_scaling(tensors, theta)?;
+                scaling = llama3_scaling(metadata, tensors, theta)?;
             }
             set("attention_bias", json!(tensors.has("blk.0.attn_q.bias")));
             set("mlp_bias", json!(tensors.has("blk.0.ffn_gate.bias")));
@@ -85,8 +97,10 @@ pub(super) fn hf_config(metadata: &Metadata<'_>, tensors: &mut TensorReader<'_>)
             set("hidden_activation", json!("gelu_pytorch_tanh"));
             let local = metadata.optional_number(&key("rope.freq_base_swa"))?.unwrap_or(1e4);
             set("rope_local_base_freq", json!(local));
+            let period = optional("attention.sliding_window_pattern")?.unwrap_or(GEMMA_PERIOD);
+            let full = |layer: i64| period > 0 && layer % period == 0;
             let layers: Vec<&str> = (1..=num_layers)
-                .map(|layer| if layer % 6 == 0 { "full_attention" } else { "sliding_attention" })
+                .map(|layer| if full(layer) { "full_attention" } else { "sliding_attention" })
                 .collect();
             set("layer_types", json!(layers));
             ("gemma3_text", "Gemma3ForCausalLM")
@@ -134,17 +148,21 @@ fn linear_scaling(metadata: &Metadata<'_>, architecture: &str) -> Result<Option<
 
 /// Llama 3's scaling is stored as the divisor of each frequency; the parameters behind it
 /// are those of the published models, recognised by the divisors they give.
-fn llama3_scaling(tensors: &mut TensorReader<'_>, theta: f64) -> Result<Option<Value>> {
+fn llama3_scaling(
+    metadata: &Metadata<'_>,
+    tensors: &mut TensorReader<'_>,
+    theta: f64,
+) -> Result<Option<Value>> {
     let Some(divisors) = tensors.rope_divisors()? else { return Ok(None) };
-    let factor = divisors.iter().copied().fold(1.0_f64, f64::max);
-    let (low, high, original) = (1.0, 4.0, 8192.0);
-    let half = divisors.len() as f64;
-    let fits = divisors.iter().enumerate().all(|(index, divisor)| {
-        let wavelength = std::f64::consts::TAU * theta.powf(index as f64 / half);
-        let smooth = ((original / wavelength - low) / (high - low)).clamp(0.0, 1.0);
-        let expected = 1.0 / ((1.0 - smooth) / factor + smooth);
-        (divisor - expected).abs() < 1e-3 * expected
-    });
+    let highest = divisors.iter().copied().fold(1.0_f64, f64::max);
+    let [factor, low, high, original] = DIVISOR_KEYS.map(|key| metadata.optional_number(key));
+    let (factor, original) = (factor?.unwrap_or(highest), original?.unwrap_or(8192.0));
+    let (low, high) = (low?.unwrap_or(1.0), high?.unwrap_or(4.0));
+    let expected = llama3_divisors(theta, divisors.len(), [factor, low, high, original]);
+    let fits = divisors
+        .iter()
+        .zip(expected)
+        .all(|(divisor, expected)| (divisor - expected).abs() < 1e-3 * expected);
     if !fits {
         return Err(Error::Unsupported {
             what: "GGUF rope_freqs",
@@ -156,4 +174,19 @@ fn llama3_scaling(tensors: &mut TensorReader<'_>, theta: f64) -> Result<Option<V
         "rope_type": "llama3", "factor": factor, "low_freq_factor": low,
         "high_freq_factor": high, "original_max_position_embeddings": original as i64,
     })))
+}
+
+/// What Llama 3's scaling divides each of `count` frequencies by, given its factor, low and high
+/// frequency factors and original context length.
+pub(super) fn llama3_divisors(
+    theta: f64,
+    count: usize,
+    [factor, low, high, original]: [f64; 4],
+) -> Vec<f64> {
+    let divisor = |index: usize| {
+        let wavelength = std::f64::consts::TAU * theta.powf(index as f64 / count as f64);
+        let smooth = ((original / wavelength - low) / (high - low)).clamp(0.0, 1.0);
+        1.0 / ((1.0 - smooth) / factor + smooth)
+    };
+    (0..count).map(divisor).collect()
 }

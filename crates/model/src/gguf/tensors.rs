@@ -10,10 +10,9 @@ use candle_core::quantized::gguf_file::{Content, TensorInfo};
 use tch::{Device, Kind, Tensor};
 
 use super::damaged;
+use super::layout::{Change, Projection, ROPE_DIVISORS, norm_change, norms, projections};
 use crate::config::DecoderConfig;
 use crate::error::{Error, Result};
-
-const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// Elements dequantised at a time: bounds the fp32 copy of a large embedding.
 const CHUNK: usize = 1 << 22;
@@ -24,18 +23,6 @@ pub(super) struct TensorReader<'a> {
     reader: BufReader<File>,
     dtype: Kind,
     consumed: BTreeSet<String>,
-}
-
-/// How llama.cpp's converter changed a tensor.
-#[derive(Clone, Copy)]
-enum Change {
-    None,
-    /// Rows of each head reordered from half-split to interleaved pairs.
-    Interleaved {
-        heads: i64,
-    },
-    /// Gemma's norm weights stored with the 1 added.
-    PlusOne,
 }
 
 impl<'a> TensorReader<'a> {
@@ -85,23 +72,21 @@ impl<'a> TensorReader<'a> {
         Ok(Some(values))
     }
 
-    /// Every weight of the model.
+    /// Hands every weight of the model to `take`, one after another.
     ///
     /// # Errors
-    /// A missing tensor, a wrong shape, a tensor that nothing asked for.
+    /// A missing tensor, a wrong shape, a tensor that nothing asked for; those of `take`.
     pub(super) fn read_all(
         &mut self,
         config: &DecoderConfig,
         architecture: &str,
-    ) -> Result<Vec<(String, Tensor)>> {
-        let norm = if architecture == "gemma3" { Change::PlusOne } else { Change::None };
+        take: &mut dyn FnMut(String, Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let norm = norm_change(architecture);
         let hidden = config.hidden_size;
-        let mut weights = Vec::new();
         let mut add =
             |reader: &mut Self, theirs: &str, ours: &str, shape: &[i64], change: Change| {
-                let tensor = reader.read(theirs, shape, change)?;
-                weights.push((ours.to_owned(), tensor));
-                Ok::<(), Error>(())
+                take(ours.to_owned(), reader.read(theirs, shape, change)?)
             };
         let embedding = [config.vocab_size, hidden];
         add(self, "token_embd.weight", "model.embed_tokens.weight", &embedding, Change::None)?;
@@ -116,8 +101,9 @@ impl<'a> TensorReader<'a> {
                 add(self, &from, &to, &[width], norm)?;
             }
             for projection in projections(config, architecture) {
-                let Projection { from, to, in_features, out_features, bias, change } = projection;
-                let (from, to) = (format!("{theirs}.{from}"), format!("{ours}.{to}"));
+                let Projection { in_features, out_features, bias, change, .. } = projection;
+                let from = format!("{theirs}.{}", projection.theirs);
+                let to = format!("{ours}.{}", projection.ours);
                 let shape = [out_features, in_features];
                 add(self, &format!("{from}.weight"), &format!("{to}.weight"), &shape, change)?;
                 if bias {
@@ -134,7 +120,7 @@ impl<'a> TensorReader<'a> {
             .collect();
         leftover.sort();
         match leftover.first() {
-            None => Ok(weights),
+            None => Ok(()),
             Some(first) => Err(damaged(
                 self.path,
                 format!("the tensors of a {architecture} model only"),
@@ -209,61 +195,4 @@ impl<'a> TensorReader<'a> {
         self.consumed.insert(name.to_owned());
         Ok(output.f_view(shape.as_slice())?)
     }
-}
-
-struct Projection {
-    from: &'static str,
-    to: &'static str,
-    in_features: i64,
-    out_features: i64,
-    bias: bool,
-    change: Change,
-}
-
-fn norms(config: &DecoderConfig) -> Vec<(&'static str, &'static str, i64)> {
-    let (hidden, head_dim) = (config.hidden_size, config.head_dim);
-    let mut norms = vec![("attn_norm", "input_layernorm", hidden)];
-    if config.query_key_norm {
-        norms.push(("attn_q_norm", "self_attn.q_norm", head_dim));
-        norms.push(("attn_k_norm", "self_attn.k_norm", head_dim));
-    }
-    if config.sandwich_norms {
-        norms.push(("post_attention_norm", "post_attention_layernorm", hidden));
-        norms.push(("ffn_norm", "pre_feedforward_layernorm", hidden));
-        norms.push(("post_ffw_norm", "post_feedforward_layernorm", hidden));
-    } else {
-        norms.push(("ffn_norm", "post_attention_layernorm", hidden));
-    }
-    norms
-}
-
-fn projections(config: &DecoderConfig, architecture: &str) -> [Projection; 7] {
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let query = config.num_attention_heads * config.head_dim;
-    let value = config.num_key_value_heads * config.head_dim;
-    // Only the llama architecture rotates interleaved pairs in llama.cpp.
-    let rotated = |heads| match architecture {
-        "llama" => Change::Interleaved { heads },
-        _ => Change::None,
-    };
-    let of = |from, to, in_features, out_features, bias, change| Projection {
-        from,
-        to,
-        in_features,
-        out_features,
-        bias,
-        change,
-    };
-    let qkv_bias = config.query_key_value_bias;
-    let (query_change, key_change) =
-        (rotated(config.num_attention_heads), rotated(config.num_key_value_heads));
-    [
-        of("attn_q", "self_attn.q_proj", hidden, query, qkv_bias, query_change),
-        of("attn_k", "self_attn.k_proj", hidden, value, qkv_bias, key_change),
-        of("attn_v", "self_attn.v_proj", hidden, value, qkv_bias, Change::None),
-        of("attn_output", "self_attn.o_proj", query, hidden, config.output_bias, Change::None),
-        of("ffn_gate", "mlp.gate_proj", hidden, inner, config.mlp_bias, Change::None),
-        of("ffn_up", "mlp.up_proj", hidden, inner, config.mlp_bias, Change::None),
-        of("ffn_down", "mlp.down_proj", inner, hidden, config.mlp_bias, Change::None),
-    ]
 }

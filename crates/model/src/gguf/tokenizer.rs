@@ -14,12 +14,12 @@ use super::pre_tokenizer;
 use crate::error::{Error, Result};
 
 /// `token_type` of tokens such as `<eos>`.
-const CONTROL: i64 = 3;
+pub(super) const CONTROL: i64 = 3;
 /// `token_type` of tokens that are matched whole but are plain text.
-const USER_DEFINED: i64 = 4;
+pub(super) const USER_DEFINED: i64 = 4;
 
 /// SentencePiece's mark for a space.
-const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: &str = "\u{2581}";
 
 pub(super) fn tokenizer_json(metadata: &Metadata<'_>, architecture: &str) -> Result<Value> {
     let mut tokens: Vec<String> =
@@ -207,7 +207,7 @@ fn ranks(metadata: &Metadata<'_>, tokens: &[String], by_position: bool) -> Resul
     Ok(scores.into_iter().map(|score| -score).collect())
 }
 
-fn implied_merges(tokens: &[String], ranks: &[f64]) -> Vec<(String, String)> {
+pub(super) fn implied_merges(tokens: &[String], ranks: &[f64]) -> Vec<(String, String)> {
     let ids: HashMap<&str, usize> =
         tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
     let mut merges: Vec<(f64, usize, &str, &str)> = Vec::new();

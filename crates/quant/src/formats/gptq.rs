@@ -19,10 +19,11 @@ use half::f16;
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::settings::ConfigFile;
+use super::settings::{ConfigFile, meta};
 use super::{CheckpointSettings, Format, LayerSettings, Override, TensorSource, matrix};
-use crate::config::{Method, QuantizeConfig};
-use crate::error::Result;
+use crate::bits::Bits;
+use crate::config::QuantizeConfig;
+use crate::error::{Error, Result};
 use crate::grid::Grid;
 use crate::packing::{PackedRows, PackedWeights};
 use crate::quantized::QuantizedWeight;
@@ -88,6 +89,9 @@ pub(super) fn read(
     let scales = source.floats("scales", &[groups, outputs])?;
 
     let zeros = PackedRows::from_words(qzeros, bits).unpack();
+    if settings.symmetric {
+        check_version(source, &zeros, bits, format)?;
+    }
     let codes = PackedWeights::from_words(qweight, bits, outputs, inputs);
     let whole =
         |group_size: usize| inputs.is_multiple_of(group_size) && zeros.len() == scales.len();
@@ -110,14 +114,37 @@ pub(super) fn read(
     })
 }
 
+/// Zeros that are all one off the middle belong to a symmetric file of the other version: every
+/// weight would be off by a step, and the model would talk rubbish.
+///
+/// # Errors
+/// [`Error::ZeroVersion`].
+fn check_version(
+    source: &dyn TensorSource,
+    zeros: &[u8],
+    bits: Bits,
+    stated: Format,
+) -> Result<()> {
+    // As stored, symmetric zeros are the middle less what the version takes off.
+    let other = if stated == Format::Gptq { Format::GptqV2 } else { Format::Gptq };
+    let of_other = bits.middle() - other.min_zero();
+    if zeros.is_empty() || zeros.iter().any(|&zero| zero != of_other) {
+        return Ok(());
+    }
+    let (path, tensor) = source.place("qzeros");
+    Err(Error::ZeroVersion {
+        path,
+        tensor,
+        stated: stated.name(),
+        found: other.name(),
+        zero: of_other,
+    })
+}
+
 /// The `quantization_config` object; `config` is recorded under `meta`, which loaders ignore.
 /// Scales in order of activation are fixed beforehand here, which leaves groups in place:
 /// `desc_act` stays false. Layers of another width are `GPTQModel`'s `dynamic`.
 pub(super) fn to_json(settings: &CheckpointSettings, config: &QuantizeConfig) -> Value {
-    let method = match config.method {
-        Method::Gptq => "gptq",
-        Method::Rtn => "rtn",
-    };
     let group_size = |layer: LayerSettings| layer.group_size.map_or(-1, |size| size as i64);
     let mut json = json!({
         "quant_method": "gptq",
@@ -129,15 +156,7 @@ pub(super) fn to_json(settings: &CheckpointSettings, config: &QuantizeConfig) ->
         "format": settings.format.name(),
         "checkpoint_format": settings.format.name(),
         "pack_dtype": "int32",
-        "meta": {
-            "quantizer": [concat!("limbeck:", env!("CARGO_PKG_VERSION"))],
-            "method": method,
-            "damp_percent": config.damping,
-            "static_groups": config.act_order,
-            "act_order": config.act_order,
-            "mse_search": config.mse_search,
-            "signed_scale": config.signed_scale,
-        },
+        "meta": meta(settings, config),
     });
     for layers in &settings.overrides {
         let pattern = layers.layers.as_str();
@@ -212,10 +231,10 @@ mod tests {
     use std::path::Path;
 
     use limbeck_core::seed::CounterRng;
+    use limbeck_run::Diagnose;
 
     use super::super::in_memory::{Tensors, round_trip};
     use super::*;
-    use crate::bits::Bits;
     use crate::grid::GridRule;
     use crate::matrix::WeightMatrix;
     use crate::rtn;
@@ -234,6 +253,8 @@ mod tests {
     #[test]
     fn symmetric_zeros_are_the_words_that_loaders_expect() {
         let cases = [
+            (Bits::Two, Format::Gptq, 0x5555_5555),
+            (Bits::Two, Format::GptqV2, 0xaaaa_aaaa),
             (Bits::Four, Format::Gptq, 0x7777_7777),
             (Bits::Four, Format::GptqV2, 0x8888_8888),
             (Bits::Eight, Format::Gptq, 0x7f7f_7f7f),
@@ -245,6 +266,24 @@ mod tests {
             assert_eq!(qzeros.size(), [2, 32 / bits.codes_per_unit() as i64]);
             let zeros = words(qzeros);
             assert!(zeros.iter().all(|&zero| zero == word), "{bits:?} {format:?}: {zeros:x?}");
+        }
+    }
+
+    #[test]
+    fn symmetric_zeros_of_the_other_version_are_told_apart() {
+        for bits in Bits::ALL {
+            for (written, stated) in
+                [(Format::Gptq, Format::GptqV2), (Format::GptqV2, Format::Gptq)]
+            {
+                let rounded = rounded(GridRule::symmetric(bits), 32);
+                let tensors = pack(&rounded, written).unwrap().unwrap();
+                let settings = LayerSettings { bits, group_size: Some(32), symmetric: true };
+                let error = stated.read(&mut Tensors(tensors), settings, (32, 64)).unwrap_err();
+                let text = error.to_string();
+                assert!(matches!(error, Error::ZeroVersion { .. }), "{text}");
+                assert!(text.contains("layer.qzeros") && text.contains(written.name()), "{text}");
+                assert!(error.hint().unwrap().contains(written.name()));
+            }
         }
     }
 

@@ -3,10 +3,17 @@
 //!
 //! A format packs a [`QuantizedWeight`] into tensors and reads it back. What computes with a
 //! weight, and how it lies in memory, is no business of its format ([`crate::kernels`]). A
-//! further format adds a file beside [`gptq`] and an arm to each `match` below.
+//! further format adds a file beside [`gptq`] and an arm to each `match` below. What sizes,
+//! widths and groups a format and its known loaders take stands in [`rules`].
 
+pub mod awq;
+pub mod blocks;
+pub mod compressed_tensors;
 pub mod gptq;
+pub mod rules;
 mod settings;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -26,6 +33,13 @@ pub enum Format {
     Gptq,
     /// GPTQ, version 2: the file holds the zeros themselves.
     GptqV2,
+    /// AWQ for GEMM kernels, 4 bits.
+    Awq,
+    /// compressed-tensors, pack-quantized.
+    #[serde(rename = "compressed-tensors")]
+    CompressedTensors,
+    /// A file of llama.cpp's, with the codes in its blocks.
+    Gguf,
 }
 
 impl Format {
@@ -34,6 +48,9 @@ impl Format {
         match self {
             Self::Gptq => "gptq",
             Self::GptqV2 => "gptq_v2",
+            Self::Awq => "awq",
+            Self::CompressedTensors => "compressed-tensors",
+            Self::Gguf => "gguf",
         }
     }
 
@@ -41,14 +58,15 @@ impl Format {
     pub fn min_zero(self) -> u8 {
         match self {
             Self::Gptq => 1,
-            Self::GptqV2 => 0,
+            Self::GptqV2 | Self::Awq | Self::CompressedTensors | Self::Gguf => 0,
         }
     }
 
     /// The dtype that scales are stored in.
     pub fn scale_dtype(self) -> ScaleDtype {
         match self {
-            Self::Gptq | Self::GptqV2 => ScaleDtype::Float16,
+            Self::Gptq | Self::GptqV2 | Self::Awq | Self::Gguf => ScaleDtype::Float16,
+            Self::CompressedTensors => ScaleDtype::BFloat16,
         }
     }
 
@@ -57,13 +75,18 @@ impl Format {
     pub fn divisors(self, bits: Bits) -> (usize, usize) {
         match self {
             Self::Gptq | Self::GptqV2 => (bits.codes_per_unit(), bits.codes_per_unit()),
+            Self::Awq => (1, 8),
+            Self::CompressedTensors => (1, 1),
+            Self::Gguf => (blocks::BLOCK, 1),
         }
     }
 
     /// The suffix of the tensor that tells a packed layer from a dense one.
     pub(crate) fn marker(self) -> &'static str {
         match self {
-            Self::Gptq | Self::GptqV2 => "qweight",
+            Self::Gptq | Self::GptqV2 | Self::Awq => "qweight",
+            Self::CompressedTensors => "weight_packed",
+            Self::Gguf => blocks::BLOCKS,
         }
     }
 
@@ -75,6 +98,9 @@ impl Format {
     pub fn pack(self, weight: &QuantizedWeight) -> Result<Option<Vec<(String, Tensor)>>> {
         match self {
             Self::Gptq | Self::GptqV2 => gptq::pack(weight, self),
+            Self::Awq => awq::pack(weight),
+            Self::CompressedTensors => compressed_tensors::pack(weight),
+            Self::Gguf => blocks::pack(weight),
         }
     }
 
@@ -91,6 +117,9 @@ impl Format {
     ) -> Result<QuantizedWeight> {
         match self {
             Self::Gptq | Self::GptqV2 => gptq::read(source, settings, shape, self),
+            Self::Awq => awq::read(source, settings, shape),
+            Self::CompressedTensors => compressed_tensors::read(source, settings, shape),
+            Self::Gguf => blocks::read(source, settings, shape),
         }
     }
 }
@@ -103,11 +132,17 @@ pub(crate) trait TensorSource {
     /// The tensor of this suffix, which must have this shape.
     fn take(&mut self, suffix: &str, shape: &[i64]) -> Result<Tensor>;
 
-    /// An error about the tensor of this suffix.
-    fn misfit(&self, suffix: &str, expected: String, found: String) -> Error;
+    /// The file, and the key of the tensor of this suffix, for errors.
+    fn place(&self, suffix: &str) -> (PathBuf, String);
 }
 
 impl dyn TensorSource + '_ {
+    /// An error about the tensor of this suffix.
+    pub(crate) fn misfit(&self, suffix: &str, expected: String, found: String) -> Error {
+        let (path, tensor) = self.place(suffix);
+        Error::PackedTensor { path, tensor, expected, found }
+    }
+
     /// Integers of a 32-bit tensor, row by row.
     pub(crate) fn integers(&mut self, suffix: &str, shape: &[usize]) -> Result<Vec<i32>> {
         let tensor = self.of_kind(suffix, shape, "int32", |kind| kind == Kind::Int)?;
@@ -125,7 +160,8 @@ impl dyn TensorSource + '_ {
         Ok(values)
     }
 
-    fn of_kind(
+    /// A tensor on the CPU whose dtype is one that `accepts` says yes to.
+    pub(crate) fn of_kind(
         &mut self,
         suffix: &str,
         shape: &[usize],
@@ -162,19 +198,19 @@ pub(crate) mod in_memory {
 
         fn take(&mut self, suffix: &str, shape: &[i64]) -> Result<Tensor> {
             let found = self.0.iter().find(|(name, _)| name == suffix);
+            let source: &dyn TensorSource = self;
             let Some((_, tensor)) = found else {
-                return Err(self.misfit(suffix, "a tensor".into(), "none".into()));
+                return Err(source.misfit(suffix, "a tensor".into(), "none".into()));
             };
             if tensor.size() != shape {
                 let found = format!("{:?}", tensor.size());
-                return Err(self.misfit(suffix, format!("{shape:?}"), found));
+                return Err(source.misfit(suffix, format!("{shape:?}"), found));
             }
             Ok(tensor.shallow_clone())
         }
 
-        fn misfit(&self, suffix: &str, expected: String, found: String) -> Error {
-            let (path, tensor) = ("file".into(), format!("layer.{suffix}"));
-            Error::PackedTensor { path, tensor, expected, found }
+        fn place(&self, suffix: &str) -> (PathBuf, String) {
+            ("file".into(), format!("layer.{suffix}"))
         }
     }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Format, gptq};
+use super::{Format, awq, compressed_tensors, gptq, rules};
 use crate::bits::Bits;
 use crate::config::QuantizeConfig;
 use crate::error::{Error, Result};
@@ -62,13 +62,14 @@ impl CheckpointSettings {
     /// The settings that a configuration asks for, for all layers alike.
     ///
     /// # Errors
-    /// An unsupported width.
+    /// A width that the format has not, or none.
     pub fn of_config(config: &QuantizeConfig) -> Result<Self> {
         let layer = LayerSettings {
             bits: config.bits()?,
             group_size: usize::try_from(config.group_size).ok(),
             symmetric: config.symmetric,
         };
+        rules::check_width(config.format, layer)?;
         Ok(Self { format: config.format, layer, overrides: Vec::new(), head: false })
     }
 
@@ -77,6 +78,10 @@ impl CheckpointSettings {
     pub fn to_json(&self, config: &QuantizeConfig) -> Value {
         match self.format {
             Format::Gptq | Format::GptqV2 => gptq::to_json(self, config),
+            Format::Awq => awq::to_json(self, config),
+            Format::CompressedTensors => compressed_tensors::to_json(self, config),
+            // The file's blocks say it all; this is for the record only.
+            Format::Gguf => json!({ "quant_method": "gguf", "meta": meta(self, config) }),
         }
     }
 
@@ -87,11 +92,39 @@ impl CheckpointSettings {
     pub fn from_json(value: &Value, path: &Path) -> Result<Self> {
         let file = ConfigFile { path };
         match value["quant_method"].as_str() {
+            Some("awq") => awq::from_json(value, file),
+            None if !value["w_bit"].is_null() => awq::from_json(value, file),
             // Files written before the key existed are GPTQ's.
             None | Some("gptq") => gptq::from_json(value, file),
-            Some(_) => Err(file.wrong("quant_method", "\"gptq\"", &value["quant_method"])),
+            Some("compressed-tensors") => compressed_tensors::from_json(value, file),
+            Some(_) => {
+                let expected = "\"gptq\", \"awq\" or \"compressed-tensors\"";
+                Err(file.wrong("quant_method", expected, &value["quant_method"]))
+            }
         }
     }
+}
+
+/// What loaders ignore, and we want to know: how the codes were chosen.
+pub(crate) fn meta(settings: &CheckpointSettings, config: &QuantizeConfig) -> Value {
+    json!({
+        "quantizer": [concat!("limbeck:", env!("CARGO_PKG_VERSION"))],
+        "method": config.method,
+        "symmetric": settings.layer.symmetric,
+        "damp_percent": config.damping,
+        "static_groups": config.act_order,
+        "act_order": config.act_order,
+        "mse_search": config.mse_search,
+        "signed_scale": config.signed_scale,
+    })
+}
+
+/// The layer that a pattern names, if it is a name with its signs escaped; else the pattern.
+pub(crate) fn plain_name(pattern: &Regex) -> String {
+    let pattern = pattern.as_str();
+    let bare = pattern.trim_start_matches('^').trim_end_matches('$');
+    let name = bare.replace('\\', "");
+    if regex::escape(&name) == bare { name } else { pattern.to_owned() }
 }
 
 /// The file that an error about a setting names.

@@ -1,0 +1,112 @@
+//! Proof that a folder is what was written: the codes of its layers, and what it computes.
+
+use std::path::Path;
+
+use limbeck_core::Checkpoint;
+use limbeck_model::{Decoder, Input, LoadOptions};
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+use crate::formats::CheckpointSettings;
+use crate::loader::{PackedLoader, Residency, load_decoder};
+use crate::packed_weight::PackedWeight;
+
+/// Difference of logits that the order of sums explains.
+const EXACT: f64 = 1e-5;
+
+/// Difference of logits that rounding what is not packed to 16 bits explains.
+const ROUNDED: f64 = 3e-2;
+
+/// Compares codes and grids of a folder's packed layers with those in memory, bit by bit.
+///
+/// # Errors
+/// [`Error::ReadBack`] for the first that differs; those of the loader.
+pub(crate) fn verify_codes(
+    dir: &Path,
+    settings: &Value,
+    packed: &[(String, PackedWeight)],
+) -> Result<()> {
+    let settings = CheckpointSettings::from_json(settings, &dir.join("config.json"))?;
+    let loader = PackedLoader { settings, residency: Residency::Packed };
+    let mut checkpoint = Checkpoint::open(dir)?;
+    for (name, weight) in packed {
+        let differ = |reason: &str| Error::ReadBack {
+            layer: name.clone(),
+            path: dir.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let stored = loader
+            .read(name, &mut checkpoint, weight.size())?
+            .ok_or_else(|| differ("it was not written packed"))?;
+        let quantized = weight.to_quantized()?;
+        if stored.codes() != quantized.codes() {
+            return Err(differ("codes were written otherwise"));
+        }
+        if stored != quantized {
+            return Err(differ("scales, zeros or groups were written otherwise"));
+        }
+    }
+    Ok(())
+}
+
+/// Loads the folder as its users will and compares its logits on `sequences` of tokens with those
+/// of the decoder in memory. They differ by no more than 1e-5 of their norm, or 3e-2 where norms,
+/// embedding or head were rounded to `stored`, the dtype they were written in.
+///
+/// # Errors
+/// [`Error::ReadBackLogits`]; what [`load_decoder`] refuses.
+pub fn verify_logits(
+    decoder: &Decoder,
+    dir: &Path,
+    stored: Kind,
+    sequences: &[Vec<i64>],
+) -> Result<()> {
+    let _no_grad = tch::no_grad_guard();
+    let options = LoadOptions {
+        device: decoder.device(),
+        parameter_dtype: Kind::Float,
+        compute_dtype: decoder.compute_dtype(),
+        linear_loader: None,
+    };
+    let loaded = load_decoder(dir, &options)?;
+    let tolerance = match decoder.compute_dtype() {
+        Kind::Float if !is_rounded(decoder, stored)? => EXACT,
+        _ => ROUNDED,
+    };
+    for tokens in sequences.iter().filter(|tokens| !tokens.is_empty()) {
+        let tokens = Tensor::f_from_slice(tokens)?.f_unsqueeze(0)?.f_to_device(decoder.device())?;
+        let logits = |decoder: &Decoder| -> Result<Tensor> {
+            let hidden = decoder.forward(&Input::causal(&tokens), None, None)?;
+            Ok(decoder.logits(&hidden)?.f_to_kind(Kind::Double)?)
+        };
+        let expected = logits(decoder)?;
+        let norm = |tensor: &Tensor| -> Result<f64> { Ok(tensor.f_norm()?.f_double_value(&[])?) };
+        let difference = norm(&logits(&loaded)?.f_sub(&expected)?)?;
+        let difference = difference / norm(&expected)?.max(f64::MIN_POSITIVE);
+        // NaN compares as no number does.
+        if !(difference <= tolerance) {
+            return Err(Error::ReadBackLogits { path: dir.to_owned(), difference, tolerance });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a parameter that is written in the dtype `stored` is not exactly one of it.
+fn is_rounded(decoder: &Decoder, stored: Kind) -> Result<bool> {
+    for (_, tensor) in decoder.named_parameters() {
+        if matches!(tensor.f_kind()?, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16)
+            && !tensor.f_to_kind(stored)?.f_to_kind(tensor.kind())?.f_equal(&tensor)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A few sequences that reach all over a vocabulary, where there are none of a text.
+pub(crate) fn probes(vocab_size: i64) -> Vec<Vec<i64>> {
+    // A stride that is prime and irregular; any would do.
+    let token = |place: i64| (place * 7919 + 3) % vocab_size.max(1);
+    (0..2).map(|row| (0..24).map(|column| token(row * 24 + column)).collect()).collect()
+}
