@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::bits::Bits;
 use crate::formats::Format;
 use crate::grid::GridRule;
+use crate::order::Order;
 
 /// How codes are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,9 +40,10 @@ pub struct QuantizeConfig {
     /// Whether each group also tries narrower ranges and takes that of least error; slow.
     /// Default false.
     pub mse_search: bool,
-    /// GPTQ: whether features are solved in descending order of their activations, with
-    /// scales fixed beforehand, so that the file stays in plain order. Default false.
-    pub act_order: bool,
+    /// GPTQ: the order that features are solved in: `none`, `activation` (the strongest
+    /// first, with scales fixed beforehand) or `groups` (groups by their strongest feature).
+    /// The file stays in plain order. Default `none`.
+    pub order: Order,
     /// GPTQ: added to the Hessian's diagonal, as a share of its mean; doubled for a layer
     /// whose Hessian does not factor. 0 to 1. Default 0.01.
     pub damping: f64,
@@ -64,7 +66,7 @@ impl Default for QuantizeConfig {
             symmetric: true,
             signed_scale: true,
             mse_search: false,
-            act_order: false,
+            order: Order::None,
             damping: 0.01,
             format: Format::Gptq,
             calibration_records: 128,
@@ -160,7 +162,8 @@ mod tests {
             ("batch_size=0", "batch_size"),
             ("method=awq", "method"),
             ("format=gguf", "format"),
-            ("act_ordr=true", "act_ordr"),
+            ("act_order=true", "act_order"),
+            ("order=desc", "order"),
         ];
         for (text, key) in cases {
             let error = read(&[text]).unwrap_err();

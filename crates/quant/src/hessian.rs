@@ -5,6 +5,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::matrix::floats;
+use crate::order::Order;
 
 /// Damping beyond this share of the mean diagonal leaves nothing of the Hessian.
 const DAMPING_LIMIT: f64 = 10.0;
@@ -27,6 +28,10 @@ pub struct Factor {
     pub(crate) lower: Vec<f32>,
     /// The input feature that is solved at each place; `None` for ascending order.
     pub(crate) order: Option<Vec<usize>>,
+    /// Whether the order tears groups apart, so that grids come first.
+    pub(crate) static_grids: bool,
+    /// The groups that the order was made for; `None` where it suits all.
+    pub(crate) group_size: Option<usize>,
     damping: f64,
 }
 
@@ -69,8 +74,8 @@ impl Hessian {
     /// does not make it positive definite. Starts at `damping` (a share of the mean
     /// diagonal) and doubles it on each failure.
     ///
-    /// With `by_activation`, features are solved in descending order of their diagonal,
-    /// so that errors of the strongest are compensated by the most others.
+    /// `order` may put the features of strongest activations first, whose errors are then
+    /// compensated by the most others; `group_size` is that of the groups to solve.
     ///
     /// A feature that calibration never excited has a diagonal of 1 and no coupling: its
     /// weights are rounded to nearest. The reference implementation zeroes them, which
@@ -82,19 +87,18 @@ impl Hessian {
     ///
     /// # Errors
     /// Failures of libtorch.
-    pub fn factor(&self, damping: f64, by_activation: bool) -> Result<Option<Factor>> {
+    pub fn factor(&self, damping: f64, order: Order, group_size: usize) -> Result<Option<Factor>> {
         let (width, _) = self.sum.size2()?;
         let diagonal = self.sum.f_diagonal(0, 0, 1)?;
         let dead = diagonal.f_eq(0.0)?.f_to_kind(Kind::Float)?;
         let mut hessian = self.sum.f_add(&dead.f_diag(0)?)?;
         let diagonal = hessian.f_diagonal(0, 0, 1)?;
         let mean = diagonal.f_mean(Kind::Double)?.f_double_value(&[])?;
-        let mut order = None;
-        if by_activation {
-            let index = diagonal.f_argsort_stable(true, 0, true)?;
+        let features = order.of(&diagonal, group_size)?;
+        if let Some(features) = &features {
+            let index: Vec<i64> = features.iter().map(|&feature| feature as i64).collect();
+            let index = Tensor::f_from_slice(&index)?.f_to_device(hessian.device())?;
             hessian = hessian.f_index_select(0, &index)?.f_index_select(1, &index)?;
-            let index = Vec::<i64>::try_from(index.f_to_device(Device::Cpu)?)?;
-            order = Some(index.into_iter().map(|feature| feature as usize).collect());
         }
         let reversed = hessian.f_flip([0, 1])?;
         let identity = Tensor::f_eye(width, (Kind::Float, reversed.device()))?;
@@ -107,7 +111,13 @@ impl Hessian {
                 let lower =
                     floats(&transposed.f_linalg_solve_triangular(&identity, false, true, false)?)?;
                 if lower.iter().all(|value| value.is_finite()) {
-                    return Ok(Some(Factor { lower, order, damping: share }));
+                    return Ok(Some(Factor {
+                        lower,
+                        order: features,
+                        static_grids: order == Order::Activation,
+                        group_size: (order == Order::Groups).then_some(group_size),
+                        damping: share,
+                    }));
                 }
             }
             share = (2.0 * share).max(0.01);
@@ -145,7 +155,13 @@ impl Factor {
     /// features; `None` if it is not square.
     pub fn from_lower(lower: Vec<f32>, in_features: usize) -> Option<Self> {
         let square = in_features.checked_mul(in_features) == Some(lower.len());
-        square.then_some(Self { lower, order: None, damping: 0.0 })
+        square.then_some(Self {
+            lower,
+            order: None,
+            static_grids: false,
+            group_size: None,
+            damping: 0.0,
+        })
     }
 }
 
@@ -195,16 +211,16 @@ mod tests {
 
     #[test]
     fn the_factor_is_that_of_the_damped_inverse() {
-        for by_activation in [false, true] {
+        for order in [Order::None, Order::Activation, Order::Groups] {
             let strength = Tensor::arange(48, (Kind::Float, Device::Cpu)) * 0.1;
             let scaled = inputs(6, 200, 48) * strength.exp();
             let hessian = sum(&scaled);
-            let factor = hessian.factor(0.01, by_activation).unwrap().unwrap();
+            let factor = hessian.factor(0.01, order, 16).unwrap().unwrap();
             assert_eq!(factor.damping(), 0.01);
             assert!(residual(&hessian, &factor) < 1e-3);
-            let order = factor.order.unwrap_or_else(|| (0..48).collect());
-            let expected = if by_activation { [47, 0] } else { [0, 47] };
-            assert_eq!([order[0], order[47]], expected);
+            let expected = if order == Order::None { [0, 47] } else { [47, 0] };
+            let features = factor.order.unwrap_or_else(|| (0..48).collect());
+            assert_eq!([features[0], features[47]], expected);
         }
     }
 
@@ -224,7 +240,7 @@ mod tests {
     fn a_singular_hessian_is_damped_until_it_factors() {
         // Two tokens span two of 16 dimensions, and no damping is asked for.
         let hessian = sum(&inputs(8, 2, 16));
-        let factor = hessian.factor(0.0, false).unwrap().unwrap();
+        let factor = hessian.factor(0.0, Order::None, 16).unwrap().unwrap();
         assert!(factor.damping() > 0.0);
         assert!(residual(&hessian, &factor) < 1e-2);
     }
@@ -232,7 +248,7 @@ mod tests {
     #[test]
     fn features_that_never_occur_are_decoupled() {
         let silent = inputs(9, 100, 4) * Tensor::from_slice(&[1.0_f32, 0.0, 1.0, 1.0]);
-        let factor = sum(&silent).factor(0.01, false).unwrap().unwrap();
+        let factor = sum(&silent).factor(0.01, Order::None, 4).unwrap().unwrap();
         assert_eq!([factor.lower[4], factor.lower[9], factor.lower[13]], [0.0; 3]);
     }
 

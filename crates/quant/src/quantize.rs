@@ -194,8 +194,10 @@ impl Walk<'_> {
                     names.filter(|name| self.layers.contains(&**name)).collect();
                 let Some(first) = names.first() else { continue };
                 let hessian = calibration.hessian(decoder, index, first)?;
+                let in_features = linear(decoder, first)?.in_features() as usize;
+                let group_size = usize::try_from(self.config.group_size).unwrap_or(in_features);
                 let factor = hessian
-                    .factor(self.config.damping, self.config.act_order)?
+                    .factor(self.config.damping, self.config.order, group_size)?
                     .ok_or_else(|| Error::indefinite(first, &hessian))?;
                 if factor.damping() > self.config.damping {
                     tracing::warn!(

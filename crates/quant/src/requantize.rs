@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::config::{Method, QuantizeConfig};
 use crate::error::{Error, Result};
 use crate::formats::CheckpointSettings;
+use crate::order::Order;
 use crate::quantize::{ProgressFn, QuantizeReport, dense_layers, quantize_layers};
 
 /// Replaces the projections that are dense by packed ones; those that are packed stay as they
@@ -43,7 +44,7 @@ pub fn same_way(settings: &CheckpointSettings, json: &Value, method: Method) -> 
         format: settings.format,
         signed_scale: flag("signed_scale", default.signed_scale),
         mse_search: flag("mse_search", default.mse_search),
-        act_order: flag("act_order", default.act_order),
+        order: meta["order"].as_str().and_then(Order::from_name).unwrap_or(default.order),
         damping: meta["damp_percent"].as_f64().unwrap_or(default.damping),
         ..default
     }
@@ -62,6 +63,7 @@ mod tests {
             symmetric: false,
             signed_scale: false,
             mse_search: true,
+            order: Order::Groups,
             damping: 0.05,
             ..QuantizeConfig::default()
         };

@@ -25,6 +25,8 @@ pub(crate) struct Plan<'a> {
     /// `[in, in]`, solving order.
     pub(crate) lower: &'a [f32],
     pub(crate) order: Option<&'a [usize]>,
+    /// Whether all grids are chosen before anything is solved, from the original weights.
+    pub(crate) static_grids: bool,
     pub(crate) rule: GridRule,
     pub(crate) group_size: usize,
     pub(crate) in_features: usize,
@@ -84,7 +86,7 @@ fn solve_with<const FUSED: bool>(
     }
     // Lanes beyond the outputs keep weights of 0 and harmless grids.
     let mut levels = vec![Levels::default(); num_groups];
-    if plan.order.is_some() {
+    if plan.static_grids {
         for (group, levels) in levels.iter_mut().enumerate() {
             for lane in 0..outputs {
                 let start = lane * width + group * plan.group_size;
@@ -102,8 +104,9 @@ fn solve_with<const FUSED: bool>(
         let block_end = (block + BLOCK).min(width);
         for sub in (block..block_end).step_by(SUB_BLOCK) {
             let sub_end = (sub + SUB_BLOCK).min(block_end);
-            if plan.order.is_none() && sub % plan.group_size == 0 {
-                let group = sub / plan.group_size;
+            if !plan.static_grids && sub % plan.group_size == 0 {
+                // Here groups are whole in solving order too.
+                let group = feature_at(sub) / plan.group_size;
                 for lane in 0..outputs {
                     for (weight, lanes) in group_weights.iter_mut().zip(&tile[sub..]) {
                         *weight = lanes[lane];
@@ -232,6 +235,7 @@ mod tests {
         let plan = Plan {
             lower: &lower,
             order: None,
+            static_grids: false,
             rule: GridRule::symmetric(Bits::Eight),
             group_size: 64,
             in_features: width,

@@ -7,8 +7,8 @@ use limbeck_core::seed::CounterRng;
 use limbeck_core::{Checkpoint, DType, test_device, write_tensors};
 use limbeck_model::{Decoder, Input, LoadOptions};
 use limbeck_quant::{
-    Error, Format, Method, PackedLinear, QuantizeConfig, QuantizeReport, load_decoder, quantize,
-    save,
+    Error, Format, Method, Order, PackedLinear, QuantizeConfig, QuantizeReport, load_decoder,
+    quantize, save,
 };
 use limbeck_run::{Diagnose, Exit};
 use serde_json::{Value, json};
@@ -231,11 +231,17 @@ fn padding_and_batches_do_not_change_the_result() {
 }
 
 #[test]
-fn order_of_activation_and_the_search_work_on_a_model() {
+fn orders_and_the_search_work_on_a_model() {
     let original = logits(&decoder());
-    for (act_order, mse_search) in [(true, false), (false, true), (true, true)] {
+    let cases = [
+        (Order::Activation, false),
+        (Order::Groups, false),
+        (Order::None, true),
+        (Order::Activation, true),
+    ];
+    for (order, mse_search) in cases {
         let mut decoder = decoder();
-        run(&mut decoder, &QuantizeConfig { act_order, mse_search, ..config() }).unwrap();
+        run(&mut decoder, &QuantizeConfig { order, mse_search, ..config() }).unwrap();
         let expected = logits(&decoder);
         assert!(divergence(&original, &expected) < 0.05);
         let folder = tempfile::tempdir().unwrap();

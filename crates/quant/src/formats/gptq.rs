@@ -24,6 +24,7 @@ use super::{CheckpointSettings, Format, LayerSettings, Override, TensorSource, m
 use crate::config::{Method, QuantizeConfig};
 use crate::error::Result;
 use crate::grid::Grid;
+use crate::order::Order;
 use crate::packing::{PackedRows, PackedWeights};
 use crate::quantized::QuantizedWeight;
 
@@ -133,8 +134,8 @@ pub(super) fn to_json(settings: &CheckpointSettings, config: &QuantizeConfig) ->
             "quantizer": [concat!("limbeck:", env!("CARGO_PKG_VERSION"))],
             "method": method,
             "damp_percent": config.damping,
-            "static_groups": config.act_order,
-            "act_order": config.act_order,
+            "static_groups": config.order == Order::Activation,
+            "order": config.order.name(),
             "mse_search": config.mse_search,
             "signed_scale": config.signed_scale,
         },
