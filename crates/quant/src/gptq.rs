@@ -39,6 +39,7 @@ pub fn quantize(
     let plan = Plan {
         lower: &factor.lower,
         order: factor.order.as_deref(),
+        correction: factor.correction.as_deref(),
         static_grids: factor.static_grids,
         rule,
         group_size,

@@ -10,11 +10,15 @@ use crate::order::Order;
 /// Damping beyond this share of the mean diagonal leaves nothing of the Hessian.
 const DAMPING_LIMIT: f64 = 10.0;
 
+/// Columns that are summed at once. The matrix is symmetric: of a wider one only the blocks on
+/// and below the diagonal are computed.
+const CHUNK: i64 = 512;
+
 /// Σ x xᵀ over the inputs x of a layer, in fp32. Layers that read the same input share
 /// one.
 #[derive(Debug)]
 pub struct Hessian {
-    /// `[in, in]`
+    /// `[in, in]`, lower triangle.
     sum: Tensor,
     tokens: i64,
 }
@@ -32,6 +36,8 @@ pub struct Factor {
     pub(crate) static_grids: bool,
     /// The groups that the order was made for; `None` where it suits all.
     pub(crate) group_size: Option<usize>,
+    /// GPTAQ's matrix, strictly lower triangular, row-major `[in, in]`, in solving order.
+    pub(crate) correction: Option<Vec<f32>>,
     damping: f64,
 }
 
@@ -53,9 +59,25 @@ impl Hessian {
     /// # Errors
     /// Inputs of another width.
     pub fn add(&mut self, inputs: &Tensor) -> Result<()> {
-        let (tokens, _) = inputs.size2()?;
+        let (tokens, width) = inputs.size2()?;
         let inputs = inputs.f_detach()?.f_to_kind(Kind::Float)?;
-        let _ = self.sum.f_addmm_(&inputs.f_tr()?, &inputs)?;
+        let expected = self.sum.size()[0];
+        if width != expected {
+            return Err(Error::LayerShape {
+                layer: "calibration".to_owned(),
+                expected: format!("inputs of {expected} features"),
+                found: width.to_string(),
+                hint: "a layer's Hessian is of its own inputs".to_owned(),
+            });
+        }
+        for start in (0..width).step_by(CHUNK as usize) {
+            let rest = inputs.f_narrow(1, start, width - start)?;
+            let chunk = rest.f_narrow(1, 0, CHUNK.min(width - start))?;
+            let sum = self.sum.f_narrow(0, start, width - start)?;
+            let _ = sum
+                .f_narrow(1, start, CHUNK.min(width - start))?
+                .f_addmm_(&rest.f_tr()?, &chunk)?;
+        }
         self.tokens += tokens;
         Ok(())
     }
@@ -63,6 +85,21 @@ impl Hessian {
     /// Inputs added so far.
     pub fn tokens(&self) -> i64 {
         self.tokens
+    }
+
+    /// The whole matrix, `[in, in]`.
+    pub(crate) fn matrix(&self) -> Result<Tensor> {
+        if self.sum.size()[0] <= CHUNK {
+            return Ok(self.sum.shallow_clone());
+        }
+        Ok(self.sum.f_tril(0)?.f_add(&self.sum.f_tril(-1)?.f_tr()?)?)
+    }
+
+    /// The Hessian of inputs each of whose features is divided by its scale, f32 `[in]`.
+    pub(crate) fn unscaled_by(&self, scales: &Tensor) -> Result<Self> {
+        let inverse = scales.f_reciprocal()?;
+        let sum = self.matrix()?.f_mul(&inverse)?.f_mul(&inverse.f_unsqueeze(1)?)?;
+        Ok(Self { sum, tokens: self.tokens })
     }
 
     /// Whether all sums are finite.
@@ -91,7 +128,7 @@ impl Hessian {
         let (width, _) = self.sum.size2()?;
         let diagonal = self.sum.f_diagonal(0, 0, 1)?;
         let dead = diagonal.f_eq(0.0)?.f_to_kind(Kind::Float)?;
-        let mut hessian = self.sum.f_add(&dead.f_diag(0)?)?;
+        let mut hessian = self.matrix()?.f_add(&dead.f_diag(0)?)?;
         let diagonal = hessian.f_diagonal(0, 0, 1)?;
         let mean = diagonal.f_mean(Kind::Double)?.f_double_value(&[])?;
         let features = order.of(&diagonal, group_size)?;
@@ -116,6 +153,7 @@ impl Hessian {
                         order: features,
                         static_grids: order == Order::Activation,
                         group_size: (order == Order::Groups).then_some(group_size),
+                        correction: None,
                         damping: share,
                     }));
                 }
@@ -133,15 +171,20 @@ impl Hessian {
     /// # Errors
     /// Shapes that do not fit.
     pub fn output_error(&self, weight: &Tensor, quantized: &Tensor) -> Result<f64> {
-        let energy = |matrix: &Tensor| -> Result<f64> {
-            let product = matrix.f_matmul(&self.sum)?;
-            Ok(product.f_mul(matrix)?.f_sum(Kind::Double)?.f_double_value(&[])?.max(0.0))
-        };
-        let norm = energy(weight)?;
-        if norm == 0.0 {
-            return Ok(0.0);
-        }
-        Ok((energy(&weight.f_sub(quantized)?)? / norm).sqrt())
+        let error = self.energy(&weight.f_sub(quantized)?)?;
+        Ok(ratio(error, self.energy(weight)?).sqrt())
+    }
+
+    /// ‖M X‖² on the inputs added.
+    ///
+    /// # Shapes
+    /// `[out, in]`, fp32, on the Hessian's device.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn energy(&self, matrix: &Tensor) -> Result<f64> {
+        let product = matrix.f_matmul(&self.matrix()?)?;
+        Ok(product.f_mul(matrix)?.f_sum(Kind::Double)?.f_double_value(&[])?.max(0.0))
     }
 }
 
@@ -160,9 +203,15 @@ impl Factor {
             order: None,
             static_grids: false,
             group_size: None,
+            correction: None,
             damping: 0.0,
         })
     }
+}
+
+/// `part / whole`; 0 of nothing.
+pub(crate) fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 impl Error {
@@ -234,6 +283,19 @@ mod tests {
         assert_eq!(parts.tokens(), 64);
         assert!((&whole.sum - &parts.sum).abs().max().double_value(&[]) < 1e-3);
         assert!(parts.add(&inputs(1, 3, 9)).is_err());
+    }
+
+    #[test]
+    fn wide_matrices_are_summed_in_part_and_made_whole() {
+        let all = inputs(17, 40, 1100);
+        let expected = all.tr().matmul(&all);
+        let matrix = sum(&all).matrix().unwrap();
+        assert!((expected - &matrix).abs().max().double_value(&[]) < 1e-3);
+        assert_eq!(matrix, matrix.tr());
+        let scales = Tensor::rand([1100], (Kind::Float, Device::Cpu)) + 0.5;
+        let scaled = sum(&(&all / &scales)).matrix().unwrap();
+        let unscaled = sum(&all).unscaled_by(&scales).unwrap().matrix().unwrap();
+        assert!((scaled - unscaled).abs().max().double_value(&[]) < 1e-2);
     }
 
     #[test]

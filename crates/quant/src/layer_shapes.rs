@@ -3,6 +3,7 @@
 use crate::bits::Bits;
 use crate::config::GROUP_SIZES;
 use crate::error::{Error, Result};
+use crate::formats::{Format, LayerSettings};
 
 /// Name and size of a projection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +23,30 @@ impl LayerShape {
     }
 }
 
-/// Checks that every layer can be packed in groups of `group_size` (-1 = all).
+/// A layer and how it is to be packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedLayer {
+    /// The layer.
+    pub shape: LayerShape,
+    /// How.
+    pub settings: LayerSettings,
+}
+
+impl PlannedLayer {
+    fn group_size(&self) -> i64 {
+        self.settings.group_size.map_or(-1, |size| size as i64)
+    }
+}
+
+/// Checks that every layer can be packed as planned.
 ///
 /// # Errors
 /// [`Error::LayerShape`] for the first that cannot, with the group sizes that fit all.
-pub fn check(layers: &[LayerShape], bits: Bits, group_size: i64) -> Result<()> {
-    let per_word = bits.codes_per_unit() as i64;
-    for layer in layers {
+pub fn check(layers: &[PlannedLayer], format: Format) -> Result<()> {
+    for planned in layers {
+        let (layer, group_size) = (&planned.shape, planned.group_size());
+        let bits = planned.settings.bits;
+        let (inputs, outputs) = format.divisors(bits);
         let fail = |expected: String, found: i64, hint: String| {
             Err(Error::LayerShape {
                 layer: layer.name.clone(),
@@ -37,10 +55,13 @@ pub fn check(layers: &[LayerShape], bits: Bits, group_size: i64) -> Result<()> {
                 hint,
             })
         };
-        for (what, size) in [("input", layer.in_features), ("output", layer.out_features)] {
-            if size == 0 || size % per_word != 0 {
+        for (what, size, divisor) in
+            [("input", layer.in_features, inputs), ("output", layer.out_features, outputs)]
+        {
+            let divisor = divisor as i64;
+            if size == 0 || size % divisor != 0 {
                 return fail(
-                    format!("{what} features divisible by {per_word}, the codes of a word"),
+                    format!("{what} features divisible by {divisor}, the codes of a word"),
                     size,
                     if bits == Bits::Four && size % 4 == 0 && size > 0 {
                         "bits = 8 packs 4 codes in a word".to_owned()
@@ -51,9 +72,10 @@ pub fn check(layers: &[LayerShape], bits: Bits, group_size: i64) -> Result<()> {
             }
         }
         if !layer.has_groups_of(group_size) {
+            let alike = || layers.iter().filter(|other| other.group_size() == group_size);
             let fitting: Vec<String> = GROUP_SIZES
                 .into_iter()
-                .filter(|&size| layers.iter().all(|layer| layer.has_groups_of(size)))
+                .filter(|&size| alike().all(|other| other.shape.has_groups_of(size)))
                 .map(|size| size.to_string())
                 .collect();
             return fail(
@@ -110,6 +132,13 @@ mod tests {
                 out_features,
             })
             .collect()
+    }
+
+    fn check(layers: &[LayerShape], bits: Bits, group_size: i64) -> Result<()> {
+        let group_size = usize::try_from(group_size).ok();
+        let settings = LayerSettings { bits, group_size, symmetric: true };
+        let planned = layers.iter().map(|shape| PlannedLayer { shape: shape.clone(), settings });
+        super::check(&planned.collect::<Vec<_>>(), Format::Gptq)
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn calibration(seed: u64) -> Vec<Vec<i64>> {
 }
 
 fn config() -> QuantizeConfig {
-    QuantizeConfig { group_size: 32, ..QuantizeConfig::default() }
+    QuantizeConfig { group_size: 32, calibration_tokens_min: 1, ..QuantizeConfig::default() }
 }
 
 fn run(decoder: &mut Decoder, config: &QuantizeConfig) -> limbeck_quant::Result<QuantizeReport> {
@@ -100,7 +100,13 @@ fn every_setting_comes_back_from_its_folder_with_the_same_logits() {
         for format in [Format::Gptq, Format::GptqV2] {
             for symmetric in [true, false] {
                 for group_size in [32, -1] {
-                    let config = QuantizeConfig { bits, format, symmetric, group_size, ..config() };
+                    let config = QuantizeConfig {
+                        bits,
+                        format,
+                        symmetric: Some(symmetric),
+                        group_size,
+                        ..config()
+                    };
                     let mut decoder = decoder();
                     run(&mut decoder, &config).unwrap();
                     let expected = logits(&decoder);
@@ -292,6 +298,12 @@ fn bad_requests_are_refused_before_any_work() {
     let (message, exit, _) = refused(config(), &[Vec::new()]);
     assert!(message.contains("no calibration token"), "{message}");
     assert_eq!(exit, Exit::BadInput);
+    let few = QuantizeConfig { calibration_tokens_min: 2000, ..config() };
+    let (message, _, hint) = refused(few, &calibration(1));
+    let tokens: usize = calibration(1).iter().map(Vec::len).sum();
+    assert!(message.contains("at least 2000 tokens"), "{message}");
+    assert!(message.contains(&format!("found {tokens} in 24 sequences")), "{message}");
+    assert!(hint.contains("calibration_tokens_min"), "{hint}");
     let (message, ..) = refused(config(), &[vec![1, VOCAB as i64]]);
     assert!(message.contains("token id 96"), "{message}");
 }

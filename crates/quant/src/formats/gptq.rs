@@ -21,7 +21,7 @@ use tch::Tensor;
 
 use super::settings::ConfigFile;
 use super::{CheckpointSettings, Format, LayerSettings, Override, TensorSource, matrix};
-use crate::config::{Method, QuantizeConfig};
+use crate::config::QuantizeConfig;
 use crate::error::Result;
 use crate::grid::Grid;
 use crate::order::Order;
@@ -115,10 +115,6 @@ pub(super) fn read(
 /// Scales in order of activation are fixed beforehand here, which leaves groups in place:
 /// `desc_act` stays false. Layers of another width are `GPTQModel`'s `dynamic`.
 pub(super) fn to_json(settings: &CheckpointSettings, config: &QuantizeConfig) -> Value {
-    let method = match config.method {
-        Method::Gptq => "gptq",
-        Method::Rtn => "rtn",
-    };
     let group_size = |layer: LayerSettings| layer.group_size.map_or(-1, |size| size as i64);
     let mut json = json!({
         "quant_method": "gptq",
@@ -132,7 +128,7 @@ pub(super) fn to_json(settings: &CheckpointSettings, config: &QuantizeConfig) ->
         "pack_dtype": "int32",
         "meta": {
             "quantizer": [concat!("limbeck:", env!("CARGO_PKG_VERSION"))],
-            "method": method,
+            "method": config.method.name(),
             "damp_percent": config.damping,
             "static_groups": config.order == Order::Activation,
             "order": config.order.name(),

@@ -67,7 +67,7 @@ impl CheckpointSettings {
         let layer = LayerSettings {
             bits: config.bits()?,
             group_size: usize::try_from(config.group_size).ok(),
-            symmetric: config.symmetric,
+            symmetric: config.is_symmetric(),
         };
         Ok(Self { format: config.format, layer, overrides: Vec::new(), head: false })
     }
