@@ -11,7 +11,9 @@ Packages: requirements-quant.txt.
 
 import argparse
 import json
+import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -110,6 +112,7 @@ def with_gptqmodel(model: Path, output: Path, settings: dict) -> None:
     calibration = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in rows]
     loaded.quantize(None if "weight_only" in settings else calibration, batch_size=1)
     loaded.save(str(output))
+    (output / "quant_log.csv").unlink()
 
 
 def with_compressed_tensors(
@@ -158,9 +161,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=[*GPTQMODEL, *COMPRESSED], help="only these")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    models = {name: base_model(name, options.output / "models" / name) for name in MODELS}
+    output = options.output.resolve()
+    os.chdir(tempfile.mkdtemp(prefix="gptqmodel-"))  # it leaves its logs where it is run
+    models = {name: base_model(name, output / "models" / name) for name in MODELS}
     for name in options.names:
-        folder = options.output / name
+        folder = output / name
         shutil.rmtree(folder, ignore_errors=True)
         if name in GPTQMODEL:
             source, settings = GPTQMODEL[name]

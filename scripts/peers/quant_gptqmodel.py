@@ -7,14 +7,15 @@ that GPTQModel is given, as `limbeck quantize --calibration LINES` reads them (q
 no flag sets is as GPTQModel has it: symmetric, for `gptq` damping 0.05 and group-aware order. `rtn` rounds to nearest
 and looks at no data.
 
-Printed as JSON: the seconds of quantising alone, the process's peak memory, the bytes of the folder's tensors.
-GPTQModel and LINES leave the model's dtype as it is stored. Packages: requirements-quant.txt.
+Printed as JSON: the seconds of quantising alone, the process's peak memory (saving included), the bytes of the
+folder's tensors. Packages: requirements-quant.txt.
 """
 
 import argparse
 import json
 import os
 import resource
+import tempfile
 import time
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from quant_perplexity import gsm8k_lines, write_lines
 
 # GPTQModel's pool of loaders asks for two workers whatever the machine, its default on two cores is one.
 os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+
+
+def absolute(path: str) -> Path:
+    return Path(path).resolve()
 
 
 def settings(options: argparse.Namespace) -> dict:
@@ -42,11 +47,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--gsm8k", type=Path, required=True)
+    parser.add_argument("--model", type=absolute, required=True)
+    parser.add_argument("--gsm8k", type=absolute, required=True)
     parser.add_argument("--records", type=int, default=128)
-    parser.add_argument("--calibration", type=Path, required=True, help="is written")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--calibration", type=absolute, required=True, help="is written")
+    parser.add_argument("--output", type=absolute, required=True)
     parser.add_argument("--method", choices=["gptq", "awq", "rtn"], default="gptq")
     parser.add_argument("--bits", type=int, default=4)
     parser.add_argument("--group-size", type=int, default=128)
@@ -54,6 +59,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    os.chdir(tempfile.mkdtemp(prefix="gptqmodel-"))  # it leaves its logs where it is run
     from gptqmodel import GPTQModel, QuantizeConfig
 
     lines = gsm8k_lines(options.model, options.gsm8k, options.records)

@@ -1,12 +1,13 @@
 """Tokens a second at batch 1: llama.cpp, transformers and given commands, in turns in one run.
 
-    python scripts/peers/quant_speed.py --gguf MODEL.gguf --model DIR --command 'limbeck int4=limbeck bench …'
+    python scripts/peers/quant_speed.py --gguf MODEL.gguf --model DIR --command 'limbeck=target/release/limbeck bench
+        --model PACKED --prompt-tokens {prompt} --new-tokens {new} --rounds 1 --threads 2 --json'
 
 Each round measures every program once: a prefill of 512 tokens, of which only the last one's logits are computed, and
 128 tokens decoded greedily one by one behind a prompt of 64. llama.cpp is timed around `llama_decode` (llama-cpp-python,
-micro-batches of 512), transformers in bfloat16 with its dynamic cache. A command is run by the shell, with the number
-of threads in OMP_NUM_THREADS; the last line it prints is a JSON object with `prefill_tokens_per_second` and
-`decode_tokens_per_second`. The first round warms up and does not count.
+micro-batches of 512), transformers in bfloat16 with its dynamic cache. A command is run by the shell twice a round, for
+the prefill and for the decoding, with what is in braces filled in; the last line it prints is a JSON object as
+`limbeck bench --json` has it. The first round warms up and does not count.
 
 Printed: a Markdown row for each program, medians with the least and the greatest, and the ratio to the first.
 Packages: requirements-quant.txt.
@@ -14,7 +15,6 @@ Packages: requirements-quant.txt.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -105,15 +105,17 @@ def transformers(path: Path, threads: int) -> Program:
     return lambda: measured(feed, clear)
 
 
-def command(line: str, threads: int) -> Program:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+def command(line: str) -> Program:
+    def bench(prompt: int, new: int) -> dict:
+        filled = line.replace("{prompt}", str(prompt)).replace("{new}", str(new))
+        child = subprocess.run(filled, shell=True, stdout=subprocess.PIPE, text=True, check=True)
+        (of_batch,) = json.loads(child.stdout.splitlines()[-1])["rows"]
+        return of_batch
 
-    def run() -> Speed:
-        child = subprocess.run(line, shell=True, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        result = json.loads(child.stdout.splitlines()[-1])
-        return Speed(result["prefill_tokens_per_second"], result["decode_tokens_per_second"])
-
-    return run
+    return lambda: Speed(
+        bench(PREFILL, 2)["prefill_tokens_per_second"],
+        bench(PROMPT, DECODED)["decode_tokens_per_second"],
+    )
 
 
 def row(name: str, runs: list[Speed], reference: list[Speed]) -> str:
@@ -144,7 +146,7 @@ def main() -> None:
         programs["transformers bfloat16"] = transformers(options.model, options.threads)
     for given in options.command:
         name, _, line = given.partition("=")
-        programs[name] = command(line, options.threads)
+        programs[name] = command(line)
     runs: dict[str, list[Speed]] = {name: [] for name in programs}
     for number in range(options.rounds + 1):
         for name, program in programs.items():

@@ -37,8 +37,10 @@ pub(crate) struct AttentionContext<'a> {
 }
 
 impl SelfAttention {
-    /// `[batch, seq, hidden]` → the same.
-    pub(crate) fn forward(&self, hidden: &Tensor, context: AttentionContext<'_>) -> Result<Tensor> {
+    /// What the heads read, side by side: the input of `o_proj`.
+    ///
+    /// `[batch, seq, hidden]` → `[batch, seq, heads · head_dim]`.
+    pub(crate) fn mixed(&self, hidden: &Tensor, context: AttentionContext<'_>) -> Result<Tensor> {
         let (batch, seq, _) = hidden.size3()?;
         let heads = |projected: Tensor, count: i64| -> Result<Tensor> {
             // [batch, seq, heads, head_dim]
@@ -78,9 +80,7 @@ impl SelfAttention {
             }
             None => self.fused(&query, &key, &value, pattern)?,
         };
-        let mixed =
-            mixed.f_transpose(1, 2)?.f_reshape([batch, seq, self.num_heads * self.head_dim])?;
-        self.o_proj.forward(&mixed)
+        Ok(mixed.f_transpose(1, 2)?.f_reshape([batch, seq, self.num_heads * self.head_dim])?)
     }
 
     fn fused(

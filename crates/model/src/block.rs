@@ -34,16 +34,29 @@ pub(crate) const LINEARS: [&str; 7] = [
 impl Block {
     /// `[batch, seq, hidden]` → the same.
     pub(crate) fn forward(&self, hidden: &Tensor, context: AttentionContext<'_>) -> Result<Tensor> {
-        let mut mixed = self.attention.forward(&self.input_norm.forward(hidden)?, context)?;
+        let mixed = self.attention.mixed(&self.input_norm.forward(hidden)?, context)?;
+        let hidden = self.add_attention(hidden, &mixed)?;
+        let inner = self.mlp.inner(&self.mlp_norm.forward(&hidden)?)?;
+        self.add_mlp(&hidden, &inner)
+    }
+
+    /// The residual stream after attention, of that before it and the input of `o_proj`.
+    pub(crate) fn add_attention(&self, hidden: &Tensor, mixed: &Tensor) -> Result<Tensor> {
+        let mut output = self.attention.o_proj.forward(mixed)?;
         if let Some(norm) = &self.attention_output_norm {
-            mixed = norm.forward(&mixed)?;
+            output = norm.forward(&output)?;
         }
-        let hidden = hidden.f_add(&mixed)?;
-        let mut inner = self.mlp.forward(&self.mlp_norm.forward(&hidden)?)?;
+        Ok(hidden.f_add(&output)?)
+    }
+
+    /// The residual stream after the block, of that after attention and the input of
+    /// `down_proj`.
+    pub(crate) fn add_mlp(&self, hidden: &Tensor, inner: &Tensor) -> Result<Tensor> {
+        let mut output = self.mlp.down_proj.forward(inner)?;
         if let Some(norm) = &self.mlp_output_norm {
-            inner = norm.forward(&inner)?;
+            output = norm.forward(&output)?;
         }
-        Ok(hidden.f_add(&inner)?)
+        Ok(hidden.f_add(&output)?)
     }
 
     pub(crate) fn linear(&self, name: &str) -> Option<&dyn Linear> {
@@ -70,6 +83,28 @@ impl Block {
             "mlp.down_proj" => &mut self.mlp.down_proj,
             _ => return None,
         })
+    }
+
+    /// The norm whose output `gate_proj` and `up_proj` read.
+    pub(crate) fn mlp_norm_name(&self) -> &'static str {
+        match (&self.attention_output_norm, &self.mlp_output_norm) {
+            (Some(_), Some(_)) => "pre_feedforward_layernorm",
+            _ => "post_attention_layernorm",
+        }
+    }
+
+    pub(crate) fn norm_mut(&mut self, name: &str) -> Option<&mut RmsNorm> {
+        if name == self.mlp_norm_name() {
+            return Some(&mut self.mlp_norm);
+        }
+        match name {
+            "input_layernorm" => Some(&mut self.input_norm),
+            "self_attn.q_norm" => self.attention.q_norm.as_mut(),
+            "self_attn.k_norm" => self.attention.k_norm.as_mut(),
+            "post_attention_layernorm" => self.attention_output_norm.as_mut(),
+            "post_feedforward_layernorm" => self.mlp_output_norm.as_mut(),
+            _ => None,
+        }
     }
 
     /// Norm weights with their names, in checkpoint order.

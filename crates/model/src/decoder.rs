@@ -40,7 +40,7 @@ pub struct Decoder {
 }
 
 /// Masks by window and rotations by rope index: computed once a pass, shared by layers.
-struct Shared {
+pub(crate) struct Shared {
     masks: BTreeMap<Option<i64>, Mask>,
     rotations: BTreeMap<usize, Rotation>,
 }
@@ -313,7 +313,7 @@ impl Decoder {
         layer.forward(hidden, context)
     }
 
-    fn shared(
+    pub(crate) fn shared(
         &self,
         input: &Input<'_>,
         start: i64,
@@ -345,14 +345,14 @@ impl Decoder {
         Ok(shared)
     }
 
-    fn rotation<'a>(&self, shared: &'a Shared, index: usize) -> Result<&'a Rotation> {
+    pub(crate) fn rotation<'a>(&self, shared: &'a Shared, index: usize) -> Result<&'a Rotation> {
         shared
             .rotations
             .get(&self.config.layers[index].rope)
             .ok_or_else(|| Error::shape("layer", "a prepared rotation", index.to_string()))
     }
 
-    fn mask<'a>(&self, shared: &'a Shared, index: usize) -> Result<&'a Mask> {
+    pub(crate) fn mask<'a>(&self, shared: &'a Shared, index: usize) -> Result<&'a Mask> {
         shared
             .masks
             .get(&self.config.layers[index].sliding_window)
@@ -491,7 +491,7 @@ impl Decoder {
 }
 
 /// Splits `model.layers.{index}.{name}`.
-fn split_name(name: &str) -> Option<(usize, &str)> {
+pub(crate) fn split_name(name: &str) -> Option<(usize, &str)> {
     let (index, name) = name.strip_prefix("model.layers.")?.split_once('.')?;
     Some((index.parse().ok()?, name))
 }

@@ -117,6 +117,13 @@ pub enum Error {
         available: String,
     },
 
+    /// No norm has that name.
+    #[error("no norm named `{name}` in the model")]
+    UnknownNorm {
+        /// The name asked for.
+        name: String,
+    },
+
     /// A layer's replacement failed earlier and the layer is gone.
     #[error("linear layer `{name}` was taken out and not replaced")]
     LinearMissing {

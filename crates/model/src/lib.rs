@@ -7,11 +7,12 @@
 //! ([`Decoder::map_linear`], [`Decoder::map_embedding`]) instead of copying the model.
 //!
 //! Modules in reading order: [`config`] (the descriptor), `linear`, `embedding`, `norm`, `rope`,
-//! `mask`, `attention`, `mlp`, `block`, `decoder`, `cache`, `taps`, `load`, `init`, `assemble`, `save`, [`gguf`].
+//! `mask`, `attention`, `mlp`, `block`, `decoder`, `block_parts`, `cache`, `taps`, `load`, `init`, `assemble`, `save`, [`gguf`].
 
 mod assemble;
 mod attention;
 mod block;
+mod block_parts;
 mod build;
 mod cache;
 pub mod config;
@@ -32,6 +33,7 @@ mod save;
 mod single_pass;
 mod taps;
 
+pub use block_parts::BlockParts;
 pub use cache::KvCache;
 pub use config::DecoderConfig;
 pub use decoder::Decoder;

@@ -15,15 +15,16 @@ pub(crate) struct Mlp {
 }
 
 impl Mlp {
-    /// `[batch, seq, hidden]` → the same.
-    pub(crate) fn forward(&self, hidden: &Tensor) -> Result<Tensor> {
+    /// The gated activations: the input of `down_proj`.
+    ///
+    /// `[batch, seq, hidden]` → `[batch, seq, intermediate]`.
+    pub(crate) fn inner(&self, hidden: &Tensor) -> Result<Tensor> {
         let gate = self.gate_proj.forward(hidden)?;
         let gate = match self.activation {
             Activation::Silu => gate.f_silu()?,
             Activation::GeluTanh => gate.f_gelu("tanh")?,
             Activation::Gelu => gate.f_gelu("none")?,
         };
-        let inner = gate.f_mul(&self.up_proj.forward(hidden)?)?; // [batch, seq, intermediate]
-        self.down_proj.forward(&inner)
+        Ok(gate.f_mul(&self.up_proj.forward(hidden)?)?)
     }
 }

@@ -3,7 +3,7 @@
 use tch::{Kind, Tensor};
 
 use crate::config::NormStyle;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::single_pass;
 
 /// `x / sqrt(mean(x²) + eps)`, scaled by a weight over the last axis; computed in fp32.
@@ -21,6 +21,16 @@ impl RmsNorm {
 
     pub(crate) fn weight(&self) -> &Tensor {
         &self.weight
+    }
+
+    pub(crate) fn set_weight(&mut self, weight: Tensor) -> Result<()> {
+        if weight.size() != self.weight.size() {
+            let [expected, found] =
+                [&self.weight, &weight].map(|weight| format!("{:?}", weight.size()));
+            return Err(Error::shape("norm", expected, found));
+        }
+        self.weight = weight;
+        Ok(())
     }
 
     /// # Shapes

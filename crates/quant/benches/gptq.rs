@@ -5,7 +5,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use limbeck_core::seed::CounterRng;
-use limbeck_quant::{Bits, GridRule, Hessian, WeightMatrix, gptq, rtn};
+use limbeck_quant::{Bits, GridRule, Hessian, Order, WeightMatrix, gptq, rtn};
 use tch::{Device, Tensor};
 
 struct Shape {
@@ -32,7 +32,7 @@ fn bench(criterion: &mut Criterion) {
             .view([TOKENS as i64, in_features as i64]);
         let mut hessian = Hessian::new(in_features as i64, Device::Cpu).unwrap();
         hessian.add(&inputs).unwrap();
-        let factor = hessian.factor(0.01, false).unwrap().unwrap();
+        let factor = hessian.factor(0.01, Order::None, shape.group_size).unwrap().unwrap();
         let values = rng.normals(out_features * in_features);
         let weight = WeightMatrix::new(values, out_features, in_features).unwrap();
         let rule = GridRule::symmetric(Bits::Four);
@@ -44,7 +44,7 @@ fn bench(criterion: &mut Criterion) {
         });
         group.throughput(Throughput::Elements((out_features * in_features) as u64));
         group.bench_function(BenchmarkId::new("factor", &name), |bencher| {
-            bencher.iter(|| hessian.factor(0.01, false).unwrap().unwrap());
+            bencher.iter(|| hessian.factor(0.01, Order::None, shape.group_size).unwrap().unwrap());
         });
         group.bench_function(BenchmarkId::new("solve", &name), |bencher| {
             bencher.iter(|| gptq::quantize(black_box(&weight), &factor, rule, shape.group_size));

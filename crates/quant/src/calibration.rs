@@ -1,17 +1,52 @@
-//! Calibration: token sequences run through the decoder block by block, and the inputs of
-//! one projection summed into its Hessian on the way.
+//! Calibration: token sequences run through the decoder block by block, and what each
+//! projection reads shown on the way.
+//!
+//! A block is walked stage by stage ([`Stage`]): the projections of a stage read the same
+//! input, and may be replaced before the next stage is entered. What a stage computed is
+//! kept, so that a block is computed once, with each projection as the walk left it.
 
-use std::any::Any;
-use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use limbeck_model::{Decoder, Input, Linear};
-use limbeck_run::{Diagnose, Exit};
+use limbeck_model::{BlockParts, Decoder, Input};
 use tch::{Device, Tensor};
 
-use crate::config::QuantizeConfig;
+use crate::config::{Method, QuantizeConfig};
 use crate::error::{Error, Result};
-use crate::hessian::Hessian;
+
+/// Bytes of inputs of `o_proj` or `down_proj` that are kept until these are replaced; more
+/// are computed again.
+pub(crate) const KEPT_BYTES: u64 = 512 << 20;
+
+/// Projections of a block that read the same input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Queries, keys and values.
+    Attention,
+    /// The output of attention.
+    Output,
+    /// Gate and its partner.
+    Gate,
+    /// The output of the feed-forward layer.
+    Down,
+}
+
+impl Stage {
+    /// In the order of computation.
+    pub(crate) const ALL: [Self; 4] = [Self::Attention, Self::Output, Self::Gate, Self::Down];
+
+    /// The projections, as they are named in a block.
+    pub(crate) fn projections(self) -> &'static [&'static str] {
+        match self {
+            Self::Attention => &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+            Self::Output => &["self_attn.o_proj"],
+            Self::Gate => &["mlp.gate_proj", "mlp.up_proj"],
+            Self::Down => &["mlp.down_proj"],
+        }
+    }
+
+    /// The projections' full names.
+    pub(crate) fn names(self, block: usize) -> impl Iterator<Item = String> {
+        self.projections().iter().map(move |name| format!("model.layers.{block}.{name}"))
+    }
+}
 
 /// The calibration sequences in batches, with the hidden states that enter the next
 /// block.
@@ -25,41 +60,72 @@ pub(crate) struct Calibration {
 struct Batch {
     /// i64 `[batch, seq]`, padded on the right.
     tokens: Tensor,
-    /// `[batch, seq, hidden]`
+    /// Length of each sequence.
+    lengths: Vec<i64>,
+    /// The residual stream `[batch, seq, hidden]`, before the block or after its attention.
     hidden: Tensor,
     /// Places of the tokens in `[batch · seq]`; `None` without padding.
     valid: Option<Tensor>,
+    /// What the projection reads that ends this half of the block.
+    kept: Option<Tensor>,
+}
+
+/// One sequence on its way into a block.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    /// i64 `[1, seq]`
+    pub(crate) tokens: Tensor,
+    /// `[1, seq, hidden]`
+    pub(crate) hidden: Tensor,
+}
+
+/// Takes inputs, `[tokens, in]`.
+pub(crate) type Visitor<'a> = &'a mut dyn FnMut(&Tensor) -> Result<()>;
+
+/// The sequences that the limits of `config` admit, the shortest first.
+///
+/// # Errors
+/// [`Error::NoCalibration`], [`Error::TooFewTokens`].
+pub(crate) fn admitted<'a>(
+    sequences: &'a [Vec<i64>],
+    config: &QuantizeConfig,
+) -> Result<Vec<&'a [i64]>> {
+    let mut admitted = Vec::new();
+    let mut num_tokens = 0;
+    for sequence in sequences.iter().filter(|sequence| !sequence.is_empty()) {
+        let room = config.calibration_tokens_max - num_tokens;
+        if admitted.len() == config.calibration_records || room == 0 {
+            break;
+        }
+        let sequence = &sequence[..sequence.len().min(room)];
+        num_tokens += sequence.len();
+        admitted.push(sequence);
+    }
+    if admitted.is_empty() {
+        let reason = format!("all of the {} sequences are empty", sequences.len());
+        return Err(Error::NoCalibration { reason });
+    }
+    if config.method != Method::Rtn && num_tokens < config.calibration_tokens_min {
+        return Err(Error::TooFewTokens {
+            found: num_tokens,
+            sequences: admitted.len(),
+            expected: config.calibration_tokens_min,
+        });
+    }
+    // Neighbours of similar length need little padding.
+    admitted.sort_by_key(|sequence| sequence.len());
+    Ok(admitted)
 }
 
 impl Calibration {
-    /// Embeds the sequences that the limits of `config` admit, in the order given.
+    /// Embeds sequences, which are in order of their lengths.
     ///
     /// # Errors
-    /// [`Error::NoCalibration`]; a token outside the vocabulary.
-    pub(crate) fn new(
-        decoder: &Decoder,
-        sequences: &[Vec<i64>],
-        config: &QuantizeConfig,
-    ) -> Result<Self> {
-        let mut admitted = Vec::new();
-        let mut num_tokens = 0;
-        for sequence in sequences.iter().filter(|sequence| !sequence.is_empty()) {
-            let room = config.calibration_tokens_max - num_tokens;
-            if admitted.len() == config.calibration_records || room == 0 {
-                break;
-            }
-            let sequence = &sequence[..sequence.len().min(room)];
-            num_tokens += sequence.len();
-            admitted.push(sequence);
-        }
-        if admitted.is_empty() {
-            let reason = format!("all of the {} sequences are empty", sequences.len());
-            return Err(Error::NoCalibration { reason });
-        }
-        // Neighbours of similar length need little padding.
-        admitted.sort_by_key(|sequence| sequence.len());
-        let batches = admitted
-            .chunks(config.batch_size)
+    /// A token outside the vocabulary.
+    pub(crate) fn new(decoder: &Decoder, sequences: &[&[i64]], batch_size: usize) -> Result<Self> {
+        let num_tokens = sequences.iter().map(|sequence| sequence.len()).sum();
+        let batches = sequences
+            .chunks(batch_size)
             .map(|sequences| Batch::new(decoder, sequences))
             .collect::<Result<_>>()?;
         Ok(Self { batches, num_tokens })
@@ -69,60 +135,125 @@ impl Calibration {
         self.num_tokens
     }
 
-    /// The Hessian of the projection `name` of block `layer`, over all its inputs.
+    /// Computes what the projections of a stage read and shows it, batch by batch. The stages
+    /// of a block are entered in order, each once; [`Self::leave`] ends the block.
     ///
     /// # Errors
-    /// Failures of the forward pass; [`Error::ActivationRange`].
-    pub(crate) fn hessian(
-        &self,
-        decoder: &mut Decoder,
-        layer: usize,
-        name: &str,
-    ) -> Result<Hessian> {
-        let in_features = decoder.linear(name).map_or(0, Linear::in_features);
-        let hessian = Hessian::new(in_features, decoder.device())?;
-        let capture = Arc::new(Mutex::new(Capture { hessian, valid: None }));
-        decoder.map_linear(name, &mut |inner| {
-            Ok(Box::new(Recorder { name: name.to_owned(), inner, capture: Arc::clone(&capture) }))
-        })?;
-        let outcome = self.run_up_to(decoder, layer, &capture);
-        // Also after a failure: the model must come out as it went in.
-        decoder.map_linear(name, &mut unwrap)?;
-        outcome?;
-        let capture = Arc::into_inner(capture)
-            .map(|capture| capture.into_inner().unwrap_or_else(PoisonError::into_inner));
-        let Some(Capture { hessian, .. }) = capture else {
-            return Err(limbeck_model::Error::LinearMissing { name: name.to_owned() }.into());
-        };
-        if !hessian.is_finite()? {
-            return Err(Error::ActivationRange { layer: name.to_owned() });
-        }
-        Ok(hessian)
-    }
-
-    /// Runs the block on every batch until its recorder stops the pass.
-    fn run_up_to(&self, decoder: &Decoder, layer: usize, capture: &Mutex<Capture>) -> Result<()> {
-        for batch in &self.batches {
-            lock(capture).valid = batch.valid.as_ref().map(Tensor::shallow_clone);
-            match decoder.layer_forward(layer, &batch.hidden, &Input::causal(&batch.tokens)) {
-                Err(limbeck_model::Error::Layer { source, .. }) if source.is::<Captured>() => {}
-                Err(error) => return Err(error.into()),
-                Ok(_) => {}
+    /// Failures of the forward pass and of `visit`.
+    pub(crate) fn enter(
+        &mut self,
+        decoder: &Decoder,
+        block: usize,
+        stage: Stage,
+        visit: Visitor<'_>,
+    ) -> Result<()> {
+        let parts = decoder.block_parts(block)?;
+        let mut kept_bytes = 0;
+        for batch in &mut self.batches {
+            match stage {
+                Stage::Attention => visit(&batch.rows(&parts.attention_input(&batch.hidden)?)?)?,
+                Stage::Output => {
+                    let mixed = batch.mixed(parts)?;
+                    visit(&batch.rows(&mixed)?)?;
+                    batch.keep(mixed, &mut kept_bytes);
+                }
+                Stage::Gate => {
+                    let mixed = batch.kept.take().map_or_else(|| batch.mixed(parts), Ok)?;
+                    batch.hidden = parts.add_attention(&batch.hidden, &mixed)?;
+                    visit(&batch.rows(&parts.mlp_input(&batch.hidden)?)?)?;
+                }
+                Stage::Down => {
+                    let inner = batch.inner(parts)?;
+                    visit(&batch.rows(&inner)?)?;
+                    batch.keep(inner, &mut kept_bytes);
+                }
             }
         }
         Ok(())
     }
 
-    /// Replaces the hidden states by the outputs of block `layer`.
+    /// Ends a block whose stages have been entered: the hidden states are its outputs.
     ///
     /// # Errors
     /// Failures of the forward pass.
-    pub(crate) fn advance(&mut self, decoder: &Decoder, layer: usize) -> Result<()> {
+    pub(crate) fn leave(&mut self, decoder: &Decoder, block: usize) -> Result<()> {
+        let parts = decoder.block_parts(block)?;
         for batch in &mut self.batches {
-            let input = Input::causal(&batch.tokens);
-            batch.hidden = decoder.layer_forward(layer, &batch.hidden, &input)?;
+            let inner = batch.kept.take().map_or_else(|| batch.inner(parts), Ok)?;
+            batch.hidden = parts.add_mlp(&batch.hidden, &inner)?;
         }
         Ok(())
+    }
+
+    /// Runs a whole block: the hidden states are its outputs.
+    ///
+    /// # Errors
+    /// Failures of the forward pass.
+    pub(crate) fn pass(&mut self, decoder: &Decoder, block: usize) -> Result<()> {
+        for stage in Stage::ALL {
+            self.enter(decoder, block, stage, &mut |_| Ok(()))?;
+        }
+        self.leave(decoder, block)
+    }
+
+    /// Shows what all projections of a block read, and leaves the hidden states as they are.
+    ///
+    /// # Errors
+    /// Failures of the forward pass and of `visit`.
+    pub(crate) fn observe(
+        &self,
+        decoder: &Decoder,
+        block: usize,
+        visit: &mut dyn FnMut(Stage, &Tensor) -> Result<()>,
+    ) -> Result<()> {
+        let parts = decoder.block_parts(block)?;
+        for batch in &self.batches {
+            let mut show = |stage, input: &Tensor| visit(stage, &batch.rows(input)?);
+            let normed = parts.attention_input(&batch.hidden)?;
+            show(Stage::Attention, &normed)?;
+            let mixed = parts.attention_mixed(&normed, &Input::causal(&batch.tokens))?;
+            show(Stage::Output, &mixed)?;
+            let normed = parts.mlp_input(&parts.add_attention(&batch.hidden, &mixed)?)?;
+            show(Stage::Gate, &normed)?;
+            show(Stage::Down, &parts.mlp_inner(&normed)?)?;
+        }
+        Ok(())
+    }
+
+    /// Shows the outputs of the final norm, which the head reads.
+    ///
+    /// # Errors
+    /// Failures of `visit`.
+    pub(crate) fn outputs(&self, decoder: &Decoder, visit: Visitor<'_>) -> Result<()> {
+        for batch in &self.batches {
+            visit(&batch.rows(&decoder.final_norm(&batch.hidden)?)?)?;
+        }
+        Ok(())
+    }
+
+    /// Some sequences of all lengths, of about `tokens` tokens together, without padding.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub(crate) fn samples(&self, tokens: i64) -> Result<Vec<Sample>> {
+        let mut samples = Vec::new();
+        let mut room = tokens;
+        let longest = self.batches.iter().map(|batch| batch.lengths.len()).max().unwrap_or(0);
+        for row in 0..longest {
+            for batch in &self.batches {
+                let Some(&length) = batch.lengths.get(row) else { continue };
+                if room <= 0 {
+                    return Ok(samples);
+                }
+                let length = length.min(room);
+                let cut = |tensor: &Tensor| -> Result<Tensor> {
+                    Ok(tensor.f_narrow(0, row as i64, 1)?.f_narrow(1, 0, length)?)
+                };
+                samples.push(Sample { tokens: cut(&batch.tokens)?, hidden: cut(&batch.hidden)? });
+                room -= length;
+            }
+        }
+        Ok(samples)
     }
 }
 
@@ -146,97 +277,31 @@ impl Batch {
             if valid.len() < tokens.len() { Some(on_device(&valid, device)?) } else { None };
         let tokens = on_device(&tokens, device)?.f_view([rows as i64, seq as i64])?;
         let hidden = decoder.embed(&Input::causal(&tokens))?;
-        Ok(Self { tokens, hidden, valid })
+        let lengths = sequences.iter().map(|sequence| sequence.len() as i64).collect();
+        Ok(Self { tokens, lengths, hidden, valid, kept: None })
     }
-}
 
-/// What a recorder and the walk share.
-#[derive(Debug)]
-struct Capture {
-    hessian: Hessian,
-    valid: Option<Tensor>,
-}
-
-impl Capture {
-    /// `[.., in]`
-    fn record(&mut self, input: &Tensor) -> Result<()> {
+    /// `[batch, seq, width]` → `[tokens, width]`
+    fn rows(&self, input: &Tensor) -> Result<Tensor> {
         let width = input.size().last().copied().unwrap_or(0);
-        let mut rows = input.f_reshape([-1, width])?; // [batch · seq, in]
-        if let Some(valid) = &self.valid {
-            rows = rows.f_index_select(0, valid)?;
+        let rows = input.f_reshape([-1, width])?; // [batch · seq, width]
+        match &self.valid {
+            Some(valid) => Ok(rows.f_index_select(0, valid)?),
+            None => Ok(rows),
         }
-        self.hessian.add(&rows)
-    }
-}
-
-fn lock(capture: &Mutex<Capture>) -> MutexGuard<'_, Capture> {
-    capture.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Stands before a projection, records its input and ends the forward pass there: what
-/// comes after it in the block is not needed yet.
-#[derive(Debug)]
-struct Recorder {
-    name: String,
-    inner: Box<dyn Linear>,
-    capture: Arc<Mutex<Capture>>,
-}
-
-impl Linear for Recorder {
-    fn forward(&self, input: &Tensor) -> limbeck_model::Result<Tensor> {
-        lock(&self.capture)
-            .record(input)
-            .map_err(|error| limbeck_model::Error::layer(&self.name, error))?;
-        Err(limbeck_model::Error::layer(&self.name, Captured))
     }
 
-    fn in_features(&self) -> i64 {
-        self.inner.in_features()
+    fn mixed(&self, parts: BlockParts<'_>) -> Result<Tensor> {
+        let normed = parts.attention_input(&self.hidden)?;
+        Ok(parts.attention_mixed(&normed, &Input::causal(&self.tokens))?)
     }
 
-    fn out_features(&self) -> i64 {
-        self.inner.out_features()
+    fn inner(&self, parts: BlockParts<'_>) -> Result<Tensor> {
+        Ok(parts.mlp_inner(&parts.mlp_input(&self.hidden)?)?)
     }
 
-    fn tensors(&self) -> Vec<(String, Tensor)> {
-        self.inner.tensors()
-    }
-
-    fn dense_weight(&self) -> limbeck_model::Result<Tensor> {
-        self.inner.dense_weight()
-    }
-
-    fn bias(&self) -> Option<Tensor> {
-        self.inner.bias()
-    }
-}
-
-fn unwrap(layer: Box<dyn Linear>) -> limbeck_model::Result<Box<dyn Linear>> {
-    if !(&*layer as &dyn Any).is::<Recorder>() {
-        return Ok(layer);
-    }
-    let name = "recorder".to_owned();
-    let layer: Box<dyn Any> = layer;
-    match layer.downcast::<Recorder>() {
-        Ok(recorder) => Ok(recorder.inner),
-        Err(_) => Err(limbeck_model::Error::LinearMissing { name }),
-    }
-}
-
-/// The signal that a pass went as far as it should; never leaves this module.
-#[derive(Debug)]
-struct Captured;
-
-impl fmt::Display for Captured {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the layer's input was recorded")
-    }
-}
-
-impl std::error::Error for Captured {}
-
-impl Diagnose for Captured {
-    fn exit(&self) -> Exit {
-        Exit::Failed
+    fn keep(&mut self, input: Tensor, kept_bytes: &mut u64) {
+        *kept_bytes += (input.numel() * input.kind().elt_size_in_bytes()) as u64;
+        self.kept = (*kept_bytes <= KEPT_BYTES).then_some(input);
     }
 }

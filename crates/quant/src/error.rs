@@ -79,6 +79,38 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Fewer calibration tokens than methods can go by.
+    #[error(
+        "calibration: expected at least {expected} tokens, found {found} in {sequences} sequences"
+    )]
+    TooFewTokens {
+        /// Tokens that the limits admit.
+        found: usize,
+        /// Sequences that they come from.
+        sequences: usize,
+        /// `calibration_tokens_min`.
+        expected: usize,
+    },
+    /// A pattern that names no layer.
+    #[error(
+        "quantisation config: key {field}: expected a pattern of some projection's name, found {pattern}"
+    )]
+    UnmatchedPattern {
+        /// The key.
+        field: &'static str,
+        /// The pattern.
+        pattern: String,
+        /// A projection that there is.
+        example: String,
+    },
+    /// A block of an interrupted run that cannot be gone on with.
+    #[error("{}: {reason}", path.display())]
+    Resume {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A configuration with an impossible value.
     #[error("quantisation config: key {field}: expected {expected}, found {found}")]
     Config {
@@ -206,6 +238,7 @@ impl Diagnose for Error {
             Self::Config { .. }
             | Self::LayerShape { .. }
             | Self::FormatLimit { .. }
+            | Self::UnmatchedPattern { .. }
             | Self::PackedTwice { .. } => Exit::Usage,
             Self::Indefinite { .. }
             | Self::NotQuantized
@@ -240,6 +273,15 @@ impl Diagnose for Error {
             Self::NoCalibration { .. } => {
                 "give records whose tokens fit this model, or use method = \"rtn\", which needs none"
             }
+            Self::TooFewTokens { .. } => {
+                "give more records, lower calibration_tokens_min, or use method = \"rtn\", which needs none"
+            }
+            Self::UnmatchedPattern { example, .. } => {
+                return Some(format!(
+                    "patterns match names such as {example} from their first letter on"
+                ));
+            }
+            Self::Resume { .. } => "remove the folder of finished blocks to begin anew",
             Self::NoRow { .. } => "give tokens of this model's vocabulary",
             Self::AlreadyQuantized { .. } => "quantise the unquantised model",
             Self::PackedTwice { .. } => {

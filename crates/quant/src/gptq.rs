@@ -6,8 +6,7 @@
 //! For feature `i` of an output, with `U = Lᵀ` from [`Factor`]:
 //! `e = (w_i − ŵ_i) / U_ii`, then `w_j −= e · U_ij` for all `j > i`. A group's grid is
 //! chosen when its first feature is reached, from weights that hold all earlier
-//! corrections; in order of activation all grids are chosen before, from the original
-//! weights ("static groups"), so that groups stay contiguous in the file.
+//! corrections. Features may be solved in another order ([`crate::Order`]).
 //!
 //! Outputs do not influence each other. Tiles of them go to threads as they are free.
 
@@ -22,7 +21,7 @@ use crate::tile::{BLOCK, LANES, Plan, solve};
 /// Quantises a weight along the factor.
 ///
 /// `None` where a weight is not finite (or became so), a scale exceeds f16, the factor
-/// belongs to another width, or the groups are not whole: several groups of one output
+/// belongs to another width or other groups, or the groups are not whole: several groups of one output
 /// must hold 32, 64, 128 or whole multiples of 128 features.
 pub fn quantize(
     weight: &WeightMatrix,
@@ -31,13 +30,17 @@ pub fn quantize(
     group_size: usize,
 ) -> Option<QuantizedWeight> {
     let (out_features, in_features) = (weight.out_features(), weight.in_features());
-    if factor.lower.len() != in_features * in_features || !groups_fit(in_features, group_size) {
+    let other_groups = factor.group_size.is_some_and(|size| size != group_size);
+    let square = factor.lower.len() == in_features * in_features;
+    if !square || other_groups || !groups_fit(in_features, group_size) {
         return None;
     }
     let num_groups = in_features / group_size;
     let plan = Plan {
         lower: &factor.lower,
         order: factor.order.as_deref(),
+        correction: factor.correction.as_deref(),
+        static_grids: factor.static_grids,
         rule,
         group_size,
         in_features,
@@ -72,11 +75,13 @@ mod tests {
     use super::*;
     use crate::bits::Bits;
     use crate::hessian::Hessian;
+    use crate::order::Order;
     use crate::rtn;
 
     /// More than a block of the solver, and no multiple of one.
     const IN: usize = 192;
     const OUT: usize = 21;
+    const ORDERS: [Order; 3] = [Order::None, Order::Activation, Order::Groups];
 
     fn weights(seed: u64) -> WeightMatrix {
         WeightMatrix::new(CounterRng::new(seed).normals(OUT * IN), OUT, IN).unwrap()
@@ -161,10 +166,10 @@ mod tests {
         inverse_rows: &[Vec<f64>],
         rule: GridRule,
         group_size: usize,
-        order: Option<&[usize]>,
+        factor: &Factor,
     ) -> QuantizedWeight {
         let ascending: Vec<usize> = (0..IN).collect();
-        let features = order.unwrap_or(&ascending);
+        let features = factor.order.as_deref().unwrap_or(&ascending);
         let num_groups = IN / group_size;
         let original: Vec<f64> = weight.values().iter().map(|&weight| f64::from(weight)).collect();
         let mut current = original.clone();
@@ -178,7 +183,7 @@ mod tests {
                 let group = feature / group_size;
                 let grid = *grids[output * num_groups + group].get_or_insert_with(|| {
                     // In order of activation, grids come from the original weights.
-                    let source: &[f64] = if order.is_some() {
+                    let source: &[f64] = if factor.static_grids {
                         &original[output * IN..(output + 1) * IN]
                     } else {
                         row
@@ -218,33 +223,32 @@ mod tests {
         let weight = weights(20);
         let inputs = correlated_inputs(21, 400);
         let hessian = hessian_of(&inputs);
-        for act_order in [false, true] {
-            let factor = hessian.factor(0.01, act_order).unwrap().unwrap();
-            let order = factor.order.as_deref();
+        for (order, group_size) in
+            ORDERS.into_iter().flat_map(|order| [32, 64, IN].map(|size| (order, size)))
+        {
+            let factor = hessian.factor(0.01, order, group_size).unwrap().unwrap();
             let ascending: Vec<usize> = (0..IN).collect();
-            let inverse_rows = inverse_rows(&inputs, 0.01, order.unwrap_or(&ascending));
+            let features = factor.order.as_deref().unwrap_or(&ascending);
+            let inverse_rows = inverse_rows(&inputs, 0.01, features);
             for bits in [Bits::Four, Bits::Eight] {
-                for group_size in [32, 64, IN] {
-                    for symmetric in [true, false] {
-                        let rule = GridRule { symmetric, ..GridRule::symmetric(bits) };
-                        let fast = quantize(&weight, &factor, rule, group_size).unwrap();
-                        let slow = reference(&weight, &inverse_rows, rule, group_size, order);
-                        let case = format!("{bits:?} {group_size} {symmetric} {act_order}");
+                for symmetric in [true, false] {
+                    let rule = GridRule { symmetric, ..GridRule::symmetric(bits) };
+                    let fast = quantize(&weight, &factor, rule, group_size).unwrap();
+                    let slow = reference(&weight, &inverse_rows, rule, group_size, &factor);
+                    let case = format!("{bits:?} {group_size} {symmetric} {order:?}");
 
-                        // Rounding noise may tip a weight between two levels, and all
-                        // later ones of its row follow a different path from there.
-                        let rows_equal = (0..OUT)
-                            .filter(|output| {
-                                let row = output * IN..(output + 1) * IN;
-                                fast.codes[row.clone()] == slow.codes[row]
-                            })
-                            .count();
-                        let tipped = if bits == Bits::Four { 1 } else { 4 };
-                        assert!(rows_equal >= OUT - tipped, "{case}: {rows_equal} rows equal");
-                        let errors =
-                            [&fast, &slow].map(|codes| output_error(&hessian, &weight, codes));
-                        assert!((errors[0] / errors[1] - 1.0).abs() < 0.01, "{case}: {errors:?}");
-                    }
+                    // Rounding noise may tip a weight between two levels, and all
+                    // later ones of its row follow a different path from there.
+                    let rows_equal = (0..OUT)
+                        .filter(|output| {
+                            let row = output * IN..(output + 1) * IN;
+                            fast.codes[row.clone()] == slow.codes[row]
+                        })
+                        .count();
+                    let tipped = if bits == Bits::Four { 1 } else { 4 };
+                    assert!(rows_equal >= OUT - tipped, "{case}: {rows_equal} rows equal");
+                    let errors = [&fast, &slow].map(|codes| output_error(&hessian, &weight, codes));
+                    assert!((errors[0] / errors[1] - 1.0).abs() < 0.01, "{case}: {errors:?}");
                 }
             }
         }
@@ -255,15 +259,15 @@ mod tests {
         for seed in 30..34 {
             let weight = weights(seed);
             let hessian = hessian_of(&correlated_inputs(seed + 100, 400));
-            for act_order in [false, true] {
+            for order in ORDERS {
                 for group_size in [32, IN] {
                     let rule = GridRule::symmetric(Bits::Four);
-                    let factor = hessian.factor(0.01, act_order).unwrap().unwrap();
+                    let factor = hessian.factor(0.01, order, group_size).unwrap().unwrap();
                     let gptq = quantize(&weight, &factor, rule, group_size).unwrap();
                     let rounded = rtn::quantize(&weight, rule, group_size).unwrap();
                     let [gptq, rounded] =
                         [gptq, rounded].map(|codes| output_error(&hessian, &weight, &codes));
-                    assert!(gptq < 0.7 * rounded, "{seed} {act_order}: {gptq}, RTN {rounded}");
+                    assert!(gptq < 0.7 * rounded, "{seed} {order:?}: {gptq}, RTN {rounded}");
                 }
             }
         }
@@ -289,7 +293,9 @@ mod tests {
     #[test]
     fn what_cannot_be_solved_is_refused() {
         let rule = GridRule::symmetric(Bits::Four);
-        let factor = hessian_of(&correlated_inputs(50, 200)).factor(0.01, false).unwrap().unwrap();
+        let factor = hessian_of(&correlated_inputs(50, 200)).factor(0.01, Order::Groups, 32);
+        let factor = factor.unwrap().unwrap();
+        assert_eq!(quantize(&weights(51), &factor, rule, 64), None);
         assert_eq!(quantize(&weights(51), &factor, rule, 40), None);
         assert_eq!(quantize(&weights(51), &factor, rule, 48), None);
         let narrow = WeightMatrix::new(vec![1.0; 64], 2, 32).unwrap();

@@ -5,15 +5,20 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::matrix::floats;
+use crate::order::Order;
 
 /// Damping beyond this share of the mean diagonal leaves nothing of the Hessian.
 const DAMPING_LIMIT: f64 = 10.0;
+
+/// Columns that are summed at once. The matrix is symmetric: of a wider one only the blocks on
+/// and below the diagonal are computed.
+const CHUNK: i64 = 512;
 
 /// Σ x xᵀ over the inputs x of a layer, in fp32. Layers that read the same input share
 /// one.
 #[derive(Debug)]
 pub struct Hessian {
-    /// `[in, in]`
+    /// `[in, in]`, lower triangle.
     sum: Tensor,
     tokens: i64,
 }
@@ -27,6 +32,12 @@ pub struct Factor {
     pub(crate) lower: Vec<f32>,
     /// The input feature that is solved at each place; `None` for ascending order.
     pub(crate) order: Option<Vec<usize>>,
+    /// Whether the order tears groups apart, so that grids come first.
+    pub(crate) static_grids: bool,
+    /// The groups that the order was made for; `None` where it suits all.
+    pub(crate) group_size: Option<usize>,
+    /// GPTAQ's matrix, strictly lower triangular, row-major `[in, in]`, in solving order.
+    pub(crate) correction: Option<Vec<f32>>,
     damping: f64,
 }
 
@@ -48,9 +59,25 @@ impl Hessian {
     /// # Errors
     /// Inputs of another width.
     pub fn add(&mut self, inputs: &Tensor) -> Result<()> {
-        let (tokens, _) = inputs.size2()?;
+        let (tokens, width) = inputs.size2()?;
         let inputs = inputs.f_detach()?.f_to_kind(Kind::Float)?;
-        let _ = self.sum.f_addmm_(&inputs.f_tr()?, &inputs)?;
+        let expected = self.sum.size()[0];
+        if width != expected {
+            return Err(Error::LayerShape {
+                layer: "calibration".to_owned(),
+                expected: format!("inputs of {expected} features"),
+                found: width.to_string(),
+                hint: "a layer's Hessian is of its own inputs".to_owned(),
+            });
+        }
+        for start in (0..width).step_by(CHUNK as usize) {
+            let rest = inputs.f_narrow(1, start, width - start)?;
+            let chunk = rest.f_narrow(1, 0, CHUNK.min(width - start))?;
+            let sum = self.sum.f_narrow(0, start, width - start)?;
+            let _ = sum
+                .f_narrow(1, start, CHUNK.min(width - start))?
+                .f_addmm_(&rest.f_tr()?, &chunk)?;
+        }
         self.tokens += tokens;
         Ok(())
     }
@@ -58,6 +85,21 @@ impl Hessian {
     /// Inputs added so far.
     pub fn tokens(&self) -> i64 {
         self.tokens
+    }
+
+    /// The whole matrix, `[in, in]`.
+    pub(crate) fn matrix(&self) -> Result<Tensor> {
+        if self.sum.size()[0] <= CHUNK {
+            return Ok(self.sum.shallow_clone());
+        }
+        Ok(self.sum.f_tril(0)?.f_add(&self.sum.f_tril(-1)?.f_tr()?)?)
+    }
+
+    /// The Hessian of inputs each of whose features is divided by its scale, f32 `[in]`.
+    pub(crate) fn unscaled_by(&self, scales: &Tensor) -> Result<Self> {
+        let inverse = scales.f_reciprocal()?;
+        let sum = self.matrix()?.f_mul(&inverse)?.f_mul(&inverse.f_unsqueeze(1)?)?;
+        Ok(Self { sum, tokens: self.tokens })
     }
 
     /// Whether all sums are finite.
@@ -69,8 +111,8 @@ impl Hessian {
     /// does not make it positive definite. Starts at `damping` (a share of the mean
     /// diagonal) and doubles it on each failure.
     ///
-    /// With `by_activation`, features are solved in descending order of their diagonal,
-    /// so that errors of the strongest are compensated by the most others.
+    /// `order` may put the features of strongest activations first, whose errors are then
+    /// compensated by the most others; `group_size` is that of the groups to solve.
     ///
     /// A feature that calibration never excited has a diagonal of 1 and no coupling: its
     /// weights are rounded to nearest. The reference implementation zeroes them, which
@@ -82,19 +124,18 @@ impl Hessian {
     ///
     /// # Errors
     /// Failures of libtorch.
-    pub fn factor(&self, damping: f64, by_activation: bool) -> Result<Option<Factor>> {
+    pub fn factor(&self, damping: f64, order: Order, group_size: usize) -> Result<Option<Factor>> {
         let (width, _) = self.sum.size2()?;
         let diagonal = self.sum.f_diagonal(0, 0, 1)?;
         let dead = diagonal.f_eq(0.0)?.f_to_kind(Kind::Float)?;
-        let mut hessian = self.sum.f_add(&dead.f_diag(0)?)?;
+        let mut hessian = self.matrix()?.f_add(&dead.f_diag(0)?)?;
         let diagonal = hessian.f_diagonal(0, 0, 1)?;
         let mean = diagonal.f_mean(Kind::Double)?.f_double_value(&[])?;
-        let mut order = None;
-        if by_activation {
-            let index = diagonal.f_argsort_stable(true, 0, true)?;
+        let features = order.of(&diagonal, group_size)?;
+        if let Some(features) = &features {
+            let index: Vec<i64> = features.iter().map(|&feature| feature as i64).collect();
+            let index = Tensor::f_from_slice(&index)?.f_to_device(hessian.device())?;
             hessian = hessian.f_index_select(0, &index)?.f_index_select(1, &index)?;
-            let index = Vec::<i64>::try_from(index.f_to_device(Device::Cpu)?)?;
-            order = Some(index.into_iter().map(|feature| feature as usize).collect());
         }
         let reversed = hessian.f_flip([0, 1])?;
         let identity = Tensor::f_eye(width, (Kind::Float, reversed.device()))?;
@@ -107,7 +148,14 @@ impl Hessian {
                 let lower =
                     floats(&transposed.f_linalg_solve_triangular(&identity, false, true, false)?)?;
                 if lower.iter().all(|value| value.is_finite()) {
-                    return Ok(Some(Factor { lower, order, damping: share }));
+                    return Ok(Some(Factor {
+                        lower,
+                        order: features,
+                        static_grids: order == Order::Activation,
+                        group_size: (order == Order::Groups).then_some(group_size),
+                        correction: None,
+                        damping: share,
+                    }));
                 }
             }
             share = (2.0 * share).max(0.01);
@@ -123,15 +171,20 @@ impl Hessian {
     /// # Errors
     /// Shapes that do not fit.
     pub fn output_error(&self, weight: &Tensor, quantized: &Tensor) -> Result<f64> {
-        let energy = |matrix: &Tensor| -> Result<f64> {
-            let product = matrix.f_matmul(&self.sum)?;
-            Ok(product.f_mul(matrix)?.f_sum(Kind::Double)?.f_double_value(&[])?.max(0.0))
-        };
-        let norm = energy(weight)?;
-        if norm == 0.0 {
-            return Ok(0.0);
-        }
-        Ok((energy(&weight.f_sub(quantized)?)? / norm).sqrt())
+        let error = self.energy(&weight.f_sub(quantized)?)?;
+        Ok(ratio(error, self.energy(weight)?).sqrt())
+    }
+
+    /// ‖M X‖² on the inputs added.
+    ///
+    /// # Shapes
+    /// `[out, in]`, fp32, on the Hessian's device.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn energy(&self, matrix: &Tensor) -> Result<f64> {
+        let product = matrix.f_matmul(&self.matrix()?)?;
+        Ok(product.f_mul(matrix)?.f_sum(Kind::Double)?.f_double_value(&[])?.max(0.0))
     }
 }
 
@@ -145,8 +198,20 @@ impl Factor {
     /// features; `None` if it is not square.
     pub fn from_lower(lower: Vec<f32>, in_features: usize) -> Option<Self> {
         let square = in_features.checked_mul(in_features) == Some(lower.len());
-        square.then_some(Self { lower, order: None, damping: 0.0 })
+        square.then_some(Self {
+            lower,
+            order: None,
+            static_grids: false,
+            group_size: None,
+            correction: None,
+            damping: 0.0,
+        })
     }
+}
+
+/// `part / whole`; 0 of nothing.
+pub(crate) fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 impl Error {
@@ -195,16 +260,16 @@ mod tests {
 
     #[test]
     fn the_factor_is_that_of_the_damped_inverse() {
-        for by_activation in [false, true] {
+        for order in [Order::None, Order::Activation, Order::Groups] {
             let strength = Tensor::arange(48, (Kind::Float, Device::Cpu)) * 0.1;
             let scaled = inputs(6, 200, 48) * strength.exp();
             let hessian = sum(&scaled);
-            let factor = hessian.factor(0.01, by_activation).unwrap().unwrap();
+            let factor = hessian.factor(0.01, order, 16).unwrap().unwrap();
             assert_eq!(factor.damping(), 0.01);
             assert!(residual(&hessian, &factor) < 1e-3);
-            let order = factor.order.unwrap_or_else(|| (0..48).collect());
-            let expected = if by_activation { [47, 0] } else { [0, 47] };
-            assert_eq!([order[0], order[47]], expected);
+            let expected = if order == Order::None { [0, 47] } else { [47, 0] };
+            let features = factor.order.unwrap_or_else(|| (0..48).collect());
+            assert_eq!([features[0], features[47]], expected);
         }
     }
 
@@ -221,10 +286,23 @@ mod tests {
     }
 
     #[test]
+    fn wide_matrices_are_summed_in_part_and_made_whole() {
+        let all = inputs(17, 40, 1100);
+        let expected = all.tr().matmul(&all);
+        let matrix = sum(&all).matrix().unwrap();
+        assert!((expected - &matrix).abs().max().double_value(&[]) < 1e-3);
+        assert_eq!(matrix, matrix.tr());
+        let scales = Tensor::rand([1100], (Kind::Float, Device::Cpu)) + 0.5;
+        let scaled = sum(&(&all / &scales)).matrix().unwrap();
+        let unscaled = sum(&all).unscaled_by(&scales).unwrap().matrix().unwrap();
+        assert!((scaled - unscaled).abs().max().double_value(&[]) < 1e-2);
+    }
+
+    #[test]
     fn a_singular_hessian_is_damped_until_it_factors() {
         // Two tokens span two of 16 dimensions, and no damping is asked for.
         let hessian = sum(&inputs(8, 2, 16));
-        let factor = hessian.factor(0.0, false).unwrap().unwrap();
+        let factor = hessian.factor(0.0, Order::None, 16).unwrap().unwrap();
         assert!(factor.damping() > 0.0);
         assert!(residual(&hessian, &factor) < 1e-2);
     }
@@ -232,7 +310,7 @@ mod tests {
     #[test]
     fn features_that_never_occur_are_decoupled() {
         let silent = inputs(9, 100, 4) * Tensor::from_slice(&[1.0_f32, 0.0, 1.0, 1.0]);
-        let factor = sum(&silent).factor(0.01, false).unwrap().unwrap();
+        let factor = sum(&silent).factor(0.01, Order::None, 4).unwrap().unwrap();
         assert_eq!([factor.lower[4], factor.lower[9], factor.lower[13]], [0.0; 3]);
     }
 

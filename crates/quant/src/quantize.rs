@@ -1,101 +1,68 @@
-//! The walk over a decoder: calibrate, quantise and replace, block by block.
-//!
-//! Sequential throughout: a projection is calibrated on inputs that have passed all
-//! quantised projections before it, those of its own block included, so that later ones
-//! compensate the errors of earlier ones ("true sequential").
+//! Quantising a decoder: what is asked for is checked, and the walk begun.
 
 use std::any::Any;
 use std::collections::HashSet;
+use std::path::Path;
 
 use limbeck_model::{Decoder, Linear};
 use limbeck_run::config::Validate;
-use serde::Serialize;
-use tch::Kind;
 
-use crate::calibration::Calibration;
+use crate::calibration::admitted;
 use crate::config::{Method, QuantizeConfig};
 use crate::error::{Error, Result};
 use crate::formats::{CheckpointSettings, rules};
-use crate::gptq;
-use crate::grid::GridRule;
-use crate::hessian::{Factor, Hessian};
+use crate::layer_plan;
 use crate::layer_shapes::LayerShape;
-use crate::matrix::WeightMatrix;
 use crate::packed_embedding::PackedEmbedding;
-use crate::packed_linear::{PackedLinear, tensor_bytes};
+use crate::packed_linear::PackedLinear;
 use crate::packed_weight::PackedWeight;
-use crate::rtn;
+use crate::predict;
+use crate::report::{ProgressFn, QuantizeReport};
+use crate::sensitivity;
+use crate::walk::Walk;
 
-/// Projections that read the same input, in the order of computation.
-const STAGES: [&[&str]; 4] = [
-    &["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-    &["self_attn.o_proj"],
-    &["mlp.gate_proj", "mlp.up_proj"],
-    &["mlp.down_proj"],
-];
-
-/// What was lost and gained.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct QuantizeReport {
-    /// Bits of a code.
-    pub bits: u32,
-    /// Tokens that the Hessians were summed over; 0 without calibration.
-    pub calibration_tokens: usize,
-    /// Bytes of all packed layers.
-    pub packed_bytes: u64,
-    /// Bytes of the same layers as they were before.
-    pub original_bytes: u64,
-    /// One entry a layer, in the order of work.
-    pub layers: Vec<LayerReport>,
-    /// What other programs may not take about this model.
-    pub warnings: Vec<String>,
-}
-
-impl QuantizeReport {
-    /// Mean relative output error of the layers, of those that were calibrated.
-    pub fn mean_output_error(&self) -> Option<f64> {
-        let errors: Vec<f64> = self.layers.iter().filter_map(|layer| layer.output_error).collect();
-        (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64)
-    }
-}
-
-/// One quantised layer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LayerReport {
-    /// The projection.
-    pub name: String,
-    /// Width of its input.
-    pub in_features: i64,
-    /// Width of its output.
-    pub out_features: i64,
-    /// ‖W − Ŵ‖ / ‖W‖.
-    pub weight_error: f64,
-    /// ‖(W − Ŵ) X‖ / ‖W X‖ on the calibration inputs; `None` without calibration.
-    pub output_error: Option<f64>,
-    /// Share of the mean diagonal added to the Hessian; above the configured one where it
-    /// did not factor otherwise. `None` without calibration.
-    pub damping: Option<f64>,
-    /// Bytes as packed.
-    pub packed_bytes: u64,
-}
-
-/// Called after each layer with the number of layers done, that of all layers and the
-/// layer's report.
-pub type ProgressFn<'a> = &'a mut dyn FnMut(usize, usize, &LayerReport);
-
-/// Replaces every projection of the blocks by a [`PackedLinear`] and records the format
-/// in the decoder's Hugging Face configuration. The head and the embedding stay.
+/// Replaces every projection of the blocks by a [`PackedLinear`], and head and embedding where
+/// the configuration has bits for them; records the format in the decoder's Hugging Face
+/// configuration.
 ///
 /// `calibration` holds token sequences as the model will see them in use; RTN ignores it.
 /// After a failure the decoder holds layers of both kinds and should be dropped.
 ///
 /// # Errors
-/// An impossible configuration; layers that do not divide into groups or words; weights
-/// or activations that are not finite; a Hessian that no damping makes definite.
+/// An impossible configuration; layers that do not divide into groups or words; too few
+/// calibration tokens; weights or activations that are not finite; a Hessian that no damping
+/// makes definite.
 pub fn quantize(
     decoder: &mut Decoder,
     calibration: &[Vec<i64>],
     config: &QuantizeConfig,
+    progress: ProgressFn<'_>,
+) -> Result<QuantizeReport> {
+    quantize_whole(decoder, calibration, config, None, progress)
+}
+
+/// As [`quantize()`]; each finished block is kept in the existing folder `finished`. Blocks
+/// that an interrupted run of the same model, calibration and configuration left there are
+/// taken from it, to the same bits; those of another run are replaced. The folder is the
+/// caller's to remove.
+///
+/// # Errors
+/// As [`quantize()`]; blocks that are damaged or cannot be written.
+pub fn quantize_resumably(
+    decoder: &mut Decoder,
+    calibration: &[Vec<i64>],
+    config: &QuantizeConfig,
+    finished: &Path,
+    progress: ProgressFn<'_>,
+) -> Result<QuantizeReport> {
+    quantize_whole(decoder, calibration, config, Some(finished), progress)
+}
+
+fn quantize_whole(
+    decoder: &mut Decoder,
+    calibration: &[Vec<i64>],
+    config: &QuantizeConfig,
+    finished: Option<&Path>,
     progress: ProgressFn<'_>,
 ) -> Result<QuantizeReport> {
     let layers = dense_layers(decoder)?;
@@ -103,52 +70,107 @@ pub fn quantize(
     if let Some(layer) = decoder.linear_names().into_iter().find(|name| !names.contains(&**name)) {
         return Err(Error::AlreadyQuantized { layer });
     }
-    quantize_layers(decoder, &layers, calibration, config, progress)
+    if (decoder.embedding() as &dyn Any).is::<PackedEmbedding>() {
+        return Err(Error::AlreadyQuantized { layer: decoder.embedding_name().to_owned() });
+    }
+    config.validate()?;
+    let mut settings = layer_plan::settings(decoder, config, &layers)?;
+    check_shapes(decoder, &layers, config, &settings)?;
+    let mut sensitivities = Vec::new();
+    if config.bits_budget > 0.0 {
+        let _no_grad = tch::no_grad_guard();
+        sensitivities =
+            sensitivity::share_out(decoder, calibration, config, &layers, &mut settings)?;
+    }
+    let work = Work { layers: &layers, config, settings, tables: true, finished };
+    let mut report = quantize_layers(decoder, work, calibration, progress)?;
+    report.sensitivities = sensitivities;
+    Ok(report)
 }
 
-/// As [`quantize()`], of some layers.
+/// What is to be quantised, and how.
+pub(crate) struct Work<'a> {
+    pub(crate) layers: &'a [LayerShape],
+    pub(crate) config: &'a QuantizeConfig,
+    pub(crate) settings: CheckpointSettings,
+    /// Whether head and embedding are packed if they have bits.
+    pub(crate) tables: bool,
+    /// Where finished blocks are kept.
+    pub(crate) finished: Option<&'a Path>,
+}
+
+/// Quantises some layers.
 pub(crate) fn quantize_layers(
     decoder: &mut Decoder,
-    shapes: &[LayerShape],
+    work: Work<'_>,
     calibration: &[Vec<i64>],
-    config: &QuantizeConfig,
     progress: ProgressFn<'_>,
 ) -> Result<QuantizeReport> {
+    let config = work.config;
     config.validate()?;
-    let rule = config.grid_rule()?;
-    let settings = CheckpointSettings::of_config(config)?;
-    let warnings = rules::check(&settings, shapes)?;
+    let warnings = check_shapes(decoder, work.layers, config, &work.settings)?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    let sequences = match config.method {
+        Method::Rtn => Vec::new(),
+        Method::Gptq | Method::Awq => admitted(calibration, config)?,
+    };
+    let predicted_bytes = predict::peak_bytes(decoder, config, work.layers, &sequences);
+    tracing::info!(
+        "expecting a peak of {:.2} GB of memory, of which {:.2} GB can be had",
+        predicted_bytes as f64 / 1e9,
+        limbeck_run::available_memory_bytes().unwrap_or(0) as f64 / 1e9
+    );
 
     let _no_grad = tch::no_grad_guard();
-    let mut walk = Walk {
-        config,
-        rule,
-        progress,
-        layers: shapes.iter().map(|layer| layer.name.as_str()).collect(),
-        report: QuantizeReport {
-            bits: rule.bits.width(),
-            calibration_tokens: 0,
-            packed_bytes: 0,
-            original_bytes: 0,
-            layers: Vec::new(),
-            warnings,
-        },
+    let report = QuantizeReport {
+        bits: work.settings.layer.bits.width(),
+        average_bits: 0.0,
+        calibration_tokens: 0,
+        predicted_bytes,
+        packed_bytes: 0,
+        original_bytes: 0,
+        resumed_blocks: 0,
+        layers: Vec::new(),
+        sensitivities: Vec::new(),
+        warnings,
     };
+    let mut walk = Walk::new(decoder, &work, progress, report)?;
     match config.method {
-        Method::Rtn => {
-            for shape in shapes {
-                walk.replace(decoder, &shape.name, None)?;
-            }
-        }
-        Method::Gptq => walk.calibrated(decoder, calibration)?,
+        Method::Rtn => walk.rounded(decoder, work.layers)?,
+        Method::Gptq | Method::Awq => walk.calibrated(decoder, &sequences, work.finished)?,
     }
+    let report = walk.finish();
     if let Some(hf_config) = decoder.hf_config_mut().as_object_mut() {
-        hf_config.insert("quantization_config".to_owned(), settings.to_json(config));
+        hf_config.insert("quantization_config".to_owned(), work.settings.to_json(config));
     }
-    Ok(walk.report)
+    Ok(report)
+}
+
+/// Checks that every layer can be packed as the settings say.
+fn check_shapes(
+    decoder: &Decoder,
+    layers: &[LayerShape],
+    config: &QuantizeConfig,
+    settings: &CheckpointSettings,
+) -> Result<Vec<String>> {
+    let mut layers = layers.to_vec();
+    let model = decoder.config();
+    let tables = [
+        (decoder.embedding_name(), config.embedding_bits),
+        (decoder.head_name().unwrap_or(decoder.embedding_name()), config.head_bits),
+    ];
+    for (name, bits) in tables {
+        if bits != 0 && settings.of(name).is_some() {
+            layers.push(LayerShape {
+                name: name.to_owned(),
+                in_features: model.hidden_size,
+                out_features: model.vocab_size,
+            });
+        }
+    }
+    rules::check(settings, &layers)
 }
 
 /// The projections that are not packed, with their sizes.
@@ -167,103 +189,11 @@ pub(crate) fn dense_layers(decoder: &Decoder) -> Result<Vec<LayerShape>> {
     Ok(shapes)
 }
 
-fn linear<'a>(decoder: &'a Decoder, name: &str) -> Result<&'a dyn Linear> {
+/// The projection of this name.
+pub(crate) fn linear<'a>(decoder: &'a Decoder, name: &str) -> Result<&'a dyn Linear> {
     decoder
         .linear(name)
         .ok_or_else(|| limbeck_model::Error::LinearMissing { name: name.to_owned() }.into())
-}
-
-struct Walk<'a> {
-    config: &'a QuantizeConfig,
-    rule: GridRule,
-    progress: ProgressFn<'a>,
-    /// Names of the layers to quantise.
-    layers: HashSet<&'a str>,
-    report: QuantizeReport,
-}
-
-impl Walk<'_> {
-    fn calibrated(&mut self, decoder: &mut Decoder, sequences: &[Vec<i64>]) -> Result<()> {
-        let mut calibration = Calibration::new(decoder, sequences, self.config)?;
-        self.report.calibration_tokens = calibration.num_tokens();
-        for index in 0..decoder.num_layers() {
-            for stage in STAGES {
-                let names = stage.iter().map(|name| format!("model.layers.{index}.{name}"));
-                let names: Vec<String> =
-                    names.filter(|name| self.layers.contains(&**name)).collect();
-                let Some(first) = names.first() else { continue };
-                let hessian = calibration.hessian(decoder, index, first)?;
-                let factor = hessian
-                    .factor(self.config.damping, self.config.act_order)?
-                    .ok_or_else(|| Error::indefinite(first, &hessian))?;
-                if factor.damping() > self.config.damping {
-                    tracing::warn!(
-                        "layer {first}: the Hessian was damped by {} instead of {}",
-                        factor.damping(),
-                        self.config.damping
-                    );
-                }
-                for name in &names {
-                    self.replace(decoder, name, Some((&hessian, &factor)))?;
-                }
-            }
-            if index + 1 < decoder.num_layers() {
-                calibration.advance(decoder, index)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Quantises one projection, with GPTQ where there is a Hessian.
-    fn replace(
-        &mut self,
-        decoder: &mut Decoder,
-        name: &str,
-        calibrated: Option<(&Hessian, &Factor)>,
-    ) -> Result<()> {
-        let device = decoder.device();
-        let original = linear(decoder, name)?;
-        let dense = original.dense_weight()?.f_to_kind(Kind::Float)?;
-        let weight = WeightMatrix::from_tensor(&dense)?;
-        let group_size =
-            usize::try_from(self.config.group_size).unwrap_or_else(|_| weight.in_features());
-        let quantized = match calibrated {
-            Some((_, factor)) => gptq::quantize(&weight, factor, self.rule, group_size),
-            None => rtn::quantize(&weight, self.rule, group_size),
-        }
-        .ok_or_else(|| Error::WeightRange { layer: name.to_owned() })?;
-
-        let rounded = quantized.dequantize();
-        let output_error = match calibrated {
-            Some((hessian, _)) => {
-                let rounded = rounded.to_tensor(Kind::Float, device)?;
-                Some(hessian.output_error(&dense, &rounded)?)
-            }
-            None => None,
-        };
-        let bias = original.bias();
-        let original_bytes: u64 =
-            original.tensors().iter().map(|(_, tensor)| tensor_bytes(tensor)).sum();
-        let packed =
-            PackedLinear::pack(name, quantized, bias.as_ref(), self.config.format, device)?;
-        let layer = LayerReport {
-            name: name.to_owned(),
-            in_features: packed.in_features(),
-            out_features: packed.out_features(),
-            weight_error: weight.relative_error(&rounded),
-            output_error,
-            damping: calibrated.map(|(_, factor)| factor.damping()),
-            packed_bytes: packed.packed_bytes(),
-        };
-        let mut packed: Option<Box<dyn Linear>> = Some(Box::new(packed));
-        decoder.map_linear(name, &mut |layer| Ok(packed.take().unwrap_or(layer)))?;
-
-        self.report.packed_bytes += layer.packed_bytes;
-        self.report.original_bytes += original_bytes;
-        (self.progress)(self.report.layers.len() + 1, self.layers.len(), &layer);
-        self.report.layers.push(layer);
-        Ok(())
-    }
 }
 
 /// The packed matrices of a decoder by the names of their layers: projections, head, embedding.

@@ -25,6 +25,11 @@ pub(crate) struct Plan<'a> {
     /// `[in, in]`, solving order.
     pub(crate) lower: &'a [f32],
     pub(crate) order: Option<&'a [usize]>,
+    /// `[in, in]`, strictly lower triangular, solving order: how a weight moves those after
+    /// it, before it is rounded.
+    pub(crate) correction: Option<&'a [f32]>,
+    /// Whether all grids are chosen before anything is solved, from the original weights.
+    pub(crate) static_grids: bool,
     pub(crate) rule: GridRule,
     pub(crate) group_size: usize,
     pub(crate) in_features: usize,
@@ -84,7 +89,7 @@ fn solve_with<const FUSED: bool>(
     }
     // Lanes beyond the outputs keep weights of 0 and harmless grids.
     let mut levels = vec![Levels::default(); num_groups];
-    if plan.order.is_some() {
+    if plan.static_grids {
         for (group, levels) in levels.iter_mut().enumerate() {
             for lane in 0..outputs {
                 let start = lane * width + group * plan.group_size;
@@ -97,13 +102,16 @@ fn solve_with<const FUSED: bool>(
 
     let max_code = f32::from(plan.rule.bits.max_code());
     let mut errors = [[0.0; LANES]; BLOCK];
+    // What the correction is multiplied by, so that it is subtracted as errors are.
+    let mut negated = [[0.0; LANES]; BLOCK];
     let mut group_weights = vec![0.0; plan.group_size];
     for block in (0..width).step_by(BLOCK) {
         let block_end = (block + BLOCK).min(width);
         for sub in (block..block_end).step_by(SUB_BLOCK) {
             let sub_end = (sub + SUB_BLOCK).min(block_end);
-            if plan.order.is_none() && sub % plan.group_size == 0 {
-                let group = sub / plan.group_size;
+            if !plan.static_grids && sub % plan.group_size == 0 {
+                // Here groups are whole in solving order too.
+                let group = feature_at(sub) / plan.group_size;
                 for lane in 0..outputs {
                     for (weight, lanes) in group_weights.iter_mut().zip(&tile[sub..]) {
                         *weight = lanes[lane];
@@ -118,6 +126,14 @@ fn solve_with<const FUSED: bool>(
                 let mut weight = tile[place];
                 for (error, &factor) in errors[sub - block..place - block].iter().zip(&row[sub..]) {
                     subtract::<FUSED>(&mut weight, error, factor);
+                }
+                if let Some(correction) = plan.correction {
+                    let row = &correction[place * width..=place * width + place];
+                    let before = &negated[sub - block..place - block];
+                    for (before, &factor) in before.iter().zip(&row[sub..]) {
+                        subtract::<FUSED>(&mut weight, before, factor);
+                    }
+                    negated[place - block] = weight.map(|weight| -weight);
                 }
                 let feature = feature_at(place);
                 let levels = &levels[feature / plan.group_size];
@@ -137,9 +153,24 @@ fn solve_with<const FUSED: bool>(
             let done = &errors[sub - block..sub_end - block];
             let rest = sub_end..block_end;
             correct::<FUSED>(&mut tile[rest.clone()], done, plan.lower, rest.start, sub, width);
+            if let Some(correction) = plan.correction {
+                let before = &negated[sub - block..sub_end - block];
+                correct::<FUSED>(
+                    &mut tile[rest.clone()],
+                    before,
+                    correction,
+                    rest.start,
+                    sub,
+                    width,
+                );
+            }
         }
         let done = &errors[..block_end - block];
         correct::<FUSED>(&mut tile[block_end..], done, plan.lower, block_end, block, width);
+        if let Some(correction) = plan.correction {
+            let before = &negated[..block_end - block];
+            correct::<FUSED>(&mut tile[block_end..], before, correction, block_end, block, width);
+        }
         if !done.as_flattened().iter().all(|error| error.is_finite()) {
             return None;
         }
@@ -232,6 +263,8 @@ mod tests {
         let plan = Plan {
             lower: &lower,
             order: None,
+            correction: None,
+            static_grids: false,
             rule: GridRule::symmetric(Bits::Eight),
             group_size: 64,
             in_features: width,

@@ -55,7 +55,7 @@ fn codes_of_every_width_are_kept() {
         (4, false, 32, TensorType::Q4_1),
         (3, false, 64, TensorType::Q4_1),
     ] {
-        let config = QuantizeConfig { bits, symmetric, group_size, ..config() };
+        let config = QuantizeConfig { bits, symmetric: Some(symmetric), group_size, ..config() };
         let decoder = packed(&config);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.gguf");
@@ -92,7 +92,7 @@ fn folders_of_other_formats_are_written_with_their_codes_or_refused() {
     assert_eq!(exported.tensors[&TensorType::Q4_0], 21, "{exported:?}");
     assert_eq!(exported.tensors[&TensorType::Q8_0], 1, "{exported:?}");
 
-    let wide = QuantizeConfig { bits: 8, symmetric: false, ..gptq };
+    let wide = QuantizeConfig { bits: 8, symmetric: Some(false), ..gptq };
     let path = folder.path().join("other.gguf");
     let error = save_gguf(&packed(&wide), &student(), &path, TensorType::Q8_0).unwrap_err();
     assert!(matches!(error, Error::FormatLimit { .. }), "{error}");
@@ -103,7 +103,7 @@ fn folders_of_other_formats_are_written_with_their_codes_or_refused() {
 #[test]
 fn what_the_file_cannot_hold_is_refused_before_any_work() {
     let mut decoder = Decoder::load(&student(), &fp32()).unwrap();
-    let wide = QuantizeConfig { bits: 8, symmetric: false, ..config() };
+    let wide = QuantizeConfig { bits: 8, symmetric: Some(false), ..config() };
     let error = quantize(&mut decoder, &[], &wide, &mut |_, _, _| {}).unwrap_err();
     assert!(error.hint().unwrap().contains("symmetric = true"), "{error}");
     let awq = QuantizeConfig { bits: 8, format: Format::Awq, ..config() };

@@ -7,8 +7,8 @@ use limbeck_core::seed::CounterRng;
 use limbeck_core::{Checkpoint, DType, test_device, write_tensors};
 use limbeck_model::{Decoder, Input, LoadOptions};
 use limbeck_quant::{
-    Error, Format, Method, PackedLinear, QuantizeConfig, QuantizeReport, load_decoder, quantize,
-    save, verify_logits,
+    Error, Format, Method, Order, PackedLinear, QuantizeConfig, QuantizeReport, load_decoder,
+    quantize, save, verify_logits,
 };
 use limbeck_run::{Diagnose, Exit};
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ fn calibration(seed: u64) -> Vec<Vec<i64>> {
 }
 
 fn config() -> QuantizeConfig {
-    QuantizeConfig { group_size: 32, ..QuantizeConfig::default() }
+    QuantizeConfig { group_size: 32, calibration_tokens_min: 1, ..QuantizeConfig::default() }
 }
 
 fn run(decoder: &mut Decoder, config: &QuantizeConfig) -> limbeck_quant::Result<QuantizeReport> {
@@ -104,7 +104,13 @@ fn every_setting_comes_back_from_its_folder_with_the_same_logits() {
             }
             for symmetric in [true, false] {
                 for group_size in [32, -1] {
-                    let config = QuantizeConfig { bits, format, symmetric, group_size, ..config() };
+                    let config = QuantizeConfig {
+                        bits,
+                        format,
+                        symmetric: Some(symmetric),
+                        group_size,
+                        ..config()
+                    };
                     let mut decoder = decoder();
                     run(&mut decoder, &config).unwrap();
                     let expected = logits(&decoder);
@@ -235,11 +241,17 @@ fn padding_and_batches_do_not_change_the_result() {
 }
 
 #[test]
-fn order_of_activation_and_the_search_work_on_a_model() {
+fn orders_and_the_search_work_on_a_model() {
     let original = logits(&decoder());
-    for (act_order, mse_search) in [(true, false), (false, true), (true, true)] {
+    let cases = [
+        (Order::Activation, false),
+        (Order::Groups, false),
+        (Order::None, true),
+        (Order::Activation, true),
+    ];
+    for (order, mse_search) in cases {
         let mut decoder = decoder();
-        run(&mut decoder, &QuantizeConfig { act_order, mse_search, ..config() }).unwrap();
+        run(&mut decoder, &QuantizeConfig { order, mse_search, ..config() }).unwrap();
         let expected = logits(&decoder);
         assert!(divergence(&original, &expected) < 0.05);
         let folder = tempfile::tempdir().unwrap();
@@ -290,6 +302,12 @@ fn bad_requests_are_refused_before_any_work() {
     let (message, exit, _) = refused(config(), &[Vec::new()]);
     assert!(message.contains("no calibration token"), "{message}");
     assert_eq!(exit, Exit::BadInput);
+    let few = QuantizeConfig { calibration_tokens_min: 2000, ..config() };
+    let (message, _, hint) = refused(few, &calibration(1));
+    let tokens: usize = calibration(1).iter().map(Vec::len).sum();
+    assert!(message.contains("at least 2000 tokens"), "{message}");
+    assert!(message.contains(&format!("found {tokens} in 24 sequences")), "{message}");
+    assert!(hint.contains("calibration_tokens_min"), "{hint}");
     let (message, ..) = refused(config(), &[vec![1, VOCAB as i64]]);
     assert!(message.contains("token id 96"), "{message}");
 }

@@ -35,7 +35,12 @@ fn write_model(folder: &Path, tied: bool) {
 }
 
 fn config(method: Method) -> QuantizeConfig {
-    QuantizeConfig { method, group_size: 32, ..QuantizeConfig::default() }
+    QuantizeConfig {
+        method,
+        group_size: 32,
+        calibration_tokens_min: 1,
+        ..QuantizeConfig::default()
+    }
 }
 
 fn sequences() -> Vec<Vec<i64>> {

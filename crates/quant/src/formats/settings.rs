@@ -9,6 +9,7 @@ use super::{Format, awq, compressed_tensors, gptq, rules};
 use crate::bits::Bits;
 use crate::config::QuantizeConfig;
 use crate::error::{Error, Result};
+use crate::order::Order;
 
 /// How a layer is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl CheckpointSettings {
         let layer = LayerSettings {
             bits: config.bits()?,
             group_size: usize::try_from(config.group_size).ok(),
-            symmetric: config.symmetric,
+            symmetric: config.is_symmetric(),
         };
         rules::check_width(config.format, layer)?;
         Ok(Self { format: config.format, layer, overrides: Vec::new(), head: false })
@@ -109,11 +110,11 @@ impl CheckpointSettings {
 pub(crate) fn meta(settings: &CheckpointSettings, config: &QuantizeConfig) -> Value {
     json!({
         "quantizer": [concat!("limbeck:", env!("CARGO_PKG_VERSION"))],
-        "method": config.method,
+        "method": config.method.name(),
         "symmetric": settings.layer.symmetric,
         "damp_percent": config.damping,
-        "static_groups": config.act_order,
-        "act_order": config.act_order,
+        "static_groups": config.order == Order::Activation,
+        "order": config.order.name(),
         "mse_search": config.mse_search,
         "signed_scale": config.signed_scale,
     })
