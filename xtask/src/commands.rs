@@ -65,7 +65,15 @@ pub(crate) const PIPELINE: &[Row] = &[
         "lora merge --model {run}/distilled --adapter {run}/adapter --output {run}/tuned"),
     row("quantize", "quantize", Some("quantize"),
         "quantize --config {config} --model {run}/tuned --calibration {run}/data/train.jsonl \
-         --seed {seed} --device {device} --output {run}/quantized"),
+         --gate {run}/data/validation.jsonl --seed {seed} --device {device} --output {run}/quantized"),
+    row("quantize", "quantize awq", Some("quantize"),
+        "quantize --config {config} --method awq --format gptq_v2 --model {run}/tuned \
+         --calibration {run}/data/train.jsonl --gate {run}/data/validation.jsonl \
+         --seed {seed} --device {device} --output {run}/quantized-awq"),
+    row("quantize", "quantize 8 bits", Some("quantize"),
+        "quantize --config {config} --bits 8 --model {run}/tuned \
+         --calibration {run}/data/train.jsonl --gate {run}/data/validation.jsonl \
+         --seed {seed} --device {device} --output {run}/quantized-8bit"),
     row("evaluate", "evaluate teacher", Some("evaluate"),
         "evaluate --config {config} --model {teacher} --name teacher --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/teacher"),
@@ -79,8 +87,17 @@ pub(crate) const PIPELINE: &[Row] = &[
         "evaluate --config {config} --model {run}/tuned --name tuned --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/tuned"),
     row("evaluate", "evaluate quantized", Some("evaluate"),
-        "evaluate --config {config} --model {run}/quantized --name quantized --task {run}/data/test.jsonl \
+        "evaluate --config {config} --model {run}/quantized --name gptq-4bit --against {run}/tuned \
+         --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized"),
+    row("evaluate", "evaluate awq", Some("evaluate"),
+        "evaluate --config {config} --model {run}/quantized-awq --name awq-4bit --against {run}/tuned \
+         --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized-awq"),
+    row("evaluate", "evaluate 8 bits", Some("evaluate"),
+        "evaluate --config {config} --model {run}/quantized-8bit --name gptq-8bit --against {run}/tuned \
+         --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized-8bit"),
     row("evaluate", "evaluate medical before", Some("evaluate"),
         "evaluate --config {config} --model {run}/distilled --name distilled \
          --task {run}/domains/medical/data/test.jsonl \
@@ -134,7 +151,7 @@ pub(crate) const PIPELINE: &[Row] = &[
          --promote --output {run}/domains/finance/published"),
     row("report", "report", None,
         "report --input {run}/evaluate/teacher {run}/evaluate/baseline {run}/evaluate/distilled \
-         {run}/evaluate/tuned {run}/evaluate/quantized \
+         {run}/evaluate/tuned {run}/evaluate/quantized {run}/evaluate/quantized-awq {run}/evaluate/quantized-8bit \
          --domains {run}/evaluate/medical {run}/evaluate/legal {run}/evaluate/finance \
          --training {run}/baseline {run}/distilled {run}/adapter --output {run}/report"),
 ];

@@ -257,22 +257,22 @@ pub(crate) struct DistillArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  limbeck quantize --model student --method gptq --bits 4 --group-size 64 --calibration train.jsonl --output student-4bit"
+    after_help = "Example:\n  limbeck quantize --model student --method gptq --bits 4 --group-size 64 --set head_bits=8 --calibration train.jsonl --output student-4bit"
 )]
 pub(crate) struct QuantizeArguments {
     /// The model folder
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// gptq or rtn
+    /// gptq, awq or rtn
     #[arg(long)]
     pub(crate) method: Option<String>,
-    /// 4 or 8
+    /// 2, 3, 4 or 8
     #[arg(long)]
     pub(crate) bits: Option<u32>,
     /// Weights that share a scale: 32, 64, 128, or -1 for a whole row
     #[arg(long, allow_negative_numbers = true)]
     pub(crate) group_size: Option<i64>,
-    /// gptq or `gptq_v2`
+    /// gptq, `gptq_v2`, awq, compressed-tensors, or gguf for llama.cpp
     #[arg(long)]
     pub(crate) format: Option<String>,
     /// JSONL of records or of `score`-style lines

@@ -178,7 +178,8 @@ mod tests {
         let stages = stages(PIPELINE, &context());
         let quantize = stages.iter().find(|stage| stage.name == "quantize").unwrap();
         let inputs: Vec<&Path> = quantize.inputs.iter().map(|input| input.path.as_path()).collect();
-        assert_eq!(inputs, [Path::new("/repo/r/tuned"), Path::new("/repo/r/data/train.jsonl")]);
+        let expected = ["tuned", "data/train.jsonl", "data/validation.jsonl"];
+        assert_eq!(inputs, expected.map(|name| Path::new("/repo/r").join(name)));
         assert_eq!(quantize.output, Path::new("/repo/r/quantized"));
         assert_eq!(quantize.argv[..3], ["quantize", "--config", "r/config/quantize.toml"]);
         assert_eq!(quantize.words[2], "{config}");
@@ -232,8 +233,9 @@ mod tests {
         };
         assert_eq!(names(None, None).len(), stages.len());
         assert_eq!(names(None, Some("distill")), ["data", "baseline", "distill"]);
-        assert_eq!(names(Some("merge"), Some("quantize")), ["merge", "quantize"]);
-        assert_eq!(names(Some("evaluate"), Some("evaluate")).len(), 5 + 3 * 3);
+        let quantized = ["merge", "quantize", "quantize awq", "quantize 8 bits"];
+        assert_eq!(names(Some("merge"), Some("quantize")), quantized);
+        assert_eq!(names(Some("evaluate"), Some("evaluate")).len(), 7 + 3 * 3);
 
         let error = select(&stages, Some("destil"), None).unwrap_err();
         assert_eq!(error.to_string(), "--from destil: there is no such stage");

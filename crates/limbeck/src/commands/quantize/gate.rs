@@ -94,9 +94,10 @@ impl Diagnose for GateFailed {
     }
 
     fn hint(&self) -> Option<String> {
-        let layers: Vec<String> = self.proposal.iter().map(|layer| format!("{layer:?}")).collect();
+        let layers: Vec<String> =
+            self.proposal.iter().map(|layer| format!("'{}'", layer.replace('.', r"\."))).collect();
         Some(format!(
-            "keep the layers that lost most at 8 bits: --set 'eight_bit_layers=[{}]'; or use smaller \
+            "keep the layers that lost most at 8 bits: --set \"keep_bits8=[{}]\"; or use smaller \
              groups, or more calibration records of this task",
             layers.join(", ")
         ))

@@ -8,6 +8,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use limbeck_core::{DType, Message, Tokenizer};
 use limbeck_cot_data::read_jsonl;
+use limbeck_model::Decoder;
+use limbeck_model::gguf::TensorType;
+use limbeck_quant::{Format, LayerReport, Residency, quantize_resumably, save_gguf, verify_logits};
 use limbeck_run::Progress;
 use limbeck_run::config::{apply_overrides, load_table, parse};
 use limbeck_train::{Completion, Example, TokenWeights};
@@ -19,6 +22,15 @@ use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
 pub(crate) use table::QuantizeTable;
 
+/// Calibration sequences, and tokens of each, that the folder's logits are compared on.
+const PROOF_SEQUENCES: usize = 4;
+const PROOF_TOKENS: usize = 128;
+
+/// What other families' templates mark turns with: a tokenizer that does not know a mark
+/// spells it, and the model would be calibrated on what it never sees.
+const TURN_MARKS: [&str; 6] =
+    ["<|im_start|>", "<start_of_turn>", "<|start_header_id|>", "[INST]", "<｜User｜>", "<|user|>"];
+
 pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     let options = &arguments.stage;
     let table = configuration(arguments)?;
@@ -29,21 +41,34 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     ];
     inputs.extend(arguments.gate.as_deref().map(|path| ("gate", path)));
     let mut stage = Stage::begin("quantize", options, serde_json::to_value(&table)?, &inputs)?;
-    let ModelFolder { mut decoder, tokenizer } =
-        ModelFolder::open(&arguments.model, &[], options.device, DType::Float32)?;
+    // As it is stored: a copy in float32 would double what is held.
+    let ModelFolder { mut decoder, tokenizer } = ModelFolder::open_frozen(
+        &arguments.model,
+        options.device,
+        DType::Float32,
+        Residency::Dense,
+    )?;
     let sequences = calibration(&tokenizer, &arguments.calibration, config.calibration_records)
         .context("calibration data")?;
     let layers = decoder.linear_names().len() as u64;
     let progress = Progress::new("quantize", layers, "layers");
-    let report = limbeck_quant::quantize(&mut decoder, &sequences, config, &mut |_, _, layer| {
+    // A killed run finds here what it had finished.
+    let finished = stage.folder().join("finished");
+    std::fs::create_dir_all(&finished)
+        .with_context(|| format!("cannot make {}", finished.display()))?;
+    let mut on_layer = |_: usize, _: usize, layer: &LayerReport| {
         progress.set_message(layer.name.clone());
         progress.inc(1);
-    })?;
+    };
+    let report = quantize_resumably(&mut decoder, &sequences, config, &finished, &mut on_layer)?;
     progress.finish();
-    limbeck_quant::save(&decoder, stage.folder(), DType::BFloat16)?;
-    tokenizer.copy_files(stage.folder())?;
+    std::fs::remove_dir_all(&finished)
+        .with_context(|| format!("cannot remove {}", finished.display()))?;
+    save(&decoder, &tokenizer, config.format, stage.folder(), &sequences)?;
     stage.metric("bits", report.bits);
+    stage.metric("average_bits", report.average_bits);
     stage.metric("calibration_tokens", report.calibration_tokens);
+    stage.metric("predicted_bytes", report.predicted_bytes);
     stage.metric("packed_bytes", report.packed_bytes);
     stage.metric("original_bytes", report.original_bytes);
     if let Some(error) = report.mean_output_error() {
@@ -70,6 +95,33 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     }
     let manifest = stage.finish()?;
     announce(&manifest, &options.output, json)
+}
+
+/// Writes the folder and proves that it computes what the decoder does, on a few of the
+/// sequences.
+fn save(
+    decoder: &Decoder,
+    tokenizer: &Tokenizer,
+    format: Format,
+    folder: &Path,
+    sequences: &[Vec<i64>],
+) -> Result<()> {
+    if format == Format::Gguf {
+        let path = folder.join("model.gguf");
+        let exported = save_gguf(decoder, tokenizer.folder(), &path, TensorType::Q8_0)?;
+        for warning in &exported.warnings {
+            tracing::warn!("{warning}");
+        }
+        return Ok(());
+    }
+    limbeck_quant::save(decoder, folder, DType::BFloat16)?;
+    tokenizer.copy_files(folder)?;
+    let shown: Vec<Vec<i64>> = sequences
+        .iter()
+        .take(PROOF_SEQUENCES)
+        .map(|tokens| tokens[..tokens.len().min(PROOF_TOKENS)].to_vec())
+        .collect();
+    Ok(verify_logits(decoder, folder, DType::BFloat16.kind(), &shown)?)
 }
 
 /// File, then `--set`, then the flags that name a key of their own.
@@ -109,6 +161,7 @@ pub(crate) fn calibration(
     let is_record = serde_json::from_str::<serde_json::Value>(first)
         .is_ok_and(|value| value.get("thought_process").is_some());
     if !is_record {
+        check_marks(tokenizer, path, &text)?;
         let requests = read_requests(tokenizer, path)?;
         return Ok(requests.into_iter().map(|request| request.tokens).take(limit).collect());
     }
@@ -123,4 +176,16 @@ pub(crate) fn calibration(
         sequences.push(example.tokens);
     }
     Ok(sequences)
+}
+
+/// Refuses texts with the marks of a template that is not the model's.
+fn check_marks(tokenizer: &Tokenizer, path: &Path, text: &str) -> Result<()> {
+    let foreign = TURN_MARKS
+        .into_iter()
+        .find(|mark| text.contains(mark) && tokenizer.token_id(mark).is_none());
+    let Some(mark) = foreign else { return Ok(()) };
+    let line = text.lines().position(|line| line.contains(mark)).unwrap_or(0);
+    let expected = "texts in this model's chat template";
+    let found = format!("{mark}, which is no token of it; give records, which are rendered in it");
+    Err(super::line_error(path, line, expected, &found))
 }
