@@ -46,7 +46,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let arguments: Vec<&str> = TARGETS
         .iter()
         .flat_map(|target| ["--test", target])
-        .chain(["--", "--test-threads=1"])
+        // Unit tests of layers that lie on devices in forms of their own.
+        .chain(["--lib", "--", "--test-threads=1"])
         .collect();
     let device = [("LIMBECK_TEST_DEVICE", "cuda:0")];
     test::run_cargo(workspace, "CUDA tests", &arguments, &device)?;

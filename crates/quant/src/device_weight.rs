@@ -1,4 +1,8 @@
 //! A quantised matrix on a GPU, in libtorch's operations.
+//!
+//! Few rows in bfloat16 are multiplied by libtorch's 4-bit kernel, which reads a quarter of the
+//! bytes; it takes scales and offsets in bfloat16, so that its weights differ from the packed
+//! ones by a rounding of 2^-9 of a group's step and offset. All else dequantises for each use.
 
 use tch::{Device, Kind, Tensor};
 
@@ -23,7 +27,25 @@ pub(crate) struct DeviceWeight {
     /// The place of each input feature, i64 `[in]`, and the group of each, where groups are
     /// of scattered ones.
     group_of: Option<Tensor>,
+    /// What the 4-bit kernel reads, where it can.
+    kernel: Option<KernelWeight>,
 }
+
+/// A matrix as `_weight_int4pack_mm` reads it.
+#[derive(Debug)]
+struct KernelWeight {
+    /// i32 `[out / 8, in / (16 · INNER_TILES), 32, INNER_TILES / 2]`
+    packed: Tensor,
+    /// bf16 `[groups, out, 2]`: scale, and the weight of code 8.
+    scales_and_offsets: Tensor,
+}
+
+/// Tiles of 16 input features that a thread of the kernel reads at once.
+const INNER_TILES: i64 = 8;
+/// Groups that the kernel takes.
+const KERNEL_GROUPS: [i64; 4] = [32, 64, 128, 256];
+/// Rows beyond which dequantising and one large product are faster than the kernel.
+const KERNEL_ROWS: i64 = 32;
 
 /// Another handle on the same tensors.
 impl Clone for DeviceWeight {
@@ -35,7 +57,57 @@ impl Clone for DeviceWeight {
             scales: self.scales.shallow_clone(),
             zeros: self.zeros.shallow_clone(),
             group_of: self.group_of.as_ref().map(Tensor::shallow_clone),
+            kernel: self.kernel.as_ref().map(|kernel| KernelWeight {
+                packed: kernel.packed.shallow_clone(),
+                scales_and_offsets: kernel.scales_and_offsets.shallow_clone(),
+            }),
         }
+    }
+}
+
+impl KernelWeight {
+    /// `None` where the kernel does not take the matrix. Codes u8 `[out, in]`, grids f32
+    /// `[out, groups]`, all on the device.
+    fn new(
+        codes: &Tensor,
+        scales: &Tensor,
+        zeros: &Tensor,
+        group_size: i64,
+    ) -> Result<Option<Self>> {
+        let (outputs, inputs) = codes.size2()?;
+        let takes = matches!(codes.device(), Device::Cuda(_))
+            && KERNEL_GROUPS.contains(&group_size)
+            && inputs % (16 * INNER_TILES) == 0
+            && outputs % 8 == 0;
+        if !takes {
+            return Ok(None);
+        }
+        // The first of two features lies in the high half here.
+        let pairs = codes.f_view([outputs, inputs / 2, 2])?;
+        let high = pairs.f_select(2, 0)?.f_mul_scalar(16)?;
+        let halves = high.f_add(&pairs.f_select(2, 1)?)?.f_contiguous()?;
+        let offsets = zeros.f_neg()?.f_add_scalar(8.0)?.f_mul(scales)?;
+        let grids = Tensor::f_stack(&[scales, &offsets], 2)?; // [out, groups, 2]
+        Ok(Some(Self {
+            packed: halves.f_internal_convert_weight_to_int4pack(INNER_TILES)?,
+            scales_and_offsets: grids
+                .f_transpose(0, 1)?
+                .f_to_kind(Kind::BFloat16)?
+                .f_contiguous()?,
+        }))
+    }
+
+    /// bf16 `[.., in]` → `[.., out]`
+    fn product(&self, input: &Tensor, group_size: i64, outputs: i64) -> Result<Tensor> {
+        let mut shape = input.size();
+        let width = shape.last().copied().unwrap_or(0);
+        let rows = input.f_reshape([-1, width])?.f_contiguous()?;
+        let product =
+            rows.f_internal_weight_int4pack_mm(&self.packed, group_size, &self.scales_and_offsets)?;
+        if let Some(width) = shape.last_mut() {
+            *width = outputs;
+        }
+        Ok(product.f_view(shape.as_slice())?)
     }
 }
 
@@ -44,6 +116,18 @@ impl DeviceWeight {
         let shape = [weight.out_features() as i64, weight.in_features() as i64];
         let halves = weight.bits() != Bits::Eight && shape[1] % 2 == 0;
         let codes = Tensor::f_from_slice(weight.codes())?.f_view(shape)?.f_to_device(device)?;
+        let of_grids = |number: fn(&Grid) -> f32| -> Result<Tensor> {
+            let numbers: Vec<f32> = weight.grids().iter().map(number).collect();
+            Ok(Tensor::f_from_slice(&numbers)?.f_view([shape[0], -1])?.f_to_device(device)?)
+        };
+        let (scales, zeros) =
+            (of_grids(|grid| grid.scale)?, of_grids(|grid| f32::from(grid.zero))?);
+        let group_size = weight.group_size() as i64;
+        let kernel = if weight.bits() == Bits::Four && weight.group_of().is_none() {
+            KernelWeight::new(&codes, &scales, &zeros, group_size)?
+        } else {
+            None
+        };
         let codes = if halves {
             let pairs = codes.f_view([shape[0], -1, 2])?;
             let high = pairs.f_select(2, 1)?.f_mul_scalar(16)?;
@@ -51,21 +135,18 @@ impl DeviceWeight {
         } else {
             codes
         };
-        let of_grids = |number: fn(&Grid) -> f32| -> Result<Tensor> {
-            let numbers: Vec<f32> = weight.grids().iter().map(number).collect();
-            Ok(Tensor::f_from_slice(&numbers)?.f_view([shape[0], -1])?.f_to_device(device)?)
-        };
         let group_of = weight.group_of().map(|group_of| -> Result<Tensor> {
             let group_of: Vec<i64> = group_of.iter().map(|&group| i64::from(group)).collect();
             Ok(Tensor::f_from_slice(&group_of)?.f_to_device(device)?)
         });
         Ok(Self {
             bits: weight.bits(),
-            group_size: weight.group_size() as i64,
+            group_size,
             codes,
-            scales: of_grids(|grid| grid.scale)?,
-            zeros: of_grids(|grid| f32::from(grid.zero))?,
+            scales,
+            zeros,
             group_of: group_of.transpose()?,
+            kernel,
         })
     }
 
@@ -79,8 +160,15 @@ impl DeviceWeight {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        let tensors =
-            [Some(&self.codes), Some(&self.scales), Some(&self.zeros), self.group_of.as_ref()];
+        let kernel = self.kernel.as_ref();
+        let tensors = [
+            kernel.map(|kernel| &kernel.packed),
+            kernel.map(|kernel| &kernel.scales_and_offsets),
+            Some(&self.codes),
+            Some(&self.scales),
+            Some(&self.zeros),
+            self.group_of.as_ref(),
+        ];
         tensors.into_iter().flatten().map(crate::packed_linear::tensor_bytes).sum()
     }
 
@@ -120,7 +208,16 @@ impl DeviceWeight {
     }
 
     pub(crate) fn product(&self, input: &Tensor) -> Result<Tensor> {
-        let weight = self.rows(0, self.codes.size()[0], input.kind())?;
+        let outputs = self.codes.size()[0];
+        let width = input.size().last().copied().unwrap_or(1).max(1);
+        let rows = input.numel() as i64 / width;
+        if let Some(kernel) = &self.kernel
+            && rows <= KERNEL_ROWS
+            && input.kind() == Kind::BFloat16
+        {
+            return kernel.product(input, self.group_size, outputs);
+        }
+        let weight = self.rows(0, outputs, input.kind())?;
         Ok(input.f_linear(&weight, None::<&Tensor>)?)
     }
 
@@ -152,5 +249,46 @@ impl DeviceWeight {
         let groups = codes.f_view([rows, -1, self.group_size])?.f_to_kind(Kind::Float)?;
         let steps = groups.f_sub(&zeros.f_unsqueeze(2)?)?;
         Ok(steps.f_mul(&scales.f_unsqueeze(2)?)?.f_to_kind(kind)?.f_view([rows, columns])?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use limbeck_core::seed::CounterRng;
+    use limbeck_core::test_device;
+
+    use super::*;
+    use crate::grid::GridRule;
+    use crate::matrix::WeightMatrix;
+    use crate::rtn;
+
+    /// On a CPU these are the same operations, but for the 4-bit kernel.
+    #[test]
+    fn products_on_a_device_are_those_of_the_dequantised_weight() {
+        let device = test_device();
+        for bits in Bits::ALL {
+            for (symmetric, group_size) in [(true, 32), (false, 64), (true, 128)] {
+                let values = CounterRng::new(3).normals(48 * 256);
+                let weight = WeightMatrix::new(values, 48, 256).unwrap();
+                let rule = GridRule { symmetric, ..GridRule::symmetric(bits) };
+                let weight = rtn::quantize(&weight, rule, group_size).unwrap();
+                let there = DeviceWeight::new(&weight, device).unwrap();
+                assert_eq!(there.to_quantized().unwrap(), weight);
+                let dense = weight.dequantize().to_tensor(Kind::Float, device).unwrap();
+                assert_eq!(there.rows(5, 9, Kind::Float).unwrap(), dense.narrow(0, 5, 9));
+                for (kind, rows, bound) in
+                    [(Kind::Float, 3, 1e-5), (Kind::BFloat16, 1, 1e-2), (Kind::BFloat16, 40, 1e-2)]
+                {
+                    let input = Tensor::from_slice(&CounterRng::new(4).normals(rows * 256));
+                    let input = input.view([rows as i64, 256]).to_device(device);
+                    let expected =
+                        input.to_kind(kind).to_kind(Kind::Float).linear(&dense, None::<&Tensor>);
+                    let found = there.product(&input.to_kind(kind)).unwrap().to_kind(Kind::Float);
+                    let error = (found - &expected).norm() / expected.norm();
+                    let error = error.double_value(&[]);
+                    assert!(error < bound, "{bits:?} {group_size} {kind:?} {rows}: {error}");
+                }
+            }
+        }
     }
 }
