@@ -7,7 +7,8 @@ LINES has a JSON object with `id` and `tokens` a line, FILE float32 logits [toke
 Readers:
 
 - `gptqmodel`: GPTQModel on the CPU, its torch kernels (GPTQ and AWQ);
-- `transformers`: `from_pretrained` (dense models; GPTQ and AWQ through GPTQModel; compressed-tensors);
+- `transformers`: `from_pretrained` (dense models; GPTQ and AWQ through GPTQModel; compressed-tensors; GGUF files,
+  dequantised);
 - `autoawq`, `compressed-tensors`: every matrix by their own unpacking in float32, the rest by transformers;
 - `own`: quant_dequantize.py beside this file;
 - `llama.cpp`: llama-cpp-python.
@@ -54,6 +55,9 @@ def gptqmodel(path: Path) -> Logits:
 
 
 def transformers(path: Path) -> Logits:
+    if path.suffix == ".gguf":
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        return of_model(model.eval())
     settings = getattr(AutoConfig.from_pretrained(path), "quantization_config", {})
     groups = settings.get("config_groups", {}).values()
     options = {}
@@ -123,7 +127,7 @@ def main() -> int:
     parser.add_argument("--logits", type=Path, required=True)
     parser.add_argument("--tokens", type=Path, required=True)
     parser.add_argument("--reader", choices=READERS, required=True)
-    parser.add_argument("--tolerance", type=float, default=1e-3)
+    parser.add_argument("--tolerance", type=float, default=1e-2)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -1,6 +1,7 @@
 //! How a model is evaluated.
 
 use limbeck_infer::{EngineConfig, SamplingParams};
+use limbeck_model::CacheDtype;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,9 @@ pub struct EvaluateConfig {
     /// Most bytes of keys and values that a batch may need; fewer problems are decoded
     /// together where the model needs more. Default 1 GiB.
     pub max_cache_bytes: u64,
+    /// How keys and values are held: `compute`, in the model's dtype, or `int8`. Default
+    /// `compute`.
+    pub cache_dtype: CacheDtype,
     /// Sampling temperature; 0 takes the most likely token. Default 0.
     pub temperature: f64,
     /// Nucleus of sampling; without effect at temperature 0. Default 1.
@@ -32,6 +36,7 @@ impl Default for EvaluateConfig {
             max_new_tokens: 256,
             max_batch: engine.max_batch,
             max_cache_bytes: engine.max_cache_bytes,
+            cache_dtype: engine.cache_dtype,
             temperature: 0.0,
             top_p: 1.0,
             limit: 0,
@@ -43,7 +48,11 @@ impl Default for EvaluateConfig {
 impl EvaluateConfig {
     /// The limits of the engine.
     pub fn engine(&self) -> EngineConfig {
-        EngineConfig { max_batch: self.max_batch, max_cache_bytes: self.max_cache_bytes }
+        EngineConfig {
+            max_batch: self.max_batch,
+            max_cache_bytes: self.max_cache_bytes,
+            cache_dtype: self.cache_dtype,
+        }
     }
 
     /// The settings of generation, ended by `stop_token_ids`.

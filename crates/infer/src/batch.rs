@@ -1,7 +1,7 @@
 //! A batch of requests that are decoded in step: left-padded, so that all rows grow at the
 //! same slot, with a contiguous cache.
 
-use limbeck_model::{Attention, Decoder, Input, KvCache};
+use limbeck_model::{Attention, CacheDtype, Decoder, Input, KvCache};
 use tch::{Kind, Tensor};
 
 use crate::Result;
@@ -38,6 +38,7 @@ impl<'m> Batch<'m> {
         decoder: &'m Decoder,
         prompts: &[&[i64]],
         max_new_tokens: usize,
+        cache_dtype: CacheDtype,
     ) -> Result<(Self, Tensor)> {
         let device = decoder.device();
         let rows = prompts.len() as i64;
@@ -55,7 +56,7 @@ impl<'m> Batch<'m> {
 
         let slots = (longest + max_new_tokens) as i64;
         let capacity = longest + max_new_tokens.min(RESERVED_TOKENS);
-        let cache = KvCache::new(decoder, rows, capacity as i64)?;
+        let cache = KvCache::with_dtype(decoder, rows, capacity as i64, cache_dtype)?;
         let mut positions = None;
         let padding = if widths.iter().all(|&width| width == 0) {
             None

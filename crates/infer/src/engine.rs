@@ -1,6 +1,6 @@
 //! The engine: requests in, generations or log-probabilities out.
 
-use limbeck_model::Decoder;
+use limbeck_model::{CacheDtype, Decoder};
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +16,14 @@ pub struct EngineConfig {
     /// their last token; fewer are decoded together where the model needs more. Default
     /// 1 GiB.
     pub max_cache_bytes: u64,
+    /// How keys and values are held: `compute`, in the model's dtype, or `int8`. Default
+    /// `compute`.
+    pub cache_dtype: CacheDtype,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_batch: 128, max_cache_bytes: 1 << 30 }
+        Self { max_batch: 128, max_cache_bytes: 1 << 30, cache_dtype: CacheDtype::Compute }
     }
 }
 
@@ -108,10 +111,10 @@ impl<'m> Engine<'m> {
     /// [`Error::OverBudget`] if the longest request with `max_new_tokens` alone does not.
     pub(crate) fn cache_slots(&self, lengths: &[usize], max_new_tokens: usize) -> Result<usize> {
         let model = self.decoder.config();
-        let numbers =
-            2 * model.num_hidden_layers() as i64 * model.num_key_value_heads * model.head_dim;
-        let width = self.decoder.compute_dtype().elt_size_in_bytes() as i64;
-        let slot_bytes = (numbers * width).max(1) as u64;
+        let heads = 2 * model.num_hidden_layers() as i64 * model.num_key_value_heads;
+        let dtype = self.decoder.compute_dtype();
+        let slot_bytes = heads * self.config.cache_dtype.bytes(model.head_dim, dtype);
+        let slot_bytes = slot_bytes.max(1) as u64;
         let max_cache_bytes = self.config.max_cache_bytes;
         let slots = (max_cache_bytes / slot_bytes) as usize;
         match lengths.iter().position(|length| length + max_new_tokens > slots) {

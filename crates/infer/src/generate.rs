@@ -76,7 +76,8 @@ impl Engine<'_> {
         finish: &mut dyn FnMut(Row, FinishReason),
     ) -> Result<()> {
         let group: Vec<&[i64]> = rows.iter().map(|row| prompts[row.request].as_slice()).collect();
-        let (mut batch, mut logits) = Batch::start(self.decoder, &group, params.max_new_tokens)?;
+        let (mut batch, mut logits) =
+            Batch::start(self.decoder, &group, params.max_new_tokens, self.config.cache_dtype)?;
         check_finite(&logits, &rows)?;
         loop {
             let mut chosen = choose(&logits, &rows, params)?;

@@ -362,6 +362,9 @@ pub(crate) struct GenerateArguments {
     /// 0 for greedy
     #[arg(long, default_value_t = 0.0)]
     pub(crate) temperature: f64,
+    /// Keep keys and values in 8 bits: longer contexts in the same memory
+    #[arg(long)]
+    pub(crate) int8_cache: bool,
     /// Smallest set of tokens whose probability reaches this
     #[arg(long, default_value_t = 1.0)]
     pub(crate) top_p: f64,
@@ -407,6 +410,9 @@ pub(crate) struct BenchArguments {
     /// Requests at a time, one row of the table each
     #[arg(long, value_name = "N", num_args = 1.., default_value = "1")]
     pub(crate) batch: Vec<usize>,
+    /// Keep keys and values in 8 bits
+    #[arg(long)]
+    pub(crate) int8_cache: bool,
     /// Rounds of which the median is taken
     #[arg(long, default_value_t = 3)]
     pub(crate) rounds: usize,

@@ -1,7 +1,8 @@
 //! Contiguous key-value cache, preallocated and grown by doubling.
 
-use tch::{Device, Kind, Tensor};
+use tch::Tensor;
 
+use crate::cache_slots::{CacheDtype, Slots};
 use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 
@@ -20,13 +21,26 @@ pub struct KvCache {
 /// `[batch, kv_heads, capacity, head_dim]` each.
 #[derive(Debug)]
 struct LayerCache {
-    keys: Tensor,
-    values: Tensor,
+    keys: Slots,
+    values: Slots,
 }
 
 impl KvCache {
     /// Room for `capacity` slots of `batch` rows, in the model's compute dtype.
     pub fn new(decoder: &Decoder, batch: i64, capacity: i64) -> Result<Self> {
+        Self::with_dtype(decoder, batch, capacity, CacheDtype::Compute)
+    }
+
+    /// As [`Self::new`], in a dtype.
+    ///
+    /// # Errors
+    /// No rows or no room; when the device has no room.
+    pub fn with_dtype(
+        decoder: &Decoder,
+        batch: i64,
+        capacity: i64,
+        dtype: CacheDtype,
+    ) -> Result<Self> {
         if batch < 1 || capacity < 1 {
             return Err(Error::shape(
                 "key-value cache",
@@ -38,7 +52,12 @@ impl KvCache {
         let shape = [batch, config.num_key_value_heads, capacity, config.head_dim];
         let options = (decoder.compute_dtype(), decoder.device());
         let layers = (0..config.num_hidden_layers())
-            .map(|_| LayerCache::new(shape, options))
+            .map(|_| {
+                Ok(LayerCache {
+                    keys: Slots::new(shape, dtype, options)?,
+                    values: Slots::new(shape, dtype, options)?,
+                })
+            })
             .collect::<Result<_>>()?;
         Ok(Self { layers, batch, capacity, len: 0 })
     }
@@ -88,8 +107,8 @@ impl KvCache {
     pub fn select_rows(&mut self, rows: &Tensor) -> Result<()> {
         let batch = rows.size1()?;
         for layer in &mut self.layers {
-            layer.keys = layer.keys.f_index_select(0, rows)?;
-            layer.values = layer.values.f_index_select(0, rows)?;
+            layer.keys.select_rows(rows)?;
+            layer.values.select_rows(rows)?;
         }
         self.batch = batch;
         Ok(())
@@ -106,7 +125,8 @@ impl KvCache {
             capacity *= 2;
         }
         for layer in &mut self.layers {
-            layer.grow(capacity, self.len)?;
+            layer.keys.grow(capacity, self.len)?;
+            layer.values.grow(capacity, self.len)?;
         }
         self.capacity = capacity;
         Ok(())
@@ -126,32 +146,13 @@ impl KvCache {
     ) -> Result<(Tensor, Tensor)> {
         let (_, _, seq, _) = keys.size4()?;
         let layer = &mut self.layers[index];
-        layer.keys.f_narrow(2, self.len, seq)?.f_copy_(keys)?;
-        layer.values.f_narrow(2, self.len, seq)?.f_copy_(values)?;
+        layer.keys.write(self.len, keys)?;
+        layer.values.write(self.len, values)?;
         let length = self.len + seq - from;
-        Ok((layer.keys.f_narrow(2, from, length)?, layer.values.f_narrow(2, from, length)?))
+        Ok((layer.keys.read(from, length)?, layer.values.read(from, length)?))
     }
 
     pub(crate) fn advance(&mut self, seq: i64) {
         self.len += seq;
-    }
-}
-
-impl LayerCache {
-    fn new(shape: [i64; 4], options: (Kind, Device)) -> Result<Self> {
-        Ok(Self {
-            keys: Tensor::f_zeros(shape, options)?,
-            values: Tensor::f_zeros(shape, options)?,
-        })
-    }
-
-    fn grow(&mut self, capacity: i64, filled: i64) -> Result<()> {
-        let (batch, heads, _, head_dim) = self.keys.size4()?;
-        let options = (self.keys.kind(), self.keys.device());
-        let larger = Self::new([batch, heads, capacity, head_dim], options)?;
-        larger.keys.f_narrow(2, 0, filled)?.f_copy_(&self.keys.f_narrow(2, 0, filled)?)?;
-        larger.values.f_narrow(2, 0, filled)?.f_copy_(&self.values.f_narrow(2, 0, filled)?)?;
-        *self = larger;
-        Ok(())
     }
 }

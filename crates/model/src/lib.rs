@@ -15,6 +15,7 @@ mod block;
 mod block_parts;
 mod build;
 mod cache;
+mod cache_slots;
 pub mod config;
 mod decoder;
 mod embedding;
@@ -35,6 +36,7 @@ mod taps;
 
 pub use block_parts::BlockParts;
 pub use cache::KvCache;
+pub use cache_slots::CacheDtype;
 pub use config::DecoderConfig;
 pub use decoder::Decoder;
 pub use embedding::{DenseEmbedding, Embedding};

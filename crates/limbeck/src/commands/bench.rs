@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use anyhow::Result;
 use limbeck_core::seed::CounterRng;
-use limbeck_infer::{Engine, EngineConfig, SamplingParams};
+use limbeck_infer::{Engine, SamplingParams};
 use limbeck_quant::footprint::bytes_per_token;
 use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::json;
 use tch::Device;
 
+use super::generate::engine_config;
 use crate::adapter_source;
 use crate::cli::{BenchArguments, UsageError};
 use crate::model_folder::ModelFolder;
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: &BenchArguments, json: bool) -> Result<()> {
     let bytes = bytes_per_token(decoder);
     let on_cpu = decoder.device() == Device::Cpu;
     let bandwidth = on_cpu.then(memory_bandwidth);
-    let engine = Engine::new(decoder, EngineConfig::default())?;
+    let engine = Engine::new(decoder, engine_config(arguments.int8_cache))?;
     let mut rows = Vec::new();
     for &batch in &arguments.batch {
         let mut rng = CounterRng::new(1);

@@ -8,6 +8,7 @@ use limbeck_core::Message;
 use limbeck_infer::reasoning::opens_reasoning;
 use limbeck_infer::{Engine, EngineConfig, SamplingParams, split_reasoning};
 use limbeck_lora::tiers::StackRouter;
+use limbeck_model::CacheDtype;
 use limbeck_run::Progress;
 use serde::Deserialize;
 use serde_json::json;
@@ -26,6 +27,12 @@ struct Line {
     messages: Option<Vec<Message>>,
     /// Adapters of `--adapter NAME=DIR` that this line uses.
     adapters: Option<Gates>,
+}
+
+/// The engine's limits, with the cache in 8 bits if asked.
+pub(super) fn engine_config(int8_cache: bool) -> EngineConfig {
+    let cache_dtype = if int8_cache { CacheDtype::Int8 } else { CacheDtype::Compute };
+    EngineConfig { cache_dtype, ..EngineConfig::default() }
 }
 
 pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
@@ -73,7 +80,7 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
         stop_token_ids: tokenizer.eos_token_ids().to_vec(),
     };
     let router = adapters.tiers.as_ref().map(|tiers| StackRouter::new(tiers, &stacks));
-    let mut engine = Engine::new(&opened.decoder, EngineConfig::default())?;
+    let mut engine = Engine::new(&opened.decoder, engine_config(arguments.int8_cache))?;
     if let Some(router) = &router {
         engine = engine.with_router(router);
     }
