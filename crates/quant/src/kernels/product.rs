@@ -13,7 +13,7 @@ use crate::bits::Bits;
 /// Most rows that share a pass over the codes.
 const ROWS: usize = 16;
 /// Words fetched before they are needed.
-const AHEAD: usize = 24;
+const AHEAD: usize = 64;
 /// Codes that a task of a thread reads at least: less is not worth handing over.
 const TASK_CODES: usize = 1 << 15;
 
@@ -50,27 +50,20 @@ impl TiledMatrix {
     fn rows<const M: usize>(&self, instructions: Instructions, input: &[f32], output: &mut [f32]) {
         let (width, outputs) = (self.in_features, self.out_features);
         let rows = input.len() / width;
-        // Place by place, so that the rows of a place lie beside each other.
-        let mut columns = vec![[0.0; M]; width];
-        for (row, input) in input.chunks(width).enumerate() {
-            match &self.order {
-                None => {
-                    for (column, &value) in columns.iter_mut().zip(input) {
-                        column[row] = value;
-                    }
-                }
-                Some(order) => {
-                    for (column, &feature) in columns.iter_mut().zip(order) {
-                        column[row] = input[feature as usize];
-                    }
-                }
+        let arranged;
+        let columns = match (&self.order, input.as_chunks::<M>()) {
+            // One row is its columns.
+            (None, (columns, [])) if M == 1 => columns,
+            _ => {
+                arranged = self.columns::<M>(input);
+                arranged.as_slice()
             }
-        }
+        };
         let sums: Vec<[f32; M]> = match self.zeros {
             None => Vec::new(),
             Some(_) => columns.chunks(self.group_size).map(total).collect(),
         };
-        let pass = Pass { matrix: self, columns: &columns, sums: &sums };
+        let pass = Pass { matrix: self, columns, sums: &sums };
         let tiles_per_task = TASK_CODES.div_ceil(width * LANES).max(1);
         // Each task gets its columns of every row. Nobody waits for a lock: a part is one task's.
         let columns_per_task = tiles_per_task * LANES;
@@ -88,6 +81,29 @@ impl TiledMatrix {
                 pass.run(instructions, task * tiles_per_task, &mut part);
             }
         });
+    }
+}
+
+impl TiledMatrix {
+    /// The rows place by place, so that the numbers of a place lie beside each other.
+    fn columns<const M: usize>(&self, input: &[f32]) -> Vec<[f32; M]> {
+        let width = self.in_features;
+        let mut columns = vec![[0.0; M]; width];
+        for (row, input) in input.chunks(width).enumerate() {
+            match &self.order {
+                None => {
+                    for (column, &value) in columns.iter_mut().zip(input) {
+                        column[row] = value;
+                    }
+                }
+                Some(order) => {
+                    for (column, &feature) in columns.iter_mut().zip(order) {
+                        column[row] = input[feature as usize];
+                    }
+                }
+            }
+        }
+        columns
     }
 }
 
