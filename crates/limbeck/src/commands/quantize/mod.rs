@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use limbeck_core::{DType, Message, Tokenizer};
 use limbeck_cot_data::read_jsonl;
+use limbeck_distill::{NormTuning, NormTuningConfig, tune_norms};
 use limbeck_model::Decoder;
 use limbeck_model::gguf::TensorType;
 use limbeck_quant::{Format, LayerReport, Residency, quantize_resumably, save_gguf, verify_logits};
@@ -64,6 +65,18 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     progress.finish();
     std::fs::remove_dir_all(&finished)
         .with_context(|| format!("cannot remove {}", finished.display()))?;
+    let judged = arguments.gate.is_some() && table.gate.records > 0;
+    let original = if table.repair.steps > 0 || judged {
+        Some(ModelFolder::open(&arguments.model, &[], options.device, DType::Float32)?.decoder)
+    } else {
+        None
+    };
+    if let Some(original) = &original
+        && let Some(tuning) = repair(original, &mut decoder, &sequences, &table.repair)?
+    {
+        stage.metric("kl_before_repair", tuning.before);
+        stage.metric("kl_after_repair", tuning.after);
+    }
     save(&decoder, &tokenizer, config.format, stage.folder(), &sequences)?;
     stage.metric("bits", report.bits);
     stage.metric("average_bits", report.average_bits);
@@ -76,14 +89,14 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     }
     write_json(stage.folder(), "quantization.json", &report)?;
     if let Some(records) = &arguments.gate
-        && table.gate.records > 0
+        && let Some(original) = &original
+        && judged
     {
         let records = read_jsonl(records)?;
         if records.is_empty() {
             return Err(limbeck_evaluate::Error::NoRecords.into());
         }
-        let original = ModelFolder::open(&arguments.model, &[], options.device, DType::Float32)?;
-        let gate = gate::measure(&original.decoder, &decoder, &tokenizer, &records, &table.gate)?;
+        let gate = gate::measure(original, &decoder, &tokenizer, &records, &table.gate)?;
         for check in &gate.checks {
             tracing::info!("gate: {check}");
         }
@@ -95,6 +108,24 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     }
     let manifest = stage.finish()?;
     announce(&manifest, &options.output, json)
+}
+
+/// Tunes the norms against the unquantised model, if asked.
+fn repair(
+    original: &Decoder,
+    decoder: &mut Decoder,
+    sequences: &[Vec<i64>],
+    config: &NormTuningConfig,
+) -> Result<Option<NormTuning>> {
+    let progress = Progress::new("repair", config.steps as u64, "steps");
+    let stored = DType::BFloat16.kind();
+    let tuning = tune_norms(original, decoder, sequences, config, stored, &mut || progress.inc(1))?;
+    progress.finish();
+    if let Some(NormTuning { before, after, kept }) = tuning {
+        let outcome = if kept { "kept" } else { "no gain, undone" };
+        tracing::info!("repair: KL {before:.5} -> {after:.5} a held-out token ({outcome})");
+    }
+    Ok(tuning)
 }
 
 /// Writes the folder and proves that it computes what the decoder does, on a few of the
