@@ -257,8 +257,8 @@ impl Plan<'_> {
                 others => format!(" and {others} more"),
             };
             format!(
-                "{}{others} are {kind}: blocks of {wanted} do not divide their rows of {columns} \
-                 weights",
+                "as {kind}, since blocks of {wanted} do not divide rows of {columns} weights: \
+                 {}{others}",
                 names[0]
             )
         };
