@@ -405,9 +405,9 @@ pub(crate) struct ConvertArguments {
     /// Dtype of a folder's weights
     #[arg(long, default_value = "bfloat16")]
     pub(crate) dtype: DType,
-    /// Type of a GGUF file's matrices, but for packed layers: f16, bf16, q8_0, q4_0, q4_k or q6_k
-    /// [default: bf16, of a quantised folder q8_0]
-    #[arg(long = "type", value_name = "TYPE")]
+    /// Type of a GGUF file's matrices, but for packed layers [default: bf16, or blocks of 8 bits
+    /// where the folder is quantised]
+    #[arg(long = "type", value_name = "f16|bf16|q8_0|q4_0|q4_k|q6_k")]
     pub(crate) kind: Option<TensorType>,
     /// A template for a base model that comes without: gemma, chatml, or a Jinja file
     #[arg(long, value_name = "NAME|FILE")]
