@@ -18,9 +18,9 @@ TEXT = "the theme of the 1234 there: what is 17 + 25? The answer is 42, it's the
 def main() -> None:
     folder, file = sys.argv[1:3]
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokens = tokenizer.encode(TEXT, add_special_tokens=False)
+    tokens = tokenizer.encode(TEXT)
     llama = llama_cpp.Llama(file, n_ctx=512, logits_all=True, verbose=False, n_threads=2)
-    theirs = llama.tokenize(TEXT.encode(), add_bos=False, special=True)
+    theirs = llama.tokenize(TEXT.encode(), add_bos=True, special=True)
     # A model in bfloat16 computes in it; what is compared is the weights.
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use limbeck_core::{DType, DeviceSpec};
+use limbeck_model::gguf::TensorType;
 use limbeck_run::{Diagnose, Exit};
 
 pub(crate) use adapters::{AdaptersArguments, AdaptersCommand, PublishArguments};
@@ -431,7 +432,9 @@ pub(crate) enum Format {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  limbeck convert --from gguf --to hf model.gguf model")]
+#[command(
+    after_help = "Example:\n  limbeck convert --from gguf --to hf model.gguf model\n  limbeck convert --from hf --to gguf --type q4_k model model.gguf"
+)]
 pub(crate) struct ConvertArguments {
     /// The format of IN
     #[arg(long)]
@@ -439,9 +442,13 @@ pub(crate) struct ConvertArguments {
     /// The format of OUT
     #[arg(long)]
     pub(crate) to: Format,
-    /// Dtype of the converted weights
+    /// Dtype of a folder's weights
     #[arg(long, default_value = "bfloat16")]
     pub(crate) dtype: DType,
+    /// Type of a GGUF file's matrices, but for packed layers [default: bf16, or blocks of 8 bits
+    /// where the folder is quantised]
+    #[arg(long = "type", value_name = "f16|bf16|q8_0|q4_0|q4_k|q6_k")]
+    pub(crate) kind: Option<TensorType>,
     /// A template for a base model that comes without: gemma, chatml, or a Jinja file
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) chat_template: Option<String>,

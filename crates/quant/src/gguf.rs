@@ -38,13 +38,12 @@ pub fn save_gguf(
     let packed: HashMap<String, PackedWeight> = packed_layers(decoder).into_iter().collect();
     for (name, weight) in &packed {
         let weight = weight.to_quantized()?;
-        let found = match weight.group_of() {
-            Some(_) => "features in order of activation".to_owned(),
-            None => {
-                let kind = if weight.is_symmetric() { "symmetric" } else { "asymmetric" };
-                let bits = weight.bits().width();
-                format!("{kind} codes of {bits} bits in groups of {}", weight.group_size())
-            }
+        let found = if weight.group_of().is_some() {
+            "features in order of activation".to_owned()
+        } else {
+            let kind = if weight.is_symmetric() { "symmetric" } else { "asymmetric" };
+            let bits = weight.bits().width();
+            format!("{kind} codes of {bits} bits in groups of {}", weight.group_size())
         };
         if to_blocks(&weight).is_none() {
             return Err(Error::FormatLimit {

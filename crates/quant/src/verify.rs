@@ -84,8 +84,7 @@ pub fn verify_logits(
         let norm = |tensor: &Tensor| -> Result<f64> { Ok(tensor.f_norm()?.f_double_value(&[])?) };
         let difference = norm(&logits(&loaded)?.f_sub(&expected)?)?;
         let difference = difference / norm(&expected)?.max(f64::MIN_POSITIVE);
-        // NaN compares as no number does.
-        if !(difference <= tolerance) {
+        if difference.is_nan() || difference > tolerance {
             return Err(Error::ReadBackLogits { path: dir.to_owned(), difference, tolerance });
         }
     }

@@ -7,8 +7,8 @@ use limbeck_core::seed::CounterRng;
 use limbeck_core::{Checkpoint, DType, test_device, write_tensors};
 use limbeck_model::{Decoder, Input, LoadOptions};
 use limbeck_quant::{
-    Error, Format, Method, Order, PackedLinear, QuantizeConfig, QuantizeReport, load_decoder,
-    quantize, save, verify_logits,
+    CheckpointSettings, Error, Format, Method, Order, PackedEmbedding, PackedLinear, PackedWeight,
+    QuantizeConfig, QuantizeReport, WeightMatrix, load_decoder, quantize, rtn, save, verify_logits,
 };
 use limbeck_run::{Diagnose, Exit};
 use serde_json::{Value, json};
@@ -337,6 +337,40 @@ fn damaged_weights_and_activations_name_their_layer() {
     let error = run(&mut damaged, &config()).unwrap_err();
     assert!(matches!(error, Error::ActivationRange { .. }), "{error}");
     assert!(error.to_string().contains("model.layers.1.self_attn.q_proj"), "{error}");
+}
+
+#[test]
+fn packed_heads_and_embeddings_come_back_in_every_format() {
+    for format in [Format::Gptq, Format::GptqV2, Format::Awq, Format::CompressedTensors] {
+        for tied in [true, false] {
+            let mut hf_config = hf_config();
+            hf_config["tie_word_embeddings"] = json!(tied);
+            let mut decoder = Decoder::init(&hf_config, 5, Device::Cpu, Kind::Float).unwrap();
+            let config = QuantizeConfig { format, method: Method::Rtn, ..config() };
+            run(&mut decoder, &config).unwrap();
+            let weight = WeightMatrix::from_tensor(&decoder.head_weight().unwrap()).unwrap();
+            let weight = rtn::quantize(&weight, config.grid_rule().unwrap(), 32).unwrap();
+            if tied {
+                let weight = PackedWeight::new(weight, Device::Cpu).unwrap();
+                let mut packed = Some(PackedEmbedding::new(weight, format));
+                decoder.map_embedding(&mut |_| Ok(Box::new(packed.take().unwrap()))).unwrap();
+            } else {
+                let head =
+                    PackedLinear::pack("lm_head", weight, None, format, Device::Cpu).unwrap();
+                decoder.set_head(Box::new(head)).unwrap();
+            }
+            let mut settings = CheckpointSettings::of_config(&config).unwrap();
+            settings.head = true;
+            decoder.hf_config_mut()["quantization_config"] = settings.to_json(&config);
+            let folder = tempfile::tempdir().unwrap();
+            save(&decoder, folder.path(), DType::Float32).unwrap();
+            let loaded = load_decoder(folder.path(), &fp32()).unwrap();
+            assert_eq!(logits(&loaded), logits(&decoder), "{format:?} {tied}");
+            let checkpoint = Checkpoint::open(folder.path()).unwrap();
+            let dense = if tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
+            assert!(!checkpoint.has(dense), "{format:?}");
+        }
+    }
 }
 
 /// How a tensor is damaged; `None` = taken away.

@@ -36,8 +36,11 @@ pub struct ExportOptions<'a> {
     /// The type of matrices, where it divides their rows.
     pub kind: TensorType,
     /// The blocks of a matrix that has them, by its name here (`model.layers.0.mlp.up_proj`).
-    pub blocks: Option<&'a dyn Fn(&str) -> Option<BlockMatrix>>,
+    pub blocks: Option<BlocksFn<'a>>,
 }
+
+/// The blocks of a matrix by its name; `None` for one that has none.
+pub type BlocksFn<'a> = &'a dyn Fn(&str) -> Option<BlockMatrix>;
 
 impl std::fmt::Debug for ExportOptions<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -257,8 +260,8 @@ impl Plan<'_> {
                 others => format!(" and {others} more"),
             };
             format!(
-                "{}{others} are {kind}: blocks of {wanted} do not divide their rows of {columns} \
-                 weights",
+                "as {kind}, since blocks of {wanted} do not divide rows of {columns} weights: \
+                 {}{others}",
                 names[0]
             )
         };

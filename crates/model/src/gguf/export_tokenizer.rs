@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::pre_tokenizer;
 use super::tokenizer::{CONTROL, SPACE, USER_DEFINED, implied_merges};
-use super::writer::MetaValue;
+use super::writer::{MetaValue, Metadata};
 use crate::error::{Error, Result};
 
 const NORMAL: i32 = 1;
@@ -40,7 +40,7 @@ pub(super) fn describe(
     folder: &Path,
     vocab_size: usize,
     gemma: bool,
-) -> Result<(Vec<(String, MetaValue)>, Vec<String>)> {
+) -> Result<(Metadata, Vec<String>)> {
     let files = Files::read(folder)?;
     let model = &files.tokenizer["model"];
     let kind = model["type"].as_str().unwrap_or("BPE");
@@ -63,9 +63,10 @@ pub(super) fn describe(
                     .to_owned(),
             );
         }
-        let ranks: Vec<f64> = match gemma {
-            true => (0..tokens.texts.len()).map(|id| id as f64).collect(),
-            false => scores.iter().map(|&score| -f64::from(score)).collect(),
+        let ranks: Vec<f64> = if gemma {
+            (0..tokens.texts.len()).map(|id| id as f64).collect()
+        } else {
+            scores.iter().map(|&score| -f64::from(score)).collect()
         };
         set("ggml.model", text("llama"));
         set("ggml.pre", text("default"));

@@ -41,15 +41,17 @@ impl MetaValue {
         match self {
             Self::Strings(values) => {
                 array(STRING, values.len());
-                values.iter().for_each(|value| string(out, value));
+                for value in values {
+                    string(out, value);
+                }
             }
             Self::Floats(values) => {
                 array(F32, values.len());
-                values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             }
             Self::Integers(values) => {
                 array(I32, values.len());
-                values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             }
             Self::U32(value) => {
                 out.extend(U32.to_le_bytes());
@@ -75,6 +77,12 @@ fn string(out: &mut Vec<u8>, text: &str) {
     out.extend((text.len() as u64).to_le_bytes());
     out.extend(text.as_bytes());
 }
+
+/// Keys and values, in the order of the file.
+pub(super) type Metadata = Vec<(String, MetaValue)>;
+
+/// Where a tensor's bytes go, in pieces.
+pub(super) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
 /// A tensor to be written.
 #[derive(Debug)]
@@ -106,7 +114,7 @@ pub(super) fn write(
     path: &Path,
     metadata: &[(String, MetaValue)],
     tensors: &[Planned],
-    data: &mut dyn FnMut(usize, &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+    data: &mut dyn FnMut(usize, Sink<'_>) -> Result<()>,
 ) -> Result<u64> {
     let mut header = Vec::new();
     header.extend(MAGIC);

@@ -145,7 +145,7 @@ pub(super) fn from_json(value: &Value, file: ConfigFile<'_>) -> Result<Checkpoin
         return Err(file.wrong(bits, "4 with quant_method \"awq\"", &value[bits]));
     }
     let version = &value["version"];
-    if !version.is_null() && !version.as_str().is_some_and(|name| name.to_lowercase() == "gemm") {
+    if !version.is_null() && version.as_str().is_none_or(|name| name.to_lowercase() != "gemm") {
         return Err(file.wrong("version", "\"gemm\"", version));
     }
     let layer = LayerSettings {
@@ -224,10 +224,11 @@ mod tests {
     #[test]
     fn settings_survive_their_json_and_older_files_are_read() {
         let config = QuantizeConfig { group_size: 64, format: Format::Awq, ..Default::default() };
+        let layers = Regex::new("model\\.layers\\.1\\.").unwrap();
         for head in [false, true] {
             let mut settings = CheckpointSettings::of_config(&config).unwrap();
             settings.head = head;
-            let layers = Regex::new("model\\.layers\\.1\\.").unwrap();
+            let layers = layers.clone();
             settings.overrides.push(Override { layers, settings: None });
             let json = settings.to_json(&config);
             assert_eq!(json["zero_point"], true);

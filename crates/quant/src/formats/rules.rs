@@ -181,7 +181,7 @@ fn warnings(settings: &CheckpointSettings, layers: &[(&LayerShape, LayerSettings
         Format::Awq => {
             warn("AWQ's Triton kernels need input features divisible by 32", &|layer, _| {
                 divides(layer.in_features, 32)
-            })
+            });
         }
         Format::CompressedTensors => {
             warn(
