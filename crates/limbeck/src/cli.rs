@@ -261,7 +261,7 @@ pub(crate) struct QuantizeArguments {
     /// The model folder
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
-    /// gptq or rtn
+    /// gptq, awq or rtn
     #[arg(long)]
     pub(crate) method: Option<String>,
     /// 4 or 8
