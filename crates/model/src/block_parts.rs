@@ -31,7 +31,7 @@ pub struct BlockParts<'a> {
     block: &'a Block,
 }
 
-impl<'a> BlockParts<'a> {
+impl BlockParts<'_> {
     /// What `q_proj`, `k_proj` and `v_proj` read.
     ///
     /// # Errors

@@ -225,7 +225,8 @@ fn fingerprint(decoder: &Decoder, sequences: &[&[i64]], config: &QuantizeConfig)
             let part = part.f_to_device(Device::Cpu)?.f_contiguous()?;
             let mut bytes = vec![0; part.numel() * part.kind().elt_size_in_bytes()];
             part.f_copy_data_u8(&mut bytes, part.numel())?;
-            text.push_str(&format!("\n{key} {start} {}", sha256_bytes(&bytes)));
+            let hash = sha256_bytes(&bytes);
+            text.extend([key.as_str(), " ", hash.as_str(), "\n"]);
         }
     }
     Ok(sha256_bytes(text.as_bytes()))

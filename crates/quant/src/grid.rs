@@ -14,6 +14,9 @@ const SEARCH_STEPS: u16 = 80;
 /// Exponent of the error that the search minimises (ibid.): between absolute and squared.
 const SEARCH_NORM: f32 = 2.4;
 
+/// Weights that are looked at side by side.
+const LANES: usize = 16;
+
 /// 1.5 · 2²³: adding it to a number below 2²² in magnitude rounds it to an integer, ties
 /// to even, in one vector instruction, where `round_ties_even` is a call on processors
 /// that the compiler takes for old.
@@ -38,11 +41,7 @@ pub struct Grid {
 impl Grid {
     /// The code of the level nearest to `weight`, ties to even.
     pub fn code(self, weight: f32, bits: Bits) -> u8 {
-        let zero = f32::from(self.zero);
-        let steps = weight / self.scale;
-        let lowest = -zero;
-        let highest = f32::from(bits.max_code()) - zero;
-        (round_small(steps.clamp(lowest, highest)) + zero) as u8
+        (self.steps(weight, bits) + f32::from(self.zero)) as u8
     }
 
     /// The level of `code`. Exact: a product of two numbers of at most 11 bits.
@@ -52,7 +51,15 @@ impl Grid {
 
     /// `weight` rounded to the nearest level.
     pub fn round(self, weight: f32, bits: Bits) -> f32 {
-        self.weight(self.code(weight, bits))
+        self.steps(weight, bits) * self.scale
+    }
+
+    /// How many levels the nearest one lies above 0.
+    #[inline]
+    fn steps(self, weight: f32, bits: Bits) -> f32 {
+        let lowest = -f32::from(self.zero);
+        let highest = f32::from(bits.max_code()) + lowest;
+        round_small((weight / self.scale).clamp(lowest, highest))
     }
 }
 
@@ -119,15 +126,22 @@ impl GridRule {
     /// The grid of a group of weights; `None` where a weight is not finite or the scale
     /// exceeds the dtype it is stored in.
     pub fn fit(self, weights: &[f32]) -> Option<Grid> {
-        let mut low = 0.0_f32;
-        let mut high = 0.0_f32;
-        for &weight in weights {
-            if !weight.is_finite() {
-                return None;
+        // Lane by lane, so that vector instructions serve.
+        let mut lows = [0.0_f32; LANES];
+        let mut highs = [0.0_f32; LANES];
+        let mut finite = true;
+        for weights in weights.chunks(LANES) {
+            for ((&weight, low), high) in weights.iter().zip(&mut lows).zip(&mut highs) {
+                finite &= weight.is_finite();
+                *low = if weight < *low { weight } else { *low };
+                *high = if weight > *high { weight } else { *high };
             }
-            low = low.min(weight);
-            high = high.max(weight);
         }
+        if !finite {
+            return None;
+        }
+        let low = lows.into_iter().fold(0.0, f32::min);
+        let high = highs.into_iter().fold(0.0, f32::max);
         let full = self.grid_of_range(low, high)?;
         if !self.mse_search || high - low <= 0.0 {
             return Some(full);

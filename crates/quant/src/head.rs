@@ -19,7 +19,7 @@ use crate::report::LayerReport;
 use crate::rtn;
 
 /// Weights that are solved at once.
-pub(crate) const SLAB_WEIGHTS: usize = 8 << 20;
+pub(crate) const SLAB_WEIGHTS: usize = 2 << 20;
 
 /// A table's rows from a number on in fp32, `[length, width]`.
 type Rows<'a> = &'a dyn Fn(i64, i64) -> limbeck_model::Result<Tensor>;

@@ -1,6 +1,8 @@
 //! The Hessian of a layer's output error and the factor of its inverse that GPTQ walks
 //! along (Frantar et al., "GPTQ", 2022, §3, step 3 and the Cholesky reformulation).
 
+use std::cell::OnceCell;
+
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -12,7 +14,7 @@ const DAMPING_LIMIT: f64 = 10.0;
 
 /// Columns that are summed at once. The matrix is symmetric: of a wider one only the blocks on
 /// and below the diagonal are computed.
-const CHUNK: i64 = 512;
+const CHUNK: i64 = 256;
 
 /// Σ x xᵀ over the inputs x of a layer, in fp32. Layers that read the same input share
 /// one.
@@ -21,6 +23,8 @@ pub struct Hessian {
     /// `[in, in]`, lower triangle.
     sum: Tensor,
     tokens: i64,
+    /// The whole matrix, once it was asked for.
+    whole: OnceCell<Tensor>,
 }
 
 /// What the solver needs of a Hessian.
@@ -48,7 +52,7 @@ impl Hessian {
     /// When the device has no room for it.
     pub fn new(in_features: i64, device: Device) -> Result<Self> {
         let sum = Tensor::f_zeros([in_features, in_features], (Kind::Float, device))?;
-        Ok(Self { sum, tokens: 0 })
+        Ok(Self { sum, tokens: 0, whole: OnceCell::new() })
     }
 
     /// Adds inputs.
@@ -79,6 +83,7 @@ impl Hessian {
                 .f_addmm_(&rest.f_tr()?, &chunk)?;
         }
         self.tokens += tokens;
+        self.whole = OnceCell::new();
         Ok(())
     }
 
@@ -92,14 +97,18 @@ impl Hessian {
         if self.sum.size()[0] <= CHUNK {
             return Ok(self.sum.shallow_clone());
         }
-        Ok(self.sum.f_tril(0)?.f_add(&self.sum.f_tril(-1)?.f_tr()?)?)
+        if let Some(whole) = self.whole.get() {
+            return Ok(whole.shallow_clone());
+        }
+        let whole = self.sum.f_tril(0)?.f_add(&self.sum.f_tril(-1)?.f_tr()?)?;
+        Ok(self.whole.get_or_init(|| whole).shallow_clone())
     }
 
     /// The Hessian of inputs each of whose features is divided by its scale, f32 `[in]`.
     pub(crate) fn unscaled_by(&self, scales: &Tensor) -> Result<Self> {
         let inverse = scales.f_reciprocal()?;
         let sum = self.matrix()?.f_mul(&inverse)?.f_mul(&inverse.f_unsqueeze(1)?)?;
-        Ok(Self { sum, tokens: self.tokens })
+        Ok(Self { sum, tokens: self.tokens, whole: OnceCell::new() })
     }
 
     /// Whether all sums are finite.

@@ -83,7 +83,7 @@ fn quantize_whole(
             sensitivity::share_out(decoder, calibration, config, &layers, &mut settings)?;
     }
     let work = Work { layers: &layers, config, settings, tables: true, finished };
-    let mut report = quantize_layers(decoder, work, calibration, progress)?;
+    let mut report = quantize_layers(decoder, &work, calibration, progress)?;
     report.sensitivities = sensitivities;
     Ok(report)
 }
@@ -102,7 +102,7 @@ pub(crate) struct Work<'a> {
 /// Quantises some layers.
 pub(crate) fn quantize_layers(
     decoder: &mut Decoder,
-    work: Work<'_>,
+    work: &Work<'_>,
     calibration: &[Vec<i64>],
     progress: ProgressFn<'_>,
 ) -> Result<QuantizeReport> {
@@ -136,7 +136,7 @@ pub(crate) fn quantize_layers(
         sensitivities: Vec::new(),
         warnings,
     };
-    let mut walk = Walk::new(decoder, &work, progress, report)?;
+    let mut walk = Walk::new(decoder, work, progress, report);
     match config.method {
         Method::Rtn => walk.rounded(decoder, work.layers)?,
         Method::Gptq | Method::Awq => walk.calibrated(decoder, &sequences, work.finished)?,

@@ -42,7 +42,7 @@ pub fn requantize(
         });
     }
     let work = Work { layers: &layers, config, settings, tables: false, finished: None };
-    quantize_layers(decoder, work, calibration, progress)
+    quantize_layers(decoder, &work, calibration, progress)
 }
 
 /// How a folder was quantised, as a configuration that packs the same way: width, group size

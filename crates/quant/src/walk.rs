@@ -54,7 +54,7 @@ impl<'a> Walk<'a> {
         work: &'a Work<'a>,
         progress: ProgressFn<'a>,
         report: QuantizeReport,
-    ) -> Result<Self> {
+    ) -> Self {
         let wanted = |layer: &&LayerShape| work.settings.of(&layer.name).is_some();
         let layers = work.layers.iter().filter(wanted).map(|layer| layer.name.as_str()).collect();
         let table = |bits: u64, name: &str| {
@@ -66,7 +66,7 @@ impl<'a> Walk<'a> {
             table(work.config.head_bits, head),
         ];
         let (config, settings) = (work.config, &work.settings);
-        Ok(Self { config, settings, progress, layers, tables, report })
+        Self { config, settings, progress, layers, tables, report }
     }
 
     pub(crate) fn finish(self) -> QuantizeReport {

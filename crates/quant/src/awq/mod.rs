@@ -3,7 +3,7 @@
 //! scale is taken back in what gives the features, which costs nothing in use: the norm before,
 //! or the rows of the projection before ([`fold`]).
 //!
-//! The search ([`search`]) and the clipping of ranges ([`clip`]) are `AutoAWQ`'s, but for this:
+//! The search (`search.rs`) and the clipping of ranges (`clip.rs`) are `AutoAWQ`'s, but for this:
 //! the input of `o_proj` is scaled under grouped-query attention too, where value heads are
 //! shared; scaling not at all is a candidate; a group's range always holds 0, which differs
 //! only where all its weights have one sign; clipping weighs errors by all calibration tokens

@@ -74,26 +74,33 @@ fn slot(scales: &mut BlockScales, stage: Stage) -> &mut Option<Tensor> {
 /// What the samples are in the unquantised block.
 struct Streams<'a> {
     samples: &'a [Sample],
-    /// Inputs of each stage by sample, `[1, seq, in]`.
-    inputs: Vec<[Tensor; 4]>,
+    /// What queries, keys and values read, by sample, `[1, seq, hidden]`.
+    normed: Vec<Tensor>,
+    /// What the other stages read, of all samples side by side, `[1, tokens, in]`.
+    rest: [Tensor; 3],
 }
 
 impl<'a> Streams<'a> {
     fn of(decoder: &Decoder, block: usize, samples: &'a [Sample]) -> Result<Self> {
         let parts = decoder.block_parts(block)?;
-        let mut inputs = Vec::new();
+        let mut all = Vec::new();
+        let mut rest = [const { Vec::new() }; 3];
         for sample in samples {
             let normed = parts.attention_input(&sample.hidden)?;
             let mixed = parts.attention_mixed(&normed, &Input::causal(&sample.tokens))?;
             let after = parts.add_attention(&sample.hidden, &mixed)?;
             let gate = parts.mlp_input(&after)?;
             let inner = parts.mlp_inner(&gate)?;
-            inputs.push([normed, mixed, gate, inner]);
+            all.push(normed);
+            for (inputs, input) in rest.iter_mut().zip([mixed, gate, inner]) {
+                inputs.push(input);
+            }
         }
-        Ok(Self { samples, inputs })
+        let [mixed, gate, inner] = rest.map(|inputs| Tensor::f_cat(&inputs, 1));
+        Ok(Self { samples, normed: all, rest: [mixed?, gate?, inner?] })
     }
 
-    /// The output that a stage is judged by, side by side for all samples, `[tokens, out]`:
+    /// The output that a stage is judged by, side by side for all samples, `[1, tokens, out]`:
     /// that of attention for queries, keys and values, that of the feed-forward layer for gate
     /// and up, else that of the projection.
     fn outputs(&self, decoder: &Decoder, block: usize, stage: Stage) -> Result<Tensor> {
@@ -102,20 +109,20 @@ impl<'a> Streams<'a> {
             let name = stage.names(block).next().unwrap_or_default();
             Ok(linear(decoder, &name)?.forward(input)?)
         };
-        let mut outputs = Vec::new();
-        for (sample, inputs) in self.samples.iter().zip(&self.inputs) {
-            let input = &inputs[stage as usize];
-            let output = match stage {
-                Stage::Attention => {
-                    let mixed = parts.attention_mixed(input, &Input::causal(&sample.tokens))?;
-                    project(Stage::Output, &mixed)?
-                }
-                Stage::Gate => project(Stage::Down, &parts.mlp_inner(input)?)?,
-                Stage::Output | Stage::Down => project(stage, input)?,
-            };
-            outputs.push(output.f_squeeze_dim(0)?);
+        let [mixed, gate, inner] = &self.rest;
+        match stage {
+            Stage::Attention => {
+                let of = |(sample, normed): (&Sample, &Tensor)| {
+                    parts.attention_mixed(normed, &Input::causal(&sample.tokens))
+                };
+                let mixed = self.samples.iter().zip(&self.normed).map(of);
+                let mixed = mixed.collect::<limbeck_model::Result<Vec<_>>>()?;
+                project(Stage::Output, &Tensor::f_cat(&mixed, 1)?)
+            }
+            Stage::Output => project(Stage::Output, mixed),
+            Stage::Gate => project(Stage::Down, &parts.mlp_inner(gate)?),
+            Stage::Down => project(Stage::Down, inner),
         }
-        Ok(Tensor::f_cat(&outputs, 0)?)
     }
 }
 

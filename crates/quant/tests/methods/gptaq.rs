@@ -21,5 +21,5 @@ fn without_a_share_it_is_plain_gptq_and_with_one_it_comes_nearer() {
     let (with, ..) = run(true, 0.25, 3);
     // Random weights leave little to make up for; it must not harm.
     assert!(with < 1.02 * plain, "GPTAQ {with}, GPTQ {plain}");
-    assert_ne!(with, plain);
+    assert!((with - plain).abs() > 1e-6);
 }

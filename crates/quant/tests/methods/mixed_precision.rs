@@ -51,9 +51,9 @@ fn a_pattern_of_nothing_is_refused() {
         let mut config = config(Method::Rtn);
         let patterns = vec![r"layers\.0".to_owned()];
         if field == "dense" {
-            config.dense = patterns
+            config.dense = patterns;
         } else {
-            config.keep_bits8 = patterns
+            config.keep_bits8 = patterns;
         }
         let error = quantize(&mut small(true), &[], &config, &mut |_, _, _| {}).unwrap_err();
         assert!(matches!(error, Error::UnmatchedPattern { .. }), "{error}");
