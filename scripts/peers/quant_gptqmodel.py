@@ -8,7 +8,8 @@ no flag sets is as GPTQModel has it: symmetric, for `gptq` damping 0.05 and grou
 and looks at no data.
 
 Printed as JSON: the seconds of quantising alone (by the clock, and of all threads' work, which a busy machine does not
-change), the process's peak memory (saving included), the bytes of the folder's tensors. Packages: requirements-quant.txt.
+change), the process's peak memory (saving included), the bytes of the folder's tensors.
+Packages: requirements-quant.txt.
 """
 
 import argparse

@@ -4,10 +4,10 @@
         --model PACKED --prompt-tokens {prompt} --new-tokens {new} --rounds 1 --threads 2 --json'
 
 Each round measures every program once: a prefill of 512 tokens, of which only the last one's logits are computed, and
-128 tokens decoded greedily one by one behind a prompt of 64. llama.cpp is timed around `llama_decode` (llama-cpp-python,
-micro-batches of 512), transformers in bfloat16 with its dynamic cache. A command is run by the shell twice a round, for
-the prefill and for the decoding, with what is in braces filled in; the last line it prints is a JSON object as
-`limbeck bench --json` has it. The first round warms up and does not count.
+128 tokens decoded greedily one by one behind a prompt of 64. llama.cpp is timed around `llama_decode`
+(llama-cpp-python, micro-batches of 512), transformers in bfloat16 with its dynamic cache. A command is run by the
+shell twice a round, for the prefill and for the decoding, with what is in braces filled in; the last line it prints
+is a JSON object as `limbeck bench --json` has it. The first round warms up and does not count.
 
 Printed: a Markdown row for each program, medians with the least and the greatest, and the ratio to the first.
 Packages: requirements-quant.txt.
@@ -70,17 +70,17 @@ def llama_cpp(path: Path, threads: int, flash_attention: bool) -> Program:
         flash_attn=flash_attention,
         verbose=False,
     )
-    context, vocabulary = model.ctx, model.n_vocab()
+    vocabulary = model.n_vocab()
 
     def feed(given: list[int]) -> int:
         batch = llama_cpp.llama_batch_get_one((llama_cpp.llama_token * len(given))(*given), len(given))
-        if llama_cpp.llama_decode(context, batch) != 0:
+        if llama_cpp.llama_decode(model.ctx, batch) != 0:
             raise SystemExit("llama_decode failed")
-        logits = llama_cpp.llama_get_logits_ith(context, -1)
+        logits = llama_cpp.llama_get_logits_ith(model.ctx, -1)
         return int(numpy.ctypeslib.as_array(logits, shape=(vocabulary,)).argmax())
 
     def clear() -> None:
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(model.ctx), True)
 
     return lambda: measured(feed, clear)
 

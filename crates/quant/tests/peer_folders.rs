@@ -69,7 +69,7 @@ fn our_folders_hold_what_their_readers_find() {
             group_size: 32,
             format,
             bits,
-            symmetric,
+            symmetric: Some(symmetric),
             ..QuantizeConfig::default()
         };
         let mut decoder = Decoder::load(&student, &options).unwrap();
