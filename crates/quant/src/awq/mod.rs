@@ -1,7 +1,7 @@
 //! AWQ: a few input features matter most, and scaling them up before rounding keeps them (Lin
 //! et al., "AWQ: Activation-aware Weight Quantization", 2023, arXiv 2306.00978, §3.2). The
 //! scale is taken back in what gives the features, which costs nothing in use: the norm before,
-//! or the rows of the projection before ([`fold`]).
+//! or the rows of the projection before ([`fold()`]).
 //!
 //! The search (`search.rs`) and the clipping of ranges (`clip.rs`) are `AutoAWQ`'s, but for this:
 //! the input of `o_proj` is scaled under grouped-query attention too, where value heads are
