@@ -50,6 +50,7 @@ def of_model(model: torch.nn.Module) -> Logits:
 def gptqmodel(path: Path) -> Logits:
     from gptqmodel import BACKEND, GPTQModel
 
+    torch._dynamo.config.disable = True  # it compiles each layer's dequantisation, for minutes
     # Its loader refuses float32, its GPTQ kernel then computes in whatever it is cast to, its AWQ kernel in float16.
     loaded = GPTQModel.load(str(path), device="cpu", backend=BACKEND.TORCH, dtype=torch.float16)
     return of_model(loaded.model.float().eval())

@@ -73,7 +73,8 @@ def llama_cpp(path: Path, threads: int, flash_attention: bool) -> Program:
     vocabulary = model.n_vocab()
 
     def feed(given: list[int]) -> int:
-        batch = llama_cpp.llama_batch_get_one((llama_cpp.llama_token * len(given))(*given), len(given))
+        ids = (llama_cpp.llama_token * len(given))(*given)  # the batch only points to them
+        batch = llama_cpp.llama_batch_get_one(ids, len(given))
         if llama_cpp.llama_decode(model.ctx, batch) != 0:
             raise SystemExit("llama_decode failed")
         logits = llama_cpp.llama_get_logits_ith(model.ctx, -1)

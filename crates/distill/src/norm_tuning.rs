@@ -217,7 +217,7 @@ mod tests {
         let mut steps = 0;
         let tuning =
             tune_norms(&original, &mut model, &sequences(), &config, Kind::BFloat16, &mut || {
-                steps += 1
+                steps += 1;
             });
         let tuning = tuning.unwrap().unwrap();
         assert_eq!(steps, 80);

@@ -62,7 +62,9 @@ impl Slots {
     pub(crate) fn write(&mut self, start: i64, new: &Tensor) -> Result<()> {
         let (_, _, seq, _) = new.size4()?;
         match self {
-            Self::Plain(held) => held.f_narrow(2, start, seq)?.f_copy_(new)?,
+            Self::Plain(held) => {
+                held.f_narrow(2, start, seq)?.f_copy_(new)?;
+            }
             Self::Int8 { codes, scales, .. } => {
                 let new = new.f_to_kind(Kind::Float)?;
                 let largest = new.f_abs()?.f_amax([-1_i64].as_slice(), true)?;
@@ -71,9 +73,9 @@ impl Slots {
                     largest.f_div_scalar(127.0)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
                 let rounded = new.f_div(&scale)?.f_round()?;
                 scales.f_narrow(2, start, seq)?.f_copy_(&scale)?;
-                codes.f_narrow(2, start, seq)?.f_copy_(&rounded)?
+                codes.f_narrow(2, start, seq)?.f_copy_(&rounded)?;
             }
-        };
+        }
         Ok(())
     }
 

@@ -388,6 +388,18 @@ impl Decoder {
         parameters
     }
 
+    /// Weights of all norms under their checkpoint keys, as shallow clones.
+    pub fn norm_weights(&self) -> Vec<(String, Tensor)> {
+        let blocks = self.layers.iter().enumerate().flat_map(|(index, layer)| {
+            layer.norms().into_iter().map(move |(name, norm)| {
+                let key = format!("model.layers.{index}.{name}.weight");
+                (key, norm.weight().shallow_clone())
+            })
+        });
+        let last = (FINAL_NORM.to_owned(), self.final_norm.weight().shallow_clone());
+        blocks.chain([last]).collect()
+    }
+
     /// Weights that the model has, however they are stored: a packed layer counts as the
     /// matrix it stands for, a tied head is counted once, adapters are not counted.
     pub fn num_parameters(&self) -> i64 {

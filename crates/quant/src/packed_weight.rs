@@ -50,6 +50,22 @@ impl PackedWeight {
         }
     }
 
+    /// Whether it was made of this weight.
+    ///
+    /// # Errors
+    /// libtorch's.
+    pub fn is(&self, weight: QuantizedWeight) -> Result<bool> {
+        match &self.0 {
+            Store::Tiled(tiled) => {
+                let other = TiledMatrix::new(&weight);
+                drop(weight);
+                Ok(other.is_some_and(|other| *tiled.as_ref() == other))
+            }
+            Store::Codes(held) => Ok(**held == weight),
+            Store::Device(held) => Ok(held.to_quantized()? == weight),
+        }
+    }
+
     /// Rows and columns.
     pub fn size(&self) -> (i64, i64) {
         let (rows, columns) = match &self.0 {

@@ -349,7 +349,8 @@ fn packed_heads_and_embeddings_come_back_in_every_format() {
             let config = QuantizeConfig { format, method: Method::Rtn, ..config() };
             run(&mut decoder, &config).unwrap();
             let weight = WeightMatrix::from_tensor(&decoder.head_weight().unwrap()).unwrap();
-            let weight = rtn::quantize(&weight, config.grid_rule(config.bits().unwrap()), 32).unwrap();
+            let weight =
+                rtn::quantize(&weight, config.grid_rule(config.bits().unwrap()), 32).unwrap();
             if tied {
                 let weight = PackedWeight::new(weight, Device::Cpu).unwrap();
                 let mut packed = Some(PackedEmbedding::new(weight, format));

@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
         let progress = Progress::new("compare", chains.len() as u64, "chains");
         let divergence =
             Divergence::measure(&name, &reference.decoder, &opened.decoder, &chains, &mut || {
-                progress.inc(1)
+                progress.inc(1);
             })?;
         progress.finish();
         stage.metric("kl", divergence.mean_kl);

@@ -104,7 +104,9 @@ pub(super) fn read(
         let place = index % groups * outputs + index / groups;
         Grid { scale: scales[place], zero: zeros[place].wrapping_add(offset) & mask }
     });
-    let (grids, codes) = (grids.collect(), codes.unpack());
+    let (grids, unpacked) = (grids.collect(), codes.unpack());
+    drop((codes, scales, zeros));
+    let codes = unpacked;
     let weight = QuantizedWeight::new(bits, group_size, (outputs, inputs), codes, grids);
     let unknown = group_of.iter().find(|&&group| group < 0 || group as usize >= groups).copied();
     let group_of = group_of.iter().map(|&group| group.cast_unsigned()).collect();

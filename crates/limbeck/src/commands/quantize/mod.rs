@@ -19,13 +19,14 @@ use limbeck_train::{Completion, Example, TokenWeights};
 use super::announce;
 use super::score::read_requests;
 use crate::cli::QuantizeArguments;
+use crate::memory::release_freed;
 use crate::model_folder::ModelFolder;
 use crate::stage::Stage;
 pub(crate) use table::QuantizeTable;
 
 /// Calibration sequences, and tokens of each, that the folder's logits are compared on.
 const PROOF_SEQUENCES: usize = 4;
-const PROOF_TOKENS: usize = 128;
+const PROOF_TOKENS: usize = 32;
 
 /// What other families' templates mark turns with: a tokenizer that does not know a mark
 /// spells it, and the model would be calibrated on what it never sees.
@@ -49,6 +50,7 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
         DType::Float32,
         Residency::Dense,
     )?;
+    release_freed();
     let sequences = calibration(&tokenizer, &arguments.calibration, config.calibration_records)
         .context("calibration data")?;
     let layers = decoder.linear_names().len() as u64;
@@ -65,6 +67,8 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     progress.finish();
     std::fs::remove_dir_all(&finished)
         .with_context(|| format!("cannot remove {}", finished.display()))?;
+    // The dense matrices are gone; what proves the folder needs room of its own.
+    release_freed();
     let judged = arguments.gate.is_some() && table.gate.records > 0;
     let original = if table.repair.steps > 0 || judged {
         Some(ModelFolder::open(&arguments.model, &[], options.device, DType::Float32)?.decoder)
@@ -146,6 +150,7 @@ fn save(
         return Ok(());
     }
     limbeck_quant::save(decoder, folder, DType::BFloat16)?;
+    release_freed();
     tokenizer.copy_files(folder)?;
     let shown: Vec<Vec<i64>> = sequences
         .iter()
