@@ -53,7 +53,9 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     release_freed();
     let sequences = calibration(&tokenizer, &arguments.calibration, config.calibration_records)
         .context("calibration data")?;
-    let layers = decoder.linear_names().len() as u64;
+    let tables = [config.head_bits, config.embedding_bits];
+    let tables = tables.into_iter().filter(|&bits| bits > 0).count();
+    let layers = (decoder.linear_names().len() + tables) as u64;
     let progress = Progress::new("quantize", layers, "layers");
     // A killed run finds here what it had finished.
     let finished = stage.folder().join("finished");
@@ -75,7 +77,8 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     } else {
         None
     };
-    if let Some(original) = &original
+    if table.repair.steps > 0
+        && let Some(original) = &original
         && let Some(tuning) = repair(original, &mut decoder, &sequences, &table.repair)?
     {
         stage.metric("kl_before_repair", tuning.before);
