@@ -10,7 +10,7 @@ use crate::{gpu, setup, test};
 
 /// The test targets that ask `limbeck_core::test_device` where to run. Each runs on the
 /// CPU in `xtask test`.
-const TARGETS: [&str; 16] = [
+const TARGETS: [&str; 18] = [
     "parity",
     "engine",
     "training",
@@ -23,6 +23,8 @@ const TARGETS: [&str; 16] = [
     "adapters",
     "tiers",
     "determinism",
+    "methods",
+    "peer_folders",
     "quantized_decoder",
     "residency",
     "evaluation",
