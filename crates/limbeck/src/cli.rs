@@ -280,7 +280,7 @@ pub(crate) struct QuantizeArguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) calibration: PathBuf,
     /// JSONL records that the model must still solve as the unquantised one does, with the
-    /// limits of [gate] in the configuration (gate.records of them; 0 for no gate)
+    /// limits of the table `gate` in the configuration (gate.records of them; 0 for no gate)
     #[arg(long, value_name = "FILE")]
     pub(crate) gate: Option<PathBuf>,
     #[command(flatten)]

@@ -27,7 +27,7 @@ const MINIMUM_ERROR: f64 = 1.0 / 130.0;
 /// their minima).
 ///
 /// # Errors
-/// [`Error::FormatLimit`] for a packed layer that blocks cannot hold; what [`gguf::export`]
+/// [`Error::FormatLimit`] for a packed layer that blocks cannot hold; what [`gguf::export()`]
 /// refuses; [`Error::ReadBack`].
 pub fn save_gguf(
     decoder: &Decoder,

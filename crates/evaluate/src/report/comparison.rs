@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 /// What a reader of the default pipeline asks: a stage against the one it should match or
 /// surpass.
-const USUAL: [[&str; 2]; 8] = [
+const USUAL: [[&str; 2]; 11] = [
     ["distilled", "teacher"],
     ["distilled", "baseline"],
     ["student", "teacher"],
@@ -20,6 +20,9 @@ const USUAL: [[&str; 2]; 8] = [
     ["tuned", "distilled"],
     ["tuned", "student"],
     ["quantized", "tuned"],
+    ["gptq-4bit", "tuned"],
+    ["awq-4bit", "tuned"],
+    ["gptq-8bit", "tuned"],
     ["quantized", "teacher"],
 ];
 

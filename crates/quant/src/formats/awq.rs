@@ -10,7 +10,7 @@
 //! | `scales` | f16 `[g, out]` | scales |
 //! | `bias` | f16 `[out]` | the bias, if there is one |
 //!
-//! A weight is `(code − zero) · scale`. The outputs of a word stand in [`ORDER`], which the CUDA
+//! A weight is `(code − zero) · scale`. The outputs of a word stand in `ORDER`, which the CUDA
 //! kernel that the format was made for unpacks fastest. Symmetric weights are stored with all
 //! their zeros, since loaders ask for `zero_point: true`.
 
@@ -37,7 +37,7 @@ const PER_WORD: usize = 8;
 /// Which of eight neighbouring outputs each four bits of a word hold, lowest first.
 const ORDER: [usize; PER_WORD] = [0, 2, 4, 6, 1, 3, 5, 7];
 
-/// As [`Format::pack`]; `None` for other widths than 4 bits, outputs that do not fill words, and
+/// As [`super::Format::pack`]; `None` for other widths than 4 bits, outputs that do not fill words, and
 /// groups that are no neighbours.
 pub(super) fn pack(weight: &QuantizedWeight) -> Result<Option<Vec<(String, Tensor)>>> {
     let (outputs, inputs) = (weight.out_features(), weight.in_features());

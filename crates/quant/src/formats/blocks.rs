@@ -10,7 +10,7 @@
 //! (ggml's `ggml-quants.c`). Larger groups repeat their scale, so that a weight costs 4.5 or 8.5
 //! bits whatever the group; codes of 2 and 3 bits are moved to the middle of 4. The minimum of an
 //! asymmetric group, `−zero · scale`, is rounded to f16, which is off by less than 1/130 of a step.
-//! [`Format::pack`] gives the blocks as one tensor, from which a writer of GGUF files takes them.
+//! [`super::Format::pack`] gives the blocks as one tensor, from which a writer of GGUF files takes them.
 
 use half::f16;
 use rayon::prelude::*;

@@ -21,7 +21,7 @@ pub(crate) enum ScaleBits {
     BFloat16,
 }
 
-/// A matrix `[out, in]` of codes in tiles of [`LANES`] outputs.
+/// A matrix `[out, in]` of codes in tiles of 16 outputs.
 ///
 /// Codes of up to 4 bits take 4 here, 8-bit ones 8, whatever their file takes; narrower ones
 /// are lifted so that the middle code of every width lies in the middle.

@@ -1,3 +1,5 @@
+//! AWQ on every family: folding changes nothing, quantising and loading again little.
+
 use limbeck_core::DType;
 use limbeck_core::seed::CounterRng;
 use limbeck_quant::awq::{BlockScales, fold};

@@ -1,3 +1,5 @@
+//! GPTAQ on a model.
+
 use limbeck_quant::{Method, QuantizeConfig, quantize};
 
 use super::{config, logits, relative, sequences, small};

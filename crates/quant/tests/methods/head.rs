@@ -1,3 +1,5 @@
+//! Heads and embeddings, packed.
+
 use std::any::Any;
 
 use limbeck_core::DType;

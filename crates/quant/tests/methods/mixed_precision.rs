@@ -1,3 +1,5 @@
+//! Layers of several widths.
+
 use std::any::Any;
 
 use limbeck_core::DType;

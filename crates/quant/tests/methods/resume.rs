@@ -1,3 +1,5 @@
+//! Runs that were killed go on to the same bits.
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
