@@ -1,7 +1,7 @@
 //! AWQ on every family: folding changes nothing, quantising and loading again little.
 
-use limbeck_core::DType;
 use limbeck_core::seed::CounterRng;
+use limbeck_core::{DType, test_device};
 use limbeck_quant::awq::{BlockScales, fold};
 use limbeck_quant::{Error, Method, QuantizeConfig, load_decoder, quantize, save};
 use tch::{Kind, Tensor};
@@ -11,7 +11,7 @@ use super::{FIXTURES, config, fp32, load, logits, relative, sequences, small};
 /// Numbers from about a third to 3.
 fn scales(rng: &mut CounterRng, width: i64) -> Tensor {
     let values: Vec<f32> = rng.normals(width as usize).iter().map(|x| (0.5 * x).exp()).collect();
-    Tensor::from_slice(&values)
+    Tensor::from_slice(&values).to_device(test_device())
 }
 
 #[test]
