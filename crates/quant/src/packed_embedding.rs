@@ -74,6 +74,7 @@ impl Embedding for PackedEmbedding {
 mod tests {
     use limbeck_core::seed::CounterRng;
     use limbeck_core::test_device;
+    use tch::Device;
 
     use super::*;
     use crate::bits::Bits;
@@ -95,7 +96,11 @@ mod tests {
         let difference = (logits - hidden.matmul(&dense.tr())).abs().max().double_value(&[]);
         assert!(difference < 1e-3, "{difference}");
         assert_eq!(embedding.tensors().len(), 4);
-        let error = embedding.forward(&(tokens + 1), Kind::Float);
-        assert!(error.is_err(), "row 48 does not exist");
+        // A GPU looks at rows when the call has returned, and is lost to the process after one
+        // that is none; decoders check their tokens before.
+        if test_device() == Device::Cpu {
+            let error = embedding.forward(&(tokens + 1), Kind::Float);
+            assert!(error.is_err(), "row 48 does not exist");
+        }
     }
 }
