@@ -212,7 +212,7 @@ impl DeviceWeight {
         let width = input.size().last().copied().unwrap_or(1).max(1);
         let rows = input.numel() as i64 / width;
         if let Some(kernel) = &self.kernel
-            && rows <= KERNEL_ROWS
+            && (1..=KERNEL_ROWS).contains(&rows)
             && input.kind() == Kind::BFloat16
         {
             return kernel.product(input, self.group_size, outputs);
