@@ -88,13 +88,17 @@ impl KernelWeight {
         let halves = high.f_add(&pairs.f_select(2, 1)?)?.f_contiguous()?;
         let offsets = zeros.f_neg()?.f_add_scalar(8.0)?.f_mul(scales)?;
         let grids = Tensor::f_stack(&[scales, &offsets], 2)?; // [out, groups, 2]
-        Ok(Some(Self {
-            packed: halves.f_internal_convert_weight_to_int4pack(INNER_TILES)?,
-            scales_and_offsets: grids
-                .f_transpose(0, 1)?
-                .f_to_kind(Kind::BFloat16)?
-                .f_contiguous()?,
-        }))
+        let scales_and_offsets =
+            grids.f_transpose(0, 1)?.f_to_kind(Kind::BFloat16)?.f_contiguous()?;
+        // GPUs before compute capability 8.0 lack the kernel, and say so at its first use.
+        let tried = || -> Result<Self> {
+            let packed = halves.f_internal_convert_weight_to_int4pack(INNER_TILES)?;
+            let kernel = Self { packed, scales_and_offsets };
+            let input = Tensor::f_zeros([1, inputs], (Kind::BFloat16, codes.device()))?;
+            let _ = kernel.product(&input, group_size, outputs)?;
+            Ok(kernel)
+        };
+        Ok(tried().ok())
     }
 
     /// bf16 `[.., in]` → `[.., out]`
