@@ -67,6 +67,7 @@ def main() -> None:
     write_lines(options.calibration, lines)
     calibration = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in lines.values()]
     model = GPTQModel.load(str(options.model), QuantizeConfig(**settings(options)))
+    model.awq_preserve_explicit_position_embeddings = True
     begun, worked = time.perf_counter(), time.process_time()
     model.quantize(None if options.method == "rtn" else calibration, batch_size=1)
     seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - worked
