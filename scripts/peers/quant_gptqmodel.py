@@ -7,6 +7,10 @@ that GPTQModel is given, as `limbeck quantize --calibration LINES` reads them (q
 no flag sets is as GPTQModel has it: symmetric, for `gptq` damping 0.05 and group-aware order. `rtn` rounds to nearest
 and looks at no data.
 
+GPTQModel 7.7 calibrates all layers of Gemma 3 with the rotary positions and the mask of the first, a sliding one;
+`awq` fails for want of the former. `--repair-gemma3` gives each layer its own positions, but for AWQ's search of the
+scales of q, k and v (the mask is the same up to the window's length).
+
 Printed as JSON: the seconds of quantising alone (by the clock, and of all threads' work, which a busy machine does not
 change), the process's peak memory (saving included), the bytes of the folder's tensors.
 Packages: requirements-quant.txt.
@@ -44,6 +48,20 @@ def settings(options: argparse.Namespace) -> dict:
     return table
 
 
+def repair_gemma3(model) -> None:
+    config = model.model.config
+    rotary = type(model.model.model.rotary_emb)(config)
+
+    def replay(layer, layer_input, additional_inputs, target_device):
+        hidden, layer_type = layer_input[0], config.layer_types[layer.self_attn.layer_idx]
+        positions = torch.arange(hidden.shape[1]).unsqueeze(0)
+        additional_inputs["position_embeddings"] = rotary(hidden, positions, layer_type)
+        return additional_inputs
+
+    model.prepare_layer_replay_kwargs = replay
+    model.awq_preserve_explicit_position_embeddings = True
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -57,6 +75,7 @@ def main() -> None:
     parser.add_argument("--bits", type=int, default=4)
     parser.add_argument("--group-size", type=int, default=128)
     parser.add_argument("--asymmetric", action="store_true")
+    parser.add_argument("--repair-gemma3", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -67,7 +86,8 @@ def main() -> None:
     write_lines(options.calibration, lines)
     calibration = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in lines.values()]
     model = GPTQModel.load(str(options.model), QuantizeConfig(**settings(options)))
-    model.awq_preserve_explicit_position_embeddings = True
+    if options.repair_gemma3:
+        repair_gemma3(model)
     begun, worked = time.perf_counter(), time.process_time()
     model.quantize(None if options.method == "rtn" else calibration, batch_size=1)
     seconds, cpu_seconds = time.perf_counter() - begun, time.process_time() - worked
@@ -75,6 +95,7 @@ def main() -> None:
     result = {
         "method": options.method,
         **settings(options),
+        "repaired": options.repair_gemma3,
         "records": len(lines),
         "tokens": sum(map(len, lines.values())),
         "seconds": round(seconds, 1),

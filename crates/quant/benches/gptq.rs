@@ -1,11 +1,13 @@
 //! Time of GPTQ's parts on named layer shapes: the Hessian of a batch of inputs, its
-//! factor, the solver, and rounding to nearest for comparison.
+//! factor, the solver, rounding to nearest for comparison, and packing for the formats.
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use limbeck_core::seed::CounterRng;
-use limbeck_quant::{Bits, GridRule, Hessian, Order, WeightMatrix, gptq, rtn};
+use limbeck_quant::{
+    Bits, Format, GridRule, Hessian, Order, PackedWeight, WeightMatrix, gptq, rtn,
+};
 use tch::{Device, Tensor};
 
 struct Shape {
@@ -51,6 +53,16 @@ fn bench(criterion: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("round to nearest", &name), |bencher| {
             bencher.iter(|| rtn::quantize(black_box(&weight), rule, shape.group_size));
+        });
+        let rounded = rtn::quantize(&weight, rule, shape.group_size).unwrap();
+        for format in [Format::Gptq, Format::Awq, Format::CompressedTensors] {
+            let id = BenchmarkId::new(format!("pack {}", format.name()), &name);
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| format.pack(black_box(&rounded)).unwrap().unwrap());
+            });
+        }
+        group.bench_function(BenchmarkId::new("tiles", &name), |bencher| {
+            bencher.iter(|| PackedWeight::new(rounded.clone(), Device::Cpu).unwrap());
         });
     }
     group.finish();

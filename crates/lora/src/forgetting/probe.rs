@@ -150,7 +150,9 @@ mod tests {
         let before = hidden(&model);
         let weight = model.linear(&names[3]).unwrap().dense_weight().unwrap().data_ptr();
         let probes = Probes::attach(&mut model, &names).unwrap();
-        assert_eq!(hidden(&model), before);
+        // Probes ask for gradients, and norms that are differentiated sum in another order.
+        let difference = (hidden(&model) - &before).abs().max().double_value(&[]);
+        assert!(difference < 1e-5, "{difference}");
         assert!(matches!(probes.take(), Err(Error::Unobserved { .. })), "no backward pass");
         probes.detach(&mut model).unwrap();
         assert_eq!(hidden(&model), before);

@@ -140,6 +140,7 @@ fn a_quantised_base_takes_tiers_as_well() {
         assert_close(&found.narrow(0, row, 1), &expected.narrow(0, row, 1));
     }
     for ((name, before), (_, after)) in before.iter().zip(decoder.named_parameters()) {
-        assert_eq!(before.data_ptr(), after.data_ptr(), "{name}");
+        // Packed layers make their file's tensors when they are asked for them.
+        assert!(before.equal(&after), "{name} was changed");
     }
 }
