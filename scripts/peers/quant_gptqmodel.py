@@ -7,9 +7,10 @@ that GPTQModel is given, as `limbeck quantize --calibration LINES` reads them (q
 no flag sets is as GPTQModel has it: symmetric, for `gptq` damping 0.05 and group-aware order. `rtn` rounds to nearest
 and looks at no data.
 
-GPTQModel 7.7 calibrates all layers of Gemma 3 with the rotary positions and the mask of the first, a sliding one;
-`awq` fails for want of the former. `--repair-gemma3` gives each layer its own positions, but for AWQ's search of the
-scales of q, k and v (the mask is the same up to the window's length).
+GPTQModel 7.7 calibrates all layers of Gemma 3 with the rotary positions and the mask of the first, a sliding one.
+`--repair-gemma3` gives each layer its own positions (the mask is the same up to the window's length). `awq` stops at
+Gemma 3's positions, and would spoil the model: it folds scales into w where the norm has 1 + w, and into a norm that
+does not stand before the projections.
 
 Printed as JSON: the seconds of quantising alone (by the clock, and of all threads' work, which a busy machine does not
 change), the process's peak memory (saving included), the bytes of the folder's tensors.
@@ -59,7 +60,6 @@ def repair_gemma3(model) -> None:
         return additional_inputs
 
     model.prepare_layer_replay_kwargs = replay
-    model.awq_preserve_explicit_position_embeddings = True
 
 
 def main() -> None:
