@@ -36,9 +36,9 @@ struct Row {
 
 pub(crate) fn run(arguments: &BenchArguments, json: bool) -> Result<()> {
     let model = &arguments.model;
-    if arguments.new_tokens < 16 || arguments.rounds == 0 || arguments.batch.contains(&0) {
+    if arguments.new_tokens < 2 || arguments.rounds == 0 || arguments.batch.contains(&0) {
         return Err(UsageError {
-            message: "expected at least 16 new tokens, 1 round and batches of 1".to_owned(),
+            message: "expected at least 2 new tokens, 1 round and batches of 1".to_owned(),
             hint: "see limbeck bench --help".to_owned(),
         }
         .into());
