@@ -1,11 +1,10 @@
-"""Quantises a model folder with GPTQModel on the CPU, and writes the calibration it used for others to use.
+"""Quantises a model folder with GPTQModel on the CPU.
 
-    python scripts/peers/quant_gptqmodel.py --model DIR --gsm8k train.jsonl --calibration LINES.jsonl --output DIR
+    python scripts/peers/quant_gptqmodel.py --model DIR --calibration LINES.jsonl --output DIR
 
-`--gsm8k` is the training file of https://github.com/openai/grade-school-math. LINES is written with the very tokens
-that GPTQModel is given, as `limbeck quantize --calibration LINES` reads them (quant_perplexity.py says of what). What
-no flag sets is as GPTQModel has it: symmetric, for `gptq` damping 0.05 and group-aware order. `rtn` rounds to nearest
-and looks at no data.
+LINES are tokens as quant_perplexity.py writes and `limbeck quantize --calibration LINES` reads them. What no flag sets
+is as GPTQModel has it: symmetric, for `gptq` damping 0.05 and group-aware order. `rtn` rounds to nearest and looks at
+no data.
 
 GPTQModel 7.7 calibrates all layers of Gemma 3 with the rotary positions and the mask of the first, a sliding one.
 `--repair-gemma3` gives each layer its own positions (the mask is the same up to the window's length). `awq` stops at
@@ -26,7 +25,7 @@ import time
 from pathlib import Path
 
 import torch
-from quant_perplexity import gsm8k_lines, write_lines
+from quant_load import read_lines
 
 # GPTQModel's pool of loaders asks for two workers whatever the machine, its default on two cores is one.
 os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
@@ -67,9 +66,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=absolute, required=True)
-    parser.add_argument("--gsm8k", type=absolute, required=True)
-    parser.add_argument("--records", type=int, default=128)
-    parser.add_argument("--calibration", type=absolute, required=True, help="is written")
+    parser.add_argument("--calibration", type=absolute, required=True)
     parser.add_argument("--output", type=absolute, required=True)
     parser.add_argument("--method", choices=["gptq", "awq", "rtn"], default="gptq")
     parser.add_argument("--bits", type=int, default=4)
@@ -82,8 +79,7 @@ def main() -> None:
     os.chdir(tempfile.mkdtemp(prefix="gptqmodel-"))  # it leaves its logs where it is run
     from gptqmodel import GPTQModel, QuantizeConfig
 
-    lines = gsm8k_lines(options.model, options.gsm8k, options.records)
-    write_lines(options.calibration, lines)
+    lines = read_lines(options.calibration)
     calibration = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in lines.values()]
     model = GPTQModel.load(str(options.model), QuantizeConfig(**settings(options)))
     if options.repair_gemma3:

@@ -1,20 +1,23 @@
 """Perplexity of a model folder, packed or not, or of a GGUF file, on lines of tokens.
 
-    python scripts/peers/quant_perplexity.py lines --model DIR --gsm8k test.jsonl --records 64 --output LINES.jsonl
+    python scripts/peers/quant_perplexity.py lines --model DIR --records test.jsonl --count 64 --output LINES.jsonl
     python scripts/peers/quant_perplexity.py measure --model DIR --reader own --lines LINES.jsonl
     python scripts/peers/quant_perplexity.py scored SCORED.jsonl
 
-`lines` writes records of https://github.com/openai/grade-school-math, evenly spread over the file, as a JSON object
-with `id` and `tokens` a line: question, line break, answer, behind the token that begins a text where the model has
-one. `limbeck score --input LINES --output SCORED` and `limbeck quantize --calibration LINES` take the same lines, so
-that no tokenizer and no template stands between what is compared; `scored` is the perplexity of what the former wrote.
-`measure` has the readers of quant_load.py. Printed as JSON: the perplexity over all tokens but each line's first.
+`lines` writes records, evenly spread over a file, as a JSON object with `id` and `tokens` a line. Records have
+`question` and `answer`, as those of https://github.com/openai/grade-school-math, or `messages`, as `limbeck data export
+--format messages` writes them. With `--template` they are put into the model's chat template, else question, line
+break and answer stand behind the token that begins a text where the model has one. `limbeck score --input LINES --output
+SCORED`, `limbeck quantize --calibration LINES` and quant_gptqmodel.py take the same lines, so that no tokenizer and no
+template stands between what is compared; `scored` is the perplexity of what the first of them wrote, `--after` a token such as <think>. `measure` has the
+readers of quant_load.py. Printed as JSON: the perplexity over all tokens but each line's first.
 Packages: requirements-quant.txt.
 """
 
 import argparse
 import json
 import math
+import re
 import time
 from pathlib import Path
 
@@ -23,18 +26,39 @@ from quant_load import READERS, read_lines
 from transformers import AutoTokenizer
 
 
-def gsm8k_lines(model: Path, gsm8k: Path, count: int) -> dict[str, list[int]]:
-    """Ids and tokens of `count` records."""
+THOUGHT = re.compile(r"<think>\n(.*)\n</think>\n\n(.*)", re.DOTALL)
+
+
+def texts(record: dict) -> tuple[str, str]:
+    if "messages" in record:
+        question, answer = (message["content"] for message in record["messages"])
+        return question, answer
+    return record["question"], record["answer"]
+
+
+def plain(tokenizer, question: str, answer: str) -> list[int]:
+    tokens = tokenizer(f"{question}\n{answer}").input_ids
+    first = tokenizer.bos_token_id
+    return tokens if first is None or tokens[0] == first else [first, *tokens]
+
+
+def templated(tokenizer, question: str, answer: str) -> list[int]:
+    reply = {"role": "assistant", "content": answer}
+    if thought := THOUGHT.fullmatch(answer):
+        reply |= {"reasoning_content": thought[1], "content": thought[2]}
+    messages = [{"role": "user", "content": question}, reply]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    return tokenizer(text, add_special_tokens=False).input_ids
+
+
+def record_lines(model: Path, file: Path, count: int, template: bool, longest: int) -> dict[str, list[int]]:
+    """Ids and tokens of `count` records, without those of more than `longest` tokens."""
     tokenizer = AutoTokenizer.from_pretrained(model)
-    records = [json.loads(line) for line in gsm8k.read_text(encoding="utf-8").splitlines()]
-    lines = {}
-    for index in range(0, len(records), max(1, len(records) // count))[:count]:
-        tokens = tokenizer(f"{records[index]['question']}\n{records[index]['answer']}").input_ids
-        first = tokenizer.bos_token_id
-        if first is not None and tokens[0] != first:
-            tokens = [first, *tokens]
-        lines[f"{gsm8k.stem}-{index}"] = tokens
-    return lines
+    tokens = templated if template else plain
+    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    chosen = range(0, len(records), max(1, len(records) // count))[:count]
+    lines = {f"{file.stem}-{index}": tokens(tokenizer, *texts(records[index])) for index in chosen}
+    return {name: line for name, line in lines.items() if len(line) <= longest}
 
 
 def write_lines(path: Path, lines: dict[str, list[int]]) -> None:
@@ -50,6 +74,10 @@ def summary(logprobs: list[list[float]]) -> dict:
         "lines": len(logprobs),
         "predicted_tokens": count,
     }
+
+
+def start(tokens: list[int], after: int | None) -> int:
+    return 0 if after is None else tokens.index(after)
 
 
 def measure(options: argparse.Namespace) -> dict:
@@ -70,8 +98,10 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("lines")
     command.add_argument("--model", type=Path, required=True, help="whose tokenizer it is")
-    command.add_argument("--gsm8k", type=Path, required=True)
-    command.add_argument("--records", type=int, default=64)
+    command.add_argument("--records", type=Path, required=True)
+    command.add_argument("--count", type=int, default=64)
+    command.add_argument("--template", action="store_true")
+    command.add_argument("--longest", type=int, default=1024)
     command.add_argument("--output", type=Path, required=True)
     command = commands.add_parser("measure")
     command.add_argument("--model", type=Path, required=True)
@@ -80,15 +110,18 @@ def main() -> None:
     command.add_argument("--threads", type=int, default=2)
     command = commands.add_parser("scored")
     command.add_argument("file", type=Path)
+    command.add_argument("--after", type=int, help="count what follows the first token of this id")
     options = parser.parse_args()
     match options.command:
         case "lines":
-            write_lines(options.output, gsm8k_lines(options.model, options.gsm8k, options.records))
+            lines = record_lines(options.model, options.records, options.count, options.template, options.longest)
+            write_lines(options.output, lines)
         case "measure":
             print(json.dumps(measure(options)))
         case "scored":
             lines = map(json.loads, options.file.read_text(encoding="utf-8").splitlines())
-            print(json.dumps({"scored": str(options.file), **summary([line["logprobs"][1:] for line in lines])}))
+            logprobs = [line["logprobs"][1 + start(line["tokens"], options.after) :] for line in lines]
+            print(json.dumps({"scored": str(options.file), **summary(logprobs)}))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ pub struct QuantizeConfig {
     pub mse_search: bool,
     /// GPTQ: the order that features are solved in: `none`, `activation` (the strongest
     /// first, with scales fixed beforehand) or `groups` (groups by their strongest feature).
-    /// The file stays in plain order. Default `none`.
+    /// The file stays in plain order. Default `groups`.
     pub order: Order,
     /// GPTQ: added to the Hessian's diagonal, as a share of its mean; doubled for a layer
     /// whose Hessian does not factor. 0 to 1. Default 0.01.
@@ -109,7 +109,7 @@ impl Default for QuantizeConfig {
             symmetric: None,
             signed_scale: true,
             mse_search: false,
-            order: Order::None,
+            order: Order::default(),
             damping: 0.01,
             gptaq: false,
             gptaq_alpha: 0.25,

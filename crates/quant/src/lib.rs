@@ -80,5 +80,5 @@ pub use quantize::{quantize, quantize_resumably};
 pub use quantized::QuantizedWeight;
 pub use report::{LayerReport, ProgressFn, QuantizeReport, Sensitivity};
 pub use requantize::requantize;
-pub use save::save;
+pub use save::{save, save_proved_on};
 pub use verify::verify_logits;

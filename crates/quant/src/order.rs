@@ -11,7 +11,6 @@ use crate::error::Result;
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// As they stand.
-    #[default]
     None,
     /// In descending order of their activations. Groups are torn apart, so all grids are
     /// fixed beforehand, from the original weights ("static groups").
@@ -19,6 +18,7 @@ pub enum Order {
     /// Group by group: within a group, and groups by their strongest feature, in descending
     /// order of activations (group-aware reordering, as in `GPTQModel`). A group's grid is
     /// chosen when it is reached, from weights that hold all earlier corrections.
+    #[default]
     Groups,
 }
 

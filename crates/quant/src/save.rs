@@ -25,6 +25,19 @@ use crate::verify::{probes, verify_codes, verify_logits};
 /// A decoder without packed layers, or packed for a file that is no folder; write errors;
 /// [`Error::ReadBack`], [`Error::ReadBackLogits`].
 pub fn save(decoder: &Decoder, dir: &Path, dtype: DType) -> Result<()> {
+    save_proved_on(decoder, dir, dtype, &[])
+}
+
+/// As [`save`]; the logits are also compared on these sequences of tokens.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_proved_on(
+    decoder: &Decoder,
+    dir: &Path,
+    dtype: DType,
+    sequences: &[Vec<i64>],
+) -> Result<()> {
     let packed = packed_layers(decoder);
     let mut hf_config = decoder.hf_config().clone();
     let settings = hf_config["quantization_config"].clone();
@@ -63,8 +76,9 @@ pub fn save(decoder: &Decoder, dir: &Path, dtype: DType) -> Result<()> {
     write_json(&dir.join("config.json"), &hf_config)?;
 
     verify_codes(dir, &settings, &packed)?;
-    let probes = probes(decoder.config().vocab_size);
-    verify_logits(decoder, dir, dtype.kind(), &probes)
+    let mut shown = probes(decoder.config().vocab_size);
+    shown.extend_from_slice(sequences);
+    verify_logits(decoder, dir, dtype.kind(), &shown)
 }
 
 /// Sets the dtype key in the spelling already there.

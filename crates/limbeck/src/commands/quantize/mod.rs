@@ -11,7 +11,7 @@ use limbeck_cot_data::read_jsonl;
 use limbeck_distill::{NormTuning, NormTuningConfig, tune_norms};
 use limbeck_model::Decoder;
 use limbeck_model::gguf::TensorType;
-use limbeck_quant::{Format, LayerReport, Residency, quantize_resumably, save_gguf, verify_logits};
+use limbeck_quant::{Format, LayerReport, Residency, quantize_resumably, save_gguf};
 use limbeck_run::Progress;
 use limbeck_run::config::{apply_overrides, load_table, parse};
 use limbeck_train::{Completion, Example, TokenWeights};
@@ -152,15 +152,13 @@ fn save(
         }
         return Ok(());
     }
-    limbeck_quant::save(decoder, folder, DType::BFloat16)?;
-    release_freed();
-    tokenizer.copy_files(folder)?;
     let shown: Vec<Vec<i64>> = sequences
         .iter()
         .take(PROOF_SEQUENCES)
         .map(|tokens| tokens[..tokens.len().min(PROOF_TOKENS)].to_vec())
         .collect();
-    Ok(verify_logits(decoder, folder, DType::BFloat16.kind(), &shown)?)
+    limbeck_quant::save_proved_on(decoder, folder, DType::BFloat16, &shown)?;
+    Ok(tokenizer.copy_files(folder)?)
 }
 
 /// File, then `--set`, then the flags that name a key of their own.
