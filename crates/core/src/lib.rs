@@ -6,7 +6,8 @@
 //! [`tensor_writer`] writes one; [`tokenizer`] and [`chat`] turn conversations into
 //! token ids, and [`chat_templates`] are those for base models; [`seed`] derives every random
 //! stream of a run from one number; [`mod@dynamic_map`] is the 8-bit code that optimiser and
-//! quantisation share.
+//! quantisation share. Kernels that libtorch does not have stand on [`elements`], [`lanes`]
+//! (vectors in the processor's instructions) and [`team`] (libtorch's threads).
 
 pub mod chat;
 pub mod chat_templates;
@@ -16,7 +17,9 @@ pub mod dtype;
 pub mod dynamic_map;
 pub mod elements;
 pub mod error;
+pub mod lanes;
 pub mod seed;
+pub mod team;
 pub mod tensor_file;
 pub mod tensor_writer;
 pub mod tokenizer;

@@ -33,6 +33,8 @@ mod rope;
 mod save;
 mod single_pass;
 mod taps;
+mod tiled_attention;
+mod tiled_cache;
 
 pub use block_parts::BlockParts;
 pub use cache::KvCache;

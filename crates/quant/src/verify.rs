@@ -92,8 +92,7 @@ pub fn verify_logits(
 /// The norm of the difference of two decoders' logits, and of the first one's logits.
 fn logits_apart(decoder: &Decoder, loaded: &Decoder, tokens: &Tensor) -> Result<(f64, f64)> {
     let input = Input::causal(tokens);
-    let hidden =
-        [decoder.forward(&input, None, None)?, loaded.forward(&input, None, None)?];
+    let hidden = [decoder.forward(&input, None, None)?, loaded.forward(&input, None, None)?];
     let vocab_size = decoder.config().vocab_size;
     // A packed head is computed at once; a dense one is cast slice by slice.
     let slice = if is_packed_head(decoder) { vocab_size } else { HEAD_ROWS };

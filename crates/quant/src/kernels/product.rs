@@ -5,9 +5,12 @@
 
 use std::sync::Mutex;
 
-use super::lanes::{Instructions, Lanes};
+use limbeck_core::lanes::Instructions;
+use limbeck_core::team;
+
+use super::LANES;
+use super::code_lanes::CodeLanes;
 use super::tiled::{ScaleBits, TiledMatrix, Words};
-use super::{LANES, team};
 use crate::bits::Bits;
 
 /// Most rows that share a pass over the codes.
@@ -152,18 +155,18 @@ impl<const M: usize> Pass<'_, M> {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx2,fma,f16c")]
 fn tile_avx512<const M: usize>(pass: &Pass<'_, M>, tile: usize, sums: &mut [[f32; LANES]; M]) {
-    sum_tile::<super::lanes::Wide, M>(pass, tile, sums);
+    sum_tile::<limbeck_core::lanes::Wide, M>(pass, tile, sums);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn tile_avx2<const M: usize>(pass: &Pass<'_, M>, tile: usize, sums: &mut [[f32; LANES]; M]) {
-    sum_tile::<super::lanes::Pair, M>(pass, tile, sums);
+    sum_tile::<limbeck_core::lanes::Pair, M>(pass, tile, sums);
 }
 
 #[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
 #[inline(always)]
-fn sum_tile<L: Lanes, const M: usize>(
+fn sum_tile<L: CodeLanes, const M: usize>(
     pass: &Pass<'_, M>,
     tile: usize,
     sums: &mut [[f32; LANES]; M],
@@ -180,7 +183,7 @@ fn sum_tile<L: Lanes, const M: usize>(
 /// The sums of a tile. `PER_WORD` codes lie in a word; each row has `CHAINS` partial sums.
 #[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
 #[inline(always)]
-fn sum_codes<L: Lanes, const M: usize, const PER_WORD: usize, const CHAINS: usize>(
+fn sum_codes<L: CodeLanes, const M: usize, const PER_WORD: usize, const CHAINS: usize>(
     pass: &Pass<'_, M>,
     tile: usize,
     sums: &mut [[f32; LANES]; M],
@@ -222,7 +225,7 @@ fn sum_codes<L: Lanes, const M: usize, const PER_WORD: usize, const CHAINS: usiz
 
 #[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
 #[inline(always)]
-fn sum_group<L: Lanes, const M: usize, const PER_WORD: usize, const CHAINS: usize>(
+fn sum_group<L: CodeLanes, const M: usize, const PER_WORD: usize, const CHAINS: usize>(
     words: &[Words],
     columns: &[[f32; M]],
     partial: &mut [[L; CHAINS]; M],

@@ -14,7 +14,7 @@ use std::sync::{Mutex, OnceLock};
 use rayon::prelude::*;
 
 /// Calls `work` once with each number below `tasks`, on this thread and others.
-pub(super) fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) {
+pub fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) {
     if tasks <= 1 {
         (0..tasks).for_each(work);
     } else if let Some(parallel) = openmp() {

@@ -1,4 +1,4 @@
-//! Vectors of [`LANES`] numbers in the instructions that processors have.
+//! Vectors of numbers that codes stand for.
 
 #![expect(
     clippy::inline_always,
@@ -13,62 +13,18 @@
 use std::arch::x86_64::*;
 
 use half::{bf16, f16};
+use limbeck_core::lanes::{LANES, Lanes};
+#[cfg(target_arch = "x86_64")]
+use limbeck_core::lanes::{Pair, Wide};
 
-use super::LANES;
 use super::tiled::Words;
 
-/// A set of vector instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instructions {
-    /// None in particular.
-    Portable,
-    /// AVX2 with fused products and half precision.
-    Avx2,
-    /// AVX-512 F.
-    Avx512,
-}
-
-impl Instructions {
-    /// The widest that this processor has.
-    pub fn best() -> Self {
-        Self::available().pop().unwrap_or(Self::Portable)
-    }
-
-    /// All that this processor has, the widest last.
-    pub fn available() -> Vec<Self> {
-        let mut available = vec![Self::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c")
-            {
-                available.push(Self::Avx2);
-                if is_x86_feature_detected!("avx512f") {
-                    available.push(Self::Avx512);
-                }
-            }
-        }
-        available
-    }
-}
-
-/// [`LANES`] fp32 numbers, one of each output of a tile.
+/// One number of each output of a tile.
 ///
 /// Functions are compiled into their caller, which must be compiled for the instructions.
-pub(super) trait Lanes: Copy {
+pub(super) trait CodeLanes: Lanes {
     /// Words as they lie in registers.
     type Words: Copy;
-
-    fn zero() -> Self;
-
-    /// `self + factor · number`
-    fn add_scaled(self, factor: Self, number: f32) -> Self;
-
-    /// `self + left · right`
-    fn add_product(self, left: Self, right: Self) -> Self;
-
-    fn add(self, other: Self) -> Self;
 
     fn load(words: &Words) -> Self::Words;
 
@@ -91,36 +47,12 @@ pub(super) trait Lanes: Copy {
     /// `middle − zero` for each zero.
     #[inline(always)]
     fn below(middle: u8, zeros: &[u8; LANES]) -> Self {
-        Self::of(std::array::from_fn(|lane| f32::from(middle) - f32::from(zeros[lane])))
+        Self::of(&std::array::from_fn(|lane| f32::from(middle) - f32::from(zeros[lane])))
     }
-
-    fn of(numbers: [f32; LANES]) -> Self;
-
-    fn store(self, numbers: &mut [f32; LANES]);
 }
 
-impl Lanes for [f32; LANES] {
+impl CodeLanes for [f32; LANES] {
     type Words = [u32; LANES];
-
-    #[inline(always)]
-    fn zero() -> Self {
-        [0.0; LANES]
-    }
-
-    #[inline(always)]
-    fn add_scaled(self, factor: Self, number: f32) -> Self {
-        std::array::from_fn(|lane| self[lane] + factor[lane] * number)
-    }
-
-    #[inline(always)]
-    fn add_product(self, left: Self, right: Self) -> Self {
-        std::array::from_fn(|lane| self[lane] + left[lane] * right[lane])
-    }
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        std::array::from_fn(|lane| self[lane] + other[lane])
-    }
 
     #[inline(always)]
     fn load(words: &Words) -> Self::Words {
@@ -146,48 +78,13 @@ impl Lanes for [f32; LANES] {
     fn brains(bits: &[u16; LANES]) -> Self {
         bits.map(|bits| bf16::from_bits(bits).to_f32())
     }
-
-    #[inline(always)]
-    fn of(numbers: [f32; LANES]) -> Self {
-        numbers
-    }
-
-    #[inline(always)]
-    fn store(self, numbers: &mut [f32; LANES]) {
-        *numbers = self;
-    }
 }
-
-/// AVX-512: one register.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-pub(super) struct Wide(__m512);
 
 // SAFETY of all blocks: values of this type are made only within functions compiled for
 // AVX-512 F, which run only where the processor has it; loads and stores are of whole arrays.
 #[cfg(target_arch = "x86_64")]
-impl Lanes for Wide {
+impl CodeLanes for Wide {
     type Words = __m512i;
-
-    #[inline(always)]
-    fn zero() -> Self {
-        Self(unsafe { _mm512_setzero_ps() })
-    }
-
-    #[inline(always)]
-    fn add_scaled(self, factor: Self, number: f32) -> Self {
-        Self(unsafe { _mm512_fmadd_ps(factor.0, _mm512_set1_ps(number), self.0) })
-    }
-
-    #[inline(always)]
-    fn add_product(self, left: Self, right: Self) -> Self {
-        Self(unsafe { _mm512_fmadd_ps(left.0, right.0, self.0) })
-    }
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        Self(unsafe { _mm512_add_ps(self.0, other.0) })
-    }
 
     #[inline(always)]
     fn load(words: &Words) -> Self::Words {
@@ -233,63 +130,12 @@ impl Lanes for Wide {
             Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
         }
     }
-
-    #[inline(always)]
-    fn of(numbers: [f32; LANES]) -> Self {
-        Self(unsafe { _mm512_loadu_ps(numbers.as_ptr()) })
-    }
-
-    #[inline(always)]
-    fn store(self, numbers: &mut [f32; LANES]) {
-        unsafe { _mm512_storeu_ps(numbers.as_mut_ptr(), self.0) }
-    }
-}
-
-/// AVX2: two registers.
-#[cfg(target_arch = "x86_64")]
-#[derive(Clone, Copy)]
-pub(super) struct Pair(__m256, __m256);
-
-#[cfg(target_arch = "x86_64")]
-impl Pair {
-    #[inline(always)]
-    fn map(words: (__m256i, __m256i), number: impl Fn(__m256i) -> __m256) -> Self {
-        Self(number(words.0), number(words.1))
-    }
 }
 
 // SAFETY of all blocks: as of `Wide`, for AVX2, FMA and F16C.
 #[cfg(target_arch = "x86_64")]
-impl Lanes for Pair {
+impl CodeLanes for Pair {
     type Words = (__m256i, __m256i);
-
-    #[inline(always)]
-    fn zero() -> Self {
-        unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
-    }
-
-    #[inline(always)]
-    fn add_scaled(self, factor: Self, number: f32) -> Self {
-        unsafe {
-            let number = _mm256_set1_ps(number);
-            Self(
-                _mm256_fmadd_ps(factor.0, number, self.0),
-                _mm256_fmadd_ps(factor.1, number, self.1),
-            )
-        }
-    }
-
-    #[inline(always)]
-    fn add_product(self, left: Self, right: Self) -> Self {
-        unsafe {
-            Self(_mm256_fmadd_ps(left.0, right.0, self.0), _mm256_fmadd_ps(left.1, right.1, self.1))
-        }
-    }
-
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
-    }
 
     #[inline(always)]
     fn load(words: &Words) -> Self::Words {
@@ -335,23 +181,6 @@ impl Lanes for Pair {
 
     #[inline(always)]
     fn brains(bits: &[u16; LANES]) -> Self {
-        Self::of(std::array::from_fn(|lane| bf16::from_bits(bits[lane]).to_f32()))
-    }
-
-    #[inline(always)]
-    fn of(numbers: [f32; LANES]) -> Self {
-        unsafe {
-            let start = numbers.as_ptr();
-            Self(_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8)))
-        }
-    }
-
-    #[inline(always)]
-    fn store(self, numbers: &mut [f32; LANES]) {
-        unsafe {
-            let start = numbers.as_mut_ptr();
-            _mm256_storeu_ps(start, self.0);
-            _mm256_storeu_ps(start.add(8), self.1);
-        }
+        Self::of(&std::array::from_fn(|lane| bf16::from_bits(bits[lane]).to_f32()))
     }
 }
