@@ -7,12 +7,13 @@
 # PYTHON has scripts/peers/requirements-quant.txt; MODEL is a Hugging Face folder; GSM8K a folder with train.jsonl and
 # test.jsonl; WORK a folder to make models in (4 GB). Build first: cargo build --release -p limbeck. Perplexity is
 # computed by `limbeck score` for all folders, GPTQModel's too: of GSM8K's test file and of generated chains of all
-# families for Gemma 3, of generated chains for the fixture teacher, which knows no others. Seconds of CPU are of all
-# threads: they tell more than the clock where a machine is shared.
+# families for Gemma 3, of generated chains for the fixture teacher, which knows no others and of which the KL to the
+# dense model says more: packed, it is less sure of itself and may be better calibrated. Seconds of CPU are of all threads:
+# they tell more than the clock where a machine is shared.
 set -eu
-python=$1 family=$2 model=$(realpath "$3") gsm8k=$4 work=$5
+python=$1 family=$2 model=$(realpath "$3") gsm8k=$(realpath -m "$4") work=$5
 peers=$(cd "$(dirname "$0")" && pwd)
-limbeck=$peers/../../target/release/limbeck
+limbeck=${LIMBECK:-$peers/../../target/release/limbeck}
 mkdir -p "$work"
 cd "$work"
 
@@ -30,17 +31,34 @@ lines() {
     shift
     "$python" -W ignore "$peers/quant_perplexity.py" lines --model "$model" --output "$output-lines.jsonl" "$@" >&2
 }
-perplexity() {
-    rm -f scored.jsonl
-    "$limbeck" score --model "$1" --input "$2" --output scored.jsonl 2> score.log
+# A number of what quant_perplexity.py prints.
+figure() {
+    key=$1
+    shift
     # shellcheck disable=SC2086
-    "$python" "$peers/quant_perplexity.py" scored scored.jsonl $after | sed 's/.*"perplexity": *\([0-9.]*\).*/\1/' |
-        xargs printf "%.${digits}f"
+    "$python" -W ignore "$peers/quant_perplexity.py" "$@" $after | sed "s/.*\"$key\": *\([0-9.e-]*\).*/\1/"
+}
+score() {
+    rm -f scored.jsonl "$2"
+    # shellcheck disable=SC2086
+    "$limbeck" score --model "$1" --output scored.jsonl --input "$3-lines.jsonl" $4 2> score.log
 }
 row() {
     name=$1 folder=$2 cost=$3
-    own=$(perplexity "$folder" test-lines.jsonl)
-    other=$(perplexity "$folder" held-lines.jsonl)
+    case $family in
+    gemma3)
+        score "$folder" - held ""
+        other=$(printf %.3f "$(figure perplexity scored scored.jsonl)")
+        score "$folder" - test ""
+        ;;
+    qwen2)
+        logits=logits-$folder.safetensors
+        [ "$folder" != "$model" ] || logits=logits-dense.safetensors
+        score "$folder" "$logits" test "--logits $logits"
+        other=$(printf %.5f "$(figure kl divergence scored.jsonl --of logits-dense.safetensors "$logits")")
+        ;;
+    esac
+    own=$(printf %.4f "$(figure perplexity scored scored.jsonl)")
     bytes=$(du -b "$folder/model.safetensors" | cut -f1)
     echo "| $name | $own | $other | $((bytes / 100000))e5 | $cost |" | sed 's/ \([0-9]*\)\([0-9]\)e5 / \1.\2 MB /'
 }
@@ -55,24 +73,24 @@ theirs() {
     name=$1
     shift
     rm -rf theirs
-    "$python" -W ignore "$peers/quant_gptqmodel.py" --model "$model" --calibration train-lines.jsonl --output theirs "$@" > theirs.json 2> theirs.log
+    "$python" -W ignore "$peers/quant_gptqmodel.py" --model "$model" --calibration train-lines.jsonl --output theirs --threads ${THREADS:-2} "$@" > theirs.json 2> theirs.log
     row "$name" theirs "$("$python" -c 'import json
 run = json.loads(open("theirs.json").read().splitlines()[-1])
 print("%.0f s, %.0f s of CPU | %.2f GB" % (run["seconds"], run["cpu_seconds"], run["peak_bytes"] / 1e9))')"
 }
 header() {
-    echo "| model | perplexity, $1 | perplexity, $2 | size | quantising | peak memory |"
+    echo "| model | $1 | $2 | size | quantising | peak memory |"
     echo "|---|---|---|---|---|---|"
     row "dense" "$model" " | "
 }
 case $family in
 gemma3)
-    digits=3 after=
+    after=
     lines train --records "$gsm8k/train.jsonl" --count 64
     lines test --records "$gsm8k/test.jsonl" --count "${TEST_RECORDS:-64}"
     chains all 20 7
-    lines held --records chains-7.jsonl --count 40
-    header "GSM8K test" "generated chains"
+    lines held --records chains-7.jsonl --count "${TEST_RECORDS:-64}"
+    header "perplexity, GSM8K test" "perplexity, generated chains"
     ours "limbeck RTN 4, g128" --method rtn --bits 4 --group-size 128
     ours "limbeck AWQ 4, g128" --method awq --bits 4 --group-size 128 --format awq
     theirs "GPTQModel GPTQ 4, g128" --repair-gemma3
@@ -83,14 +101,12 @@ gemma3)
     ours "limbeck GPTQ 8, g128" --method gptq --bits 8 --group-size 128
     ;;
 qwen2)
-    digits=5 after='--after 3' # <think>
+    after='--after 3' # <think>
     chains "arith logic spatial" 400 1
     lines train --records chains-1.jsonl --count 128 --template
     chains "arith logic spatial" 400 2
     lines test --records chains-2.jsonl --count 300 --template
-    chains "arith logic spatial" 400 3
-    lines held --records chains-3.jsonl --count 300 --template
-    header "chains" "other chains"
+    header "perplexity, chains" "KL to dense, chains"
     for size in 32 64; do
         theirs "GPTQModel RTN 4, g$size" --method rtn --group-size $size
         ours "limbeck RTN 4, g$size" --method rtn --bits 4 --group-size $size

@@ -3,13 +3,15 @@
     python scripts/peers/quant_perplexity.py lines --model DIR --records test.jsonl --count 64 --output LINES.jsonl
     python scripts/peers/quant_perplexity.py measure --model DIR --reader own --lines LINES.jsonl
     python scripts/peers/quant_perplexity.py scored SCORED.jsonl
+    python scripts/peers/quant_perplexity.py divergence SCORED.jsonl --of DENSE.safetensors LOGITS.safetensors
 
 `lines` writes records, evenly spread over a file, as a JSON object with `id` and `tokens` a line. Records have
 `question` and `answer`, as those of https://github.com/openai/grade-school-math, or `messages`, as `limbeck data export
 --format messages` writes them. With `--template` they are put into the model's chat template, else question, line
 break and answer stand behind the token that begins a text where the model has one. `limbeck score --input LINES --output
 SCORED`, `limbeck quantize --calibration LINES` and quant_gptqmodel.py take the same lines, so that no tokenizer and no
-template stands between what is compared; `scored` is the perplexity of what the first of them wrote, `--after` a token such as <think>. `measure` has the
+template stands between what is compared; `scored` is the perplexity of what the first of them wrote, `--after` a token such as <think>; `divergence` the mean
+KL(dense || packed) of each token's distribution, from the logits that it wrote. `measure` has the
 readers of quant_load.py. Printed as JSON: the perplexity over all tokens but each line's first.
 Packages: requirements-quant.txt.
 """
@@ -23,6 +25,7 @@ from pathlib import Path
 
 import torch
 from quant_load import READERS, read_lines
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 
@@ -80,6 +83,17 @@ def start(tokens: list[int], after: int | None) -> int:
     return 0 if after is None else tokens.index(after)
 
 
+def divergence(options: argparse.Namespace) -> dict:
+    dense, packed = load_file(options.of[0]), load_file(options.of[1])
+    total, count = 0.0, 0
+    for name, tokens in read_lines(options.file).items():
+        rows = slice(start(tokens, options.after), len(tokens) - 1)
+        expected, found = (logits[name][rows].double().log_softmax(-1) for logits in (dense, packed))
+        total += (expected.exp() * (expected - found)).sum().item()
+        count += expected.shape[0]
+    return {"kl": total / count, "tokens": count}
+
+
 def measure(options: argparse.Namespace) -> dict:
     torch.set_num_threads(options.threads)
     compute = READERS[options.reader](options.model)
@@ -111,11 +125,17 @@ def main() -> None:
     command = commands.add_parser("scored")
     command.add_argument("file", type=Path)
     command.add_argument("--after", type=int, help="count what follows the first token of this id")
+    command = commands.add_parser("divergence")
+    command.add_argument("file", type=Path)
+    command.add_argument("--of", type=Path, nargs=2, required=True)
+    command.add_argument("--after", type=int)
     options = parser.parse_args()
     match options.command:
         case "lines":
             lines = record_lines(options.model, options.records, options.count, options.template, options.longest)
             write_lines(options.output, lines)
+        case "divergence":
+            print(json.dumps(divergence(options)))
         case "measure":
             print(json.dumps(measure(options)))
         case "scored":

@@ -7,7 +7,7 @@
 //! token ids, and [`chat_templates`] are those for base models; [`seed`] derives every random
 //! stream of a run from one number; [`mod@dynamic_map`] is the 8-bit code that optimiser and
 //! quantisation share. Kernels that libtorch does not have stand on [`elements`], [`lanes`]
-//! (vectors in the processor's instructions) and [`team`] (libtorch's threads).
+//! (vectors in the processor's instructions), [`team`] (libtorch's threads) and [`huge_pages`].
 
 pub mod chat;
 pub mod chat_templates;
@@ -17,6 +17,7 @@ pub mod dtype;
 pub mod dynamic_map;
 pub mod elements;
 pub mod error;
+pub mod huge_pages;
 pub mod lanes;
 pub mod seed;
 pub mod team;

@@ -22,6 +22,14 @@ pub struct TensorInfo {
     pub shape: Vec<i64>,
 }
 
+impl TensorInfo {
+    /// Bytes of its elements.
+    pub fn bytes(&self) -> u64 {
+        let elements = self.shape.iter().product::<i64>().unsigned_abs();
+        elements * self.kind.elt_size_in_bytes() as u64
+    }
+}
+
 /// A memory-mapped safetensors file. Tensors are copied out on request.
 #[derive(Debug)]
 pub struct TensorFile {

@@ -31,7 +31,8 @@ impl ModelFolder {
             linear_loader: None,
         };
         let context = || format!("model {}", path.display());
-        let mut decoder = limbeck_quant::load_decoder(path, &options).with_context(context)?;
+        let mut decoder = limbeck_quant::load_decoder_as(path, &options, Residency::Auto)
+            .with_context(context)?;
         let tokenizer = Tokenizer::load(path).with_context(context)?;
         tokenizer.check_fits(decoder.config().vocab_size).with_context(context)?;
         for adapter in adapters {

@@ -25,11 +25,18 @@ pub enum Residency {
     /// As they are stored; packed layers compute with their codes.
     #[default]
     Packed,
+    /// Packed, or dense where all of the model fits into the processor's caches: there is then
+    /// nothing to gain from reading less, and batches are faster without unpacking.
+    Auto,
     /// Dense, in the dtype of the parameters; packed projections are dequantised once.
     Dense,
     /// All of them in NF4, rounded as they are read and dequantised for each use.
     Nf4,
 }
+
+/// A packed folder of at most so many bytes is held dense by [`Residency::Auto`] (of 4 bits, 16
+/// MiB in float32).
+const CACHED_BYTES: u64 = 2 << 20;
 
 /// Loads a model folder, plain or quantised, with matrices as they are stored; see
 /// [`load_decoder_as`].
@@ -63,11 +70,22 @@ pub fn load_decoder_as(
         (Some((path, _)), Residency::Nf4) => Err(Error::PackedTwice { path }),
         (Some((path, settings)), _) => {
             let settings = CheckpointSettings::from_json(&settings, &path)?;
+            let residency = match residency {
+                Residency::Auto if stored_bytes(dir)? <= CACHED_BYTES => Residency::Dense,
+                residency => residency,
+            };
             let loader = PackedLoader { settings, residency };
             let options = LoadOptions { linear_loader: Some(&loader), ..*options };
             Ok(Decoder::load(dir, &options)?)
         }
     }
+}
+
+/// Bytes of a folder's tensors.
+fn stored_bytes(dir: &Path) -> Result<u64> {
+    let checkpoint = Checkpoint::open(dir)?;
+    let infos = checkpoint.names().into_iter().filter_map(|name| checkpoint.info(&name));
+    Ok(infos.map(|info| info.bytes()).sum())
 }
 
 /// What a folder says of its quantisation, and the file that says it; `None` of a plain one.

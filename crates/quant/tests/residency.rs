@@ -93,6 +93,8 @@ fn a_quantised_folder_computes_the_same_packed() {
     let load = |residency| load_decoder_as(quantized.path(), &options(), residency);
     let (dense, packed) = (load(Residency::Dense).unwrap(), load(Residency::Packed).unwrap());
     assert_close(&logits(&dense), &logits(&packed));
+    // So small a model is in the caches whatever it is.
+    assert_eq!(logits(&load(Residency::Auto).unwrap()), logits(&dense));
     let error = load(Residency::Nf4).unwrap_err();
     assert!(matches!(error, Error::PackedTwice { .. }), "{error}");
 }

@@ -1,6 +1,7 @@
 //! A quantised matrix as the kernels read it.
 
 use half::{bf16, f16};
+use limbeck_core::huge_pages;
 use rayon::prelude::*;
 
 use super::LANES;
@@ -65,7 +66,9 @@ impl TiledMatrix {
         let symmetric = weight.is_symmetric();
         let tiles = outputs.div_ceil(LANES);
         let words_per_group = group_size / per_word;
-        let mut words = vec![Words([0; LANES]); tiles * inputs / per_word];
+        let count = tiles * inputs / per_word;
+        let mut words = huge_pages::vec_with_capacity(count);
+        words.resize(count, Words([0; LANES]));
         let mut scales = vec![[0; LANES]; tiles * groups];
         let mut zeros = vec![[0; LANES]; if symmetric { 0 } else { tiles * groups }];
         let width = 32 / per_word;
