@@ -180,6 +180,23 @@ impl Tokenizer {
         self.inner.token_to_id(token).map(i64::from)
     }
 
+    /// Whether decoding makes anything of an id: it has a token, and not one that is left out.
+    pub fn is_decoded(&self, id: i64, skip_special: bool) -> bool {
+        let token = u32::try_from(id).ok().and_then(|id| self.inner.id_to_token(id));
+        token.is_some_and(|token| {
+            !skip_special || !self.inner.get_added_vocabulary().is_special_token(&token)
+        })
+    }
+
+    /// Whether an id's token stands for a single byte, as `<0x0A>` does.
+    pub fn is_byte(&self, id: i64) -> bool {
+        let token = u32::try_from(id).ok().and_then(|id| self.inner.id_to_token(id));
+        let digits = token.as_deref().and_then(|token| token.strip_prefix("<0x"));
+        digits.and_then(|digits| digits.strip_suffix('>')).is_some_and(|digits| {
+            digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        })
+    }
+
     /// The ids that end a generation.
     pub fn eos_token_ids(&self) -> &[i64] {
         &self.eos_token_ids

@@ -64,6 +64,27 @@ pub enum Error {
         /// Tokens read before.
         position: usize,
     },
+    /// Nothing that a reply could go on with is allowed.
+    #[error(
+        "request {index}: after {position} tokens, its constraint and bias allow no token at all"
+    )]
+    NothingAllowed {
+        /// Place of the request in the input, from 0.
+        index: usize,
+        /// Tokens read before.
+        position: usize,
+    },
+    /// A request's constraint failed.
+    #[error("constraint")]
+    Constraint {
+        /// The constraint's exit code.
+        exit: Exit,
+        /// The constraint's hint.
+        hint: Option<String>,
+        /// The constraint's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The router could not prepare the model for a batch.
     #[error("{}", index.map_or_else(|| "a batch".to_owned(), |index| format!("request {index}")))]
     Router {
@@ -77,6 +98,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// From the core crate: a tokenizer.
+    #[error(transparent)]
+    Core(#[from] limbeck_core::Error),
     /// From the model crate.
     #[error(transparent)]
     Model(#[from] limbeck_model::Error),
@@ -93,9 +117,14 @@ impl Error {
             | Self::TokenOutOfRange { index, .. }
             | Self::TooLong { index, .. }
             | Self::OverBudget { index, .. }
-            | Self::NotFinite { index, .. } => Some(*index),
+            | Self::NotFinite { index, .. }
+            | Self::NothingAllowed { index, .. } => Some(*index),
             Self::Router { index, .. } => *index,
-            Self::Setting(_) | Self::Model(_) | Self::Torch(_) => None,
+            Self::Setting(_)
+            | Self::Constraint { .. }
+            | Self::Core(_)
+            | Self::Model(_)
+            | Self::Torch(_) => None,
         }
     }
 }
@@ -110,7 +139,8 @@ impl Diagnose for Error {
     fn exit(&self) -> Exit {
         match self {
             Self::Setting(_) | Self::OverBudget { .. } => Exit::Usage,
-            Self::Router { exit, .. } => *exit,
+            Self::Router { exit, .. } | Self::Constraint { exit, .. } => *exit,
+            Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Torch(_) | Self::NotFinite { .. } => Exit::Failed,
             _ => Exit::BadInput,
@@ -119,7 +149,9 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Router { hint, .. } => return hint.clone(),
+            Self::Router { hint, .. } | Self::Constraint { hint, .. } => return hint.clone(),
+            Self::Core(source) => return source.hint(),
+            Self::NothingAllowed { .. } => "no text that the constraint asks for can go on here",
             Self::Model(source) => return source.hint(),
             Self::TokenOutOfRange { .. } => "use the tokenizer that belongs to this model",
             Self::TooLong { .. } => "shorten the prompt or lower max_new_tokens",

@@ -1,26 +1,44 @@
-//! Sampling, key-value caching, batched generation and scoring.
+//! Sampling, paged key-value caching, continuous batching, generation and scoring.
 //!
-//! [`Engine`] is the wall: callers hand it token ids and get token ids or
-//! log-probabilities back, and never see how requests are batched, padded or cached.
+//! [`Engine`] is the wall: callers hand it token ids and get token ids or log-probabilities
+//! back, and never see how requests are batched or cached. [`Session`] is its live form, for
+//! requests that come and go.
 //!
-//! Modules in reading order: [`sampling`] (what to draw and how), [`engine`] (the entry
-//! point and its limits), `batch` (one left-padded batch and its cache), `generate` (the
-//! decoding loop), [`score`] (log-probabilities of given tokens), [`router`] (requests that
-//! the model treats differently), [`reasoning`] (a reply split into chain of thought and
-//! answer).
+//! Modules in reading order: [`sampling`] (what to draw and how), [`constraint`] (what may be
+//! drawn), `sampler` (one reply's choices), [`logprobs`], [`engine`] (the entry point and its
+//! limits), [`request`] (what goes into a session and comes out), `blocks` (who holds which
+//! block of the cache), `sequence` and `scheduler` (what a step computes), [`session`] (the
+//! step), `passes` (its forward passes), `generate` (a session from beginning to end),
+//! [`score`] (log-probabilities of given tokens), [`router`] (requests that the model treats
+//! differently), [`text`] (tokens to text, as they come), [`reasoning`] (a reply split into chain
+//! of thought and answer).
 
-mod batch;
+mod blocks;
+pub mod constraint;
 pub mod engine;
 mod error;
 mod generate;
+pub mod logprobs;
+mod passes;
 pub mod reasoning;
+pub mod request;
 pub mod router;
+mod sampler;
 pub mod sampling;
+mod scheduler;
 pub mod score;
+mod sequence;
+pub mod session;
+pub mod text;
 
+pub use constraint::{Constraint, ConstraintFactory, TokenMask};
 pub use engine::{Engine, EngineConfig, FinishReason, Generation};
 pub use error::{Error, Result};
+pub use logprobs::TokenLogprobs;
 pub use reasoning::{Reply, split_reasoning};
+pub use request::{Output, Request, RequestId, Stats};
 pub use router::RowRouter;
 pub use sampling::SamplingParams;
 pub use score::Score;
+pub use session::Session;
+pub use text::{Delta, TextStream};

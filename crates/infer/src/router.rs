@@ -1,5 +1,5 @@
-//! Requests that the model treats differently: whoever adapts the model hears which
-//! requests the rows of the next forward passes are.
+//! Requests that the model treats differently: whoever adapts the model hears whose tokens
+//! the rows of the next forward pass are.
 
 use std::fmt::Debug;
 
@@ -7,27 +7,36 @@ use limbeck_run::Diagnose;
 
 use crate::{Error, Result};
 
-/// Prepares the model for the rows of a batch, such as adapters that requests choose.
+/// Prepares the model for the rows of a forward pass, such as adapters that requests choose.
 ///
-/// The engine knows nothing of what a router does; it only tells it who is in the batch.
-/// Calls come in the order `begin`, any number of `keep`, `end`.
+/// The engine knows nothing of what a router does; it knows keys, which requests bring, and
+/// tells the router the key of each row before each pass.
 pub trait RowRouter: Debug {
-    /// A batch begins: row by row these requests, by their index.
+    /// What a key stands for now: keys of one identity make the same keys and values of the
+    /// same tokens, and one may read what another has left.
     ///
-    /// The router may put them into another order: rows that are alike are cheaper beside
-    /// each other.
+    /// # Errors
+    /// A key that stands for nothing; best made with [`Error::router`].
+    fn identity(&self, key: u64) -> Result<String>;
+
+    /// A number that changes when a key's identity may have.
+    fn version(&self) -> u64 {
+        0
+    }
+
+    /// Keys of the same number are cheaper beside each other.
+    fn affinity(&self, key: u64) -> u64 {
+        key
+    }
+
+    /// The next pass has these rows, each of a key or of the model as it is. Rows are tokens
+    /// where replies are generated, and sequences where they are scored.
     ///
     /// # Errors
     /// Best made with [`Error::router`].
-    fn begin(&self, requests: &mut [usize]) -> Result<()>;
+    fn route(&self, rows: &[Option<u64>]) -> Result<()>;
 
-    /// Only these rows of the batch go on, in this order.
-    ///
-    /// # Errors
-    /// Best made with [`Error::router`].
-    fn keep(&self, rows: &[usize]) -> Result<()>;
-
-    /// The batch is over, or failed.
+    /// No pass follows for now.
     fn end(&self);
 }
 
@@ -39,29 +48,44 @@ impl Error {
     }
 }
 
-/// A batch that has begun, ended wherever it is left.
+/// A router that hears of the end, wherever its passes are left.
 #[derive(Debug)]
-pub(crate) struct Routed<'m>(Option<&'m dyn RowRouter>);
+pub(crate) struct Routed<'m> {
+    router: Option<&'m dyn RowRouter>,
+    begun: bool,
+}
 
 impl<'m> Routed<'m> {
-    pub(crate) fn begin(router: Option<&'m dyn RowRouter>, requests: &mut [usize]) -> Result<Self> {
-        // Made before the call: a beginning that fails half way is ended, too.
-        let routed = Self(router);
-        if let Some(router) = router {
-            router.begin(requests)?;
-        }
-        Ok(routed)
+    pub(crate) fn new(router: Option<&'m dyn RowRouter>) -> Self {
+        Self { router, begun: false }
     }
 
-    pub(crate) fn keep(&self, rows: &[usize]) -> Result<()> {
-        self.0.map_or(Ok(()), |router| router.keep(rows))
+    pub(crate) fn router(&self) -> Option<&'m dyn RowRouter> {
+        self.router
+    }
+
+    /// Rows of a key, and of none, in an order that is cheap.
+    pub(crate) fn order(&self, key: Option<u64>) -> Option<u64> {
+        self.router.zip(key).map(|(router, key)| router.affinity(key))
+    }
+
+    pub(crate) fn route(&mut self, rows: impl FnOnce() -> Vec<Option<u64>>) -> Result<()> {
+        // Set before the call: a beginning that fails half way is ended, too.
+        self.begun = true;
+        self.router.map_or(Ok(()), |router| router.route(&rows()))
+    }
+
+    pub(crate) fn end(&mut self) {
+        if let Some(router) = self.router
+            && std::mem::replace(&mut self.begun, false)
+        {
+            router.end();
+        }
     }
 }
 
 impl Drop for Routed<'_> {
     fn drop(&mut self) {
-        if let Some(router) = self.0 {
-            router.end();
-        }
+        self.end();
     }
 }

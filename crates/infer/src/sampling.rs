@@ -1,9 +1,12 @@
-//! Choosing the next token: greedy, or temperature and nucleus sampling (Holtzman et al.,
-//! arXiv 1904.09751).
+//! Choosing the next token: greedy, or by temperature from the likeliest tokens, by number,
+//! by their share of the probability (Holtzman et al., arXiv 1904.09751) or by their distance
+//! from the likeliest (Nguyen et al., arXiv 2407.01082).
 //!
 //! Sampling runs in Rust on fp32 logits. The random number of a draw depends only on the
 //! seed, the request's index and the position, so that neither the batch a request shares
 //! nor the order of requests changes what it draws.
+
+use std::collections::BTreeMap;
 
 use limbeck_core::seed::{CounterRng, derive};
 use limbeck_run::config::{Invalid, Validate};
@@ -24,6 +27,28 @@ pub struct SamplingParams {
     pub seed: u64,
     /// Ids that end a generation. Default none.
     pub stop_token_ids: Vec<i64>,
+    /// Draws from so many of the most likely tokens; 0 for all tokens. Applied before
+    /// `top_p`. Default 0.
+    pub top_k: usize,
+    /// Draws from tokens that are at least this many times as likely as the most likely one,
+    /// after the temperature. Default 0.
+    pub min_p: f64,
+    /// Divides the positive logits of tokens that the prompt or the reply has, and multiplies
+    /// the negative ones. Default 1.
+    pub repetition_penalty: f64,
+    /// Taken from the logits of tokens that the reply has. Default 0.
+    pub presence_penalty: f64,
+    /// Taken from the logits of tokens as often as the reply has them. Default 0.
+    pub frequency_penalty: f64,
+    /// Added to the logits of these ids. Default none.
+    pub logit_bias: BTreeMap<i64, f64>,
+    /// No stop token is chosen before so many tokens. Default 0.
+    pub min_tokens: usize,
+    /// Replies to draw for a request. Default 1.
+    pub n: usize,
+    /// Reports each token's log-probability with those of so many of the most likely tokens,
+    /// of what the model says before any other setting has a part. Default none.
+    pub logprobs: Option<usize>,
 }
 
 impl Default for SamplingParams {
@@ -34,6 +59,15 @@ impl Default for SamplingParams {
             top_p: 1.0,
             seed: 0,
             stop_token_ids: Vec::new(),
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            logit_bias: BTreeMap::new(),
+            min_tokens: 0,
+            n: 1,
+            logprobs: None,
         }
     }
 }
@@ -42,6 +76,13 @@ impl SamplingParams {
     /// Whether the most likely token is taken, without any draw.
     pub fn is_greedy(&self) -> bool {
         self.temperature == 0.0
+    }
+
+    /// Whether earlier tokens change the logits of the next.
+    pub(crate) fn has_penalties(&self) -> bool {
+        self.repetition_penalty != 1.0
+            || self.presence_penalty != 0.0
+            || self.frequency_penalty != 0.0
     }
 }
 
@@ -56,23 +97,50 @@ impl Validate for SamplingParams {
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(Invalid::new("top_p", "a number above 0, up to 1", self.top_p));
         }
+        if !(0.0..=1.0).contains(&self.min_p) {
+            return Err(Invalid::new("min_p", "a number from 0 to 1", self.min_p));
+        }
+        if !(self.repetition_penalty > 0.0 && self.repetition_penalty.is_finite()) {
+            let penalty = self.repetition_penalty;
+            return Err(Invalid::new("repetition_penalty", "a number above 0", penalty));
+        }
+        for (name, penalty) in [
+            ("presence_penalty", self.presence_penalty),
+            ("frequency_penalty", self.frequency_penalty),
+        ] {
+            if !penalty.is_finite() {
+                return Err(Invalid::new(name, "a finite number", penalty));
+            }
+        }
+        if let Some((token, bias)) = self.logit_bias.iter().find(|(_, bias)| bias.is_nan()) {
+            let found = format!("{bias} for {token}");
+            return Err(Invalid::new("logit_bias", "numbers", found));
+        }
+        if self.min_tokens > self.max_new_tokens {
+            let expected = "at most max_new_tokens";
+            return Err(Invalid::new("min_tokens", expected, self.min_tokens));
+        }
+        if self.n == 0 {
+            return Err(Invalid::new("n", "at least 1", self.n));
+        }
         Ok(())
     }
 }
 
-/// The uniform number in [0, 1) that decides the token of `request` at `position`.
-fn uniform(seed: u64, request: usize, position: usize) -> f64 {
-    let stream = derive(seed, "sample", request as u64);
+/// The uniform number in [0, 1) that decides the token of `stream` at `position`.
+fn uniform(seed: u64, stream: u64, position: usize) -> f64 {
+    let stream = derive(seed, "sample", stream);
     CounterRng::new(derive(stream, "position", position as u64)).next_f64()
 }
 
-/// Draws a token of `request` at `position` from fp32 logits `[vocab]`.
+/// Draws a token at `position` from fp32 logits `[vocab]`; replies of different `stream`s draw
+/// differently.
 ///
 /// `None` if the logits hold no finite maximum or a NaN.
 pub(crate) fn sample(
     logits: &[f32],
     params: &SamplingParams,
-    request: usize,
+    stream: u64,
     position: usize,
 ) -> Option<usize> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -84,13 +152,42 @@ pub(crate) fn sample(
     if !total.is_finite() {
         return None;
     }
-    let uniform = uniform(params.seed, request, position);
+    let uniform = uniform(params.seed, stream, position);
+    if params.top_k > 0 || params.min_p > 0.0 {
+        let mut likely = logits.iter().map(|&logit| weight(logit)).enumerate().collect();
+        keep_likely(&mut likely, params);
+        let kept: f64 = likely.iter().map(|(_, weight)| weight).sum();
+        return draw(likely.into_iter(), uniform * kept);
+    }
     if params.top_p >= 1.0 {
         return draw(logits.iter().map(|&logit| weight(logit)).enumerate(), uniform * total);
     }
     let nucleus = nucleus(logits.iter().map(|&logit| weight(logit)), total, params.top_p);
     let kept: f64 = nucleus.iter().map(|(_, weight)| weight).sum();
     draw(nucleus.into_iter(), uniform * kept)
+}
+
+/// Leaves the tokens that `min_p`, `top_k` and `top_p` leave one after the other, most likely
+/// first (ties by id). The highest weight is 1.
+fn keep_likely(tokens: &mut Vec<(usize, f64)>, params: &SamplingParams) {
+    let descending = |left: &(usize, f64), right: &(usize, f64)| {
+        right.1.total_cmp(&left.1).then(left.0.cmp(&right.0))
+    };
+    tokens.retain(|(_, weight)| *weight > 0.0 && *weight >= params.min_p);
+    if params.top_k > 0 && params.top_k < tokens.len() {
+        let _ = tokens.select_nth_unstable_by(params.top_k, descending);
+        tokens.truncate(params.top_k);
+    }
+    tokens.sort_unstable_by(descending);
+    if params.top_p < 1.0 {
+        let total: f64 = tokens.iter().map(|(_, weight)| weight).sum();
+        let mut sum = 0.0;
+        let enough = tokens.iter().position(|(_, weight)| {
+            sum += weight;
+            sum >= params.top_p * total
+        });
+        tokens.truncate(enough.map_or(tokens.len(), |last| last + 1));
+    }
 }
 
 /// The most likely tokens, most likely first (ties by id), up to and including the one
@@ -171,6 +268,28 @@ mod tests {
     }
 
     #[test]
+    fn top_k_and_min_p_leave_the_likeliest() {
+        let logits = [0.0, 1.0, 2.0, 1.0];
+        let with = |top_k, min_p, top_p| {
+            let params = SamplingParams { top_k, min_p, ..params(1.0, top_p) };
+            let seen = frequencies(&logits, &params);
+            (0..4).filter(|&token| seen[token] > 0.0).collect::<Vec<usize>>()
+        };
+        assert_eq!(with(1, 0.0, 1.0), [2]);
+        assert_eq!(with(2, 0.0, 1.0), [1, 2]);
+        assert_eq!(with(3, 0.0, 1.0), [1, 2, 3]);
+        assert_eq!(with(9, 0.0, 1.0), [0, 1, 2, 3]);
+        // e^-1 = 0.37, e^-2 = 0.14 as likely as the likeliest.
+        assert_eq!(with(0, 0.36, 1.0), [1, 2, 3]);
+        assert_eq!(with(0, 0.38, 1.0), [2]);
+        // The share is of what the others leave: e^2 / (e^2 + e) = 0.73.
+        assert_eq!(with(2, 0.0, 0.7), [2]);
+        assert_eq!(with(2, 0.0, 0.75), [1, 2]);
+        let seen = frequencies(&logits, &SamplingParams { top_k: 2, ..params(1.0, 1.0) });
+        assert!((seen[2] - 0.7311).abs() < 0.012, "{seen:?}");
+    }
+
+    #[test]
     fn a_flat_distribution_keeps_enough_tokens() {
         let weights = vec![1.0; 10];
         assert_eq!(nucleus(weights.into_iter(), 10.0, 0.45).len(), 5);
@@ -213,6 +332,13 @@ mod tests {
             ("temperature", SamplingParams { temperature: f64::NAN, ..default() }),
             ("top_p", SamplingParams { top_p: 0.0, ..default() }),
             ("top_p", SamplingParams { top_p: 1.5, ..default() }),
+            ("min_p", SamplingParams { min_p: -0.1, ..default() }),
+            ("repetition_penalty", SamplingParams { repetition_penalty: 0.0, ..default() }),
+            ("presence_penalty", SamplingParams { presence_penalty: f64::NAN, ..default() }),
+            ("frequency_penalty", SamplingParams { frequency_penalty: f64::INFINITY, ..default() }),
+            ("logit_bias", SamplingParams { logit_bias: [(3, f64::NAN)].into(), ..default() }),
+            ("min_tokens", SamplingParams { min_tokens: 257, ..default() }),
+            ("n", SamplingParams { n: 0, ..default() }),
         ];
         for (field, params) in cases {
             assert_eq!(params.validate().unwrap_err().field, field);

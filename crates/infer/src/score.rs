@@ -49,8 +49,10 @@ impl Engine<'_> {
         let _no_grad = tch::no_grad_guard();
         let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
         let mut scores: Vec<Option<Score>> = sequences.iter().map(|_| None).collect();
-        for mut group in plan(&lengths, 0, sequences.len().max(1), FORWARD_TOKENS) {
-            let _routed = Routed::begin(self.router, &mut group)?;
+        let mut routed = Routed::new(self.router);
+        for mut group in plan(&lengths, FORWARD_TOKENS) {
+            group.sort_by_key(|&index| routed.order(Some(index as u64)));
+            routed.route(|| group.iter().map(|&index| Some(index as u64)).collect())?;
             for (&index, score) in
                 group.iter().zip(self.score_group(sequences, &group, want_logits)?)
             {

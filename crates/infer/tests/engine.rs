@@ -1,6 +1,6 @@
 //! The engine against the plain forward pass, on small random decoders.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use limbeck_core::test_device;
 use limbeck_infer::{
@@ -200,35 +200,41 @@ fn diverged_weights_are_an_error_and_no_token() {
     assert!(matches!(error, Error::NotFinite { index: 0, position: 1 }), "{error}");
 }
 
-/// Writes down what it hears, and puts the requests of each batch in reverse.
+/// Writes down the rows that it hears of; odd keys are alike.
 #[derive(Debug, Default)]
 struct Witness {
-    heard: RefCell<Vec<String>>,
+    heard: RefCell<Vec<Vec<Option<u64>>>>,
+    ended: Cell<usize>,
     fails: bool,
 }
 
 impl RowRouter for Witness {
-    fn begin(&self, requests: &mut [usize]) -> limbeck_infer::Result<()> {
-        requests.reverse();
-        self.heard.borrow_mut().push(format!("begin {requests:?}"));
-        if self.fails {
+    fn identity(&self, key: u64) -> limbeck_infer::Result<String> {
+        if self.fails && key == 1 {
+            return Err(Error::router(Some(1), Error::Empty { index: 1 }));
+        }
+        Ok((key % 2).to_string())
+    }
+
+    fn affinity(&self, key: u64) -> u64 {
+        key % 2
+    }
+
+    fn route(&self, rows: &[Option<u64>]) -> limbeck_infer::Result<()> {
+        self.heard.borrow_mut().push(rows.to_vec());
+        if self.fails && rows.contains(&Some(1)) {
             return Err(Error::router(Some(1), Error::Empty { index: 1 }));
         }
         Ok(())
     }
 
-    fn keep(&self, rows: &[usize]) -> limbeck_infer::Result<()> {
-        self.heard.borrow_mut().push(format!("keep {}", rows.len()));
-        Ok(())
-    }
-
     fn end(&self) {
-        self.heard.borrow_mut().push("end".to_owned());
+        self.ended.set(self.ended.get() + 1);
     }
 }
 
 #[test]
-fn a_router_hears_of_each_batch_and_may_reorder_it() {
+fn a_router_hears_of_each_row_of_each_pass() {
     let decoder = decoder(false);
     let prompts = prompts();
     let probe = reference_greedy(&decoder, &prompts[0], &[], 12);
@@ -237,15 +243,26 @@ fn a_router_hears_of_each_batch_and_may_reorder_it() {
         stop_token_ids: vec![probe[4], 11, 60],
         ..SamplingParams::default()
     };
-    let expected = engine(&decoder, 5).generate(&prompts, &params, &mut |_| {}).unwrap();
+    let expected = engine(&decoder, 10).generate(&prompts, &params, &mut |_| {}).unwrap();
     let witness = Witness::default();
-    let routed = engine(&decoder, 5).with_router(&witness);
+    let routed = engine(&decoder, 10).with_router(&witness);
     assert_eq!(routed.generate(&prompts, &params, &mut |_| {}).unwrap(), expected);
     let heard = witness.heard.take();
-    assert_eq!(heard[0], "begin [0, 5, 9, 2, 6]");
-    assert!(heard.iter().any(|call| call.starts_with("keep")), "{heard:?}");
-    assert_eq!(heard.last().map(String::as_str), Some("end"));
-    assert_eq!(heard.iter().filter(|call| call.starts_with("begin")).count(), 2);
+    // The first pass reads all prompts, those alike beside each other.
+    let rows = |key: usize| vec![Some(key as u64); prompts[key].len()];
+    let order = [0, 2, 4, 6, 8, 1, 3, 5, 7, 9];
+    assert_eq!(heard[0], order.map(rows).concat());
+    // Each pass after it reads a token of whoever goes on.
+    for (pass, rows) in heard.iter().enumerate().skip(1) {
+        let goes_on = |key: &u64| {
+            let Generation { tokens, finish_reason } = &expected[*key as usize];
+            tokens.len() >= pass + usize::from(*finish_reason == FinishReason::Length)
+        };
+        let alike = |rest: u64| (0..10).filter(move |key| key % 2 == rest).filter(goes_on);
+        let expected: Vec<Option<u64>> = alike(0).chain(alike(1)).map(Some).collect();
+        assert_eq!(*rows, expected);
+    }
+    assert_eq!(witness.ended.take(), 1);
 
     let scores = engine(&decoder, 5).score(&prompts).unwrap();
     let found = routed.score(&prompts).unwrap();
@@ -253,12 +270,18 @@ fn a_router_hears_of_each_batch_and_may_reorder_it() {
     {
         assert!((found - expected).abs() < 1e-4);
     }
-    assert_eq!(witness.heard.take(), ["begin [3, 7, 1, 8, 4, 0, 5, 9, 2, 6]", "end"]);
+    let heard = witness.heard.take();
+    assert_eq!((heard.len(), heard[0].len()), (1, prompts.len()));
+    assert!(heard[0].iter().flatten().is_sorted_by_key(|key| *key % 2), "{heard:?}");
+    assert_eq!(witness.ended.take(), 1);
 
     let failing = Witness { fails: true, ..Witness::default() };
-    let error = engine(&decoder, 5).with_router(&failing).score(&prompts).unwrap_err();
+    let routed = engine(&decoder, 5).with_router(&failing);
+    let error = routed.score(&prompts).unwrap_err();
     assert_eq!((error.request(), error.exit()), (Some(1), Exit::BadInput));
-    assert_eq!(failing.heard.take().last().map(String::as_str), Some("end"));
+    assert_eq!(failing.ended.take(), 1);
+    let error = routed.generate(&prompts, &params, &mut |_| {}).unwrap_err();
+    assert_eq!(error.request(), Some(1));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::linear::Linear;
 use crate::mask::{Mask, Pattern};
 use crate::norm::RmsNorm;
+use crate::paged::PagedStep;
 use crate::rope::Rotation;
 use crate::taps::Projections;
 
@@ -26,14 +27,22 @@ pub(crate) struct SelfAttention {
 
 /// The parts of a forward pass that attention needs from outside.
 pub(crate) struct AttentionContext<'a> {
-    pub(crate) layer: usize,
     pub(crate) rotation: &'a Rotation,
-    pub(crate) mask: &'a Mask,
-    pub(crate) cache: Option<&'a mut KvCache>,
+    pub(crate) keys: KeyValues<'a>,
     /// Filled with the probabilities `[batch, heads, queries, keys]` when given.
     pub(crate) probabilities: Option<&'a mut Option<Tensor>>,
     /// Filled with queries, keys and values when given.
     pub(crate) projections: Option<&'a mut Option<Projections>>,
+}
+
+/// Where the keys and values are that the queries of a pass see.
+pub(crate) enum KeyValues<'a> {
+    /// In the pass itself.
+    Pass { mask: &'a Mask },
+    /// In the pass and before it, in a contiguous cache.
+    Cached { mask: &'a Mask, layer: usize, cache: &'a mut KvCache },
+    /// In blocks of a pool; each row of the batch is a token.
+    Paged(PagedStep<'a>),
 }
 
 impl SelfAttention {
@@ -62,16 +71,20 @@ impl SelfAttention {
                 value: value.f_transpose(1, 2)?,
             });
         }
+        let (query, key) = (context.rotation.apply(&query)?, context.rotation.apply(&key)?);
+        let (mask, cached) = match context.keys {
+            KeyValues::Paged(step) => return step.mixed(&query, &key, &value, self.scale),
+            KeyValues::Pass { mask } => (mask, None),
+            KeyValues::Cached { mask, layer, cache } => (mask, Some((layer, cache))),
+        };
         // [batch, heads, seq, head_dim]
-        let query = context.rotation.apply(&query)?.f_transpose(1, 2)?;
-        let key = context.rotation.apply(&key)?.f_transpose(1, 2)?;
-        let value = value.f_transpose(1, 2)?;
-        let key_start = context.mask.key_start;
-        let (key, value) = match context.cache {
-            Some(cache) => cache.extend(context.layer, &key, &value, key_start)?,
+        let query = query.f_transpose(1, 2)?;
+        let (key, value) = (key.f_transpose(1, 2)?, value.f_transpose(1, 2)?);
+        let (key, value) = match cached {
+            Some((layer, cache)) => cache.extend(layer, &key, &value, mask.key_start)?,
             None => (key, value),
         };
-        let pattern = &context.mask.pattern;
+        let pattern = &mask.pattern;
         let mixed = match context.probabilities {
             Some(probabilities) => {
                 let (mixed, weights) = self.explicit(&query, &key, &value, pattern)?;

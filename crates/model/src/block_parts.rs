@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use crate::attention::AttentionContext;
+use crate::attention::{AttentionContext, KeyValues};
 use crate::block::Block;
 use crate::decoder::{Decoder, split_name};
 use crate::error::{Error, Result};
@@ -47,10 +47,8 @@ impl BlockParts<'_> {
     pub fn attention_mixed(&self, normed: &Tensor, input: &Input<'_>) -> Result<Tensor> {
         let shared = self.decoder.shared(input, 0, self.index..self.index + 1)?;
         let context = AttentionContext {
-            layer: self.index,
             rotation: self.decoder.rotation(&shared, self.index)?,
-            mask: self.decoder.mask(&shared, self.index)?,
-            cache: None,
+            keys: KeyValues::Pass { mask: self.decoder.mask(&shared, self.index)? },
             probabilities: None,
             projections: None,
         };

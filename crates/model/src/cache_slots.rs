@@ -27,6 +27,15 @@ impl CacheDtype {
     }
 }
 
+/// Codes i8 `[.., head_dim]` and scales f32 `[.., 1]` of numbers `[.., head_dim]`.
+pub(crate) fn quantised(numbers: &Tensor) -> Result<(Tensor, Tensor)> {
+    let numbers = numbers.f_to_kind(Kind::Float)?;
+    let largest = numbers.f_abs()?.f_amax([-1_i64].as_slice(), true)?;
+    // Slots of zeros divide by something, too.
+    let scales = largest.f_div_scalar(127.0)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
+    Ok((numbers.f_div(&scales)?.f_round()?.f_to_kind(Kind::Int8)?, scales))
+}
+
 /// Keys or values `[batch, kv_heads, capacity, head_dim]`.
 #[derive(Debug)]
 pub(crate) enum Slots {
@@ -66,14 +75,9 @@ impl Slots {
                 held.f_narrow(2, start, seq)?.f_copy_(new)?;
             }
             Self::Int8 { codes, scales, .. } => {
-                let new = new.f_to_kind(Kind::Float)?;
-                let largest = new.f_abs()?.f_amax([-1_i64].as_slice(), true)?;
-                // Slots of zeros divide by something, too.
-                let scale =
-                    largest.f_div_scalar(127.0)?.f_clamp_min(f64::from(f32::MIN_POSITIVE))?;
-                let rounded = new.f_div(&scale)?.f_round()?;
-                scales.f_narrow(2, start, seq)?.f_copy_(&scale)?;
-                codes.f_narrow(2, start, seq)?.f_copy_(&rounded)?;
+                let (new_codes, new_scales) = quantised(new)?;
+                scales.f_narrow(2, start, seq)?.f_copy_(&new_scales)?;
+                codes.f_narrow(2, start, seq)?.f_copy_(&new_codes)?;
             }
         }
         Ok(())

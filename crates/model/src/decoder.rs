@@ -7,7 +7,7 @@ use std::collections::btree_map::Entry;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
-use crate::attention::AttentionContext;
+use crate::attention::{AttentionContext, KeyValues};
 use crate::block::{self, Block};
 use crate::cache::KvCache;
 use crate::config::DecoderConfig;
@@ -113,11 +113,13 @@ impl Decoder {
             let wanted = |of: fn(&Taps) -> &Vec<usize>| {
                 taps.as_deref().is_some_and(|taps| of(taps).contains(&index))
             };
+            let mask = self.mask(&shared, index)?;
             let context = AttentionContext {
-                layer: index,
                 rotation: self.rotation(&shared, index)?,
-                mask: self.mask(&shared, index)?,
-                cache: cache.as_deref_mut(),
+                keys: match cache.as_deref_mut() {
+                    Some(cache) => KeyValues::Cached { mask, layer: index, cache },
+                    None => KeyValues::Pass { mask },
+                },
                 probabilities: wanted(|taps| &taps.want_attention).then_some(&mut probabilities),
                 projections: wanted(|taps| &taps.want_projections).then_some(&mut projections),
             };
@@ -252,7 +254,12 @@ impl Decoder {
                 return Err(Error::TokenOutOfRange { token, vocab_size });
             }
         }
-        let embedded = self.embed_tokens.forward(input.tokens, self.compute_dtype)?;
+        self.embed_known(input.tokens)
+    }
+
+    /// As [`Self::embed`], of ids that have been checked.
+    pub(crate) fn embed_known(&self, tokens: &Tensor) -> Result<Tensor> {
+        let embedded = self.embed_tokens.forward(tokens, self.compute_dtype)?;
         match self.config.embedding_scale {
             None => Ok(embedded),
             Some(scale) => {
@@ -303,10 +310,8 @@ impl Decoder {
         };
         let shared = self.shared(input, 0, index..index + 1)?;
         let context = AttentionContext {
-            layer: index,
             rotation: self.rotation(&shared, index)?,
-            mask: self.mask(&shared, index)?,
-            cache: None,
+            keys: KeyValues::Pass { mask: self.mask(&shared, index)? },
             probabilities,
             projections: None,
         };

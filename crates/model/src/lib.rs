@@ -7,7 +7,7 @@
 //! ([`Decoder::map_linear`], [`Decoder::map_embedding`]) instead of copying the model.
 //!
 //! Modules in reading order: [`config`] (the descriptor), `linear`, `embedding`, `norm`, `rope`,
-//! `mask`, `attention`, `mlp`, `block`, `decoder`, `block_parts`, `cache`, `taps`, `load`, `init`, `assemble`, `save`, [`gguf`].
+//! `mask`, `attention`, `mlp`, `block`, `decoder`, `block_parts`, `cache`, [`paged`], `taps`, `load`, `init`, `assemble`, `save`, [`gguf`].
 
 mod assemble;
 mod attention;
@@ -29,6 +29,7 @@ mod load;
 mod mask;
 mod mlp;
 mod norm;
+pub mod paged;
 mod rope;
 mod save;
 mod single_pass;
@@ -47,4 +48,5 @@ pub use families::SUPPORTED_MODEL_TYPES;
 pub use input::{Attention, Input};
 pub use linear::{DenseLinear, Linear};
 pub use load::{LinearLoader, LoadOptions};
+pub use paged::{PagedCache, PagedPass, PagedSpan};
 pub use taps::{Projections, Taps};

@@ -48,8 +48,8 @@ impl Rope {
         seq: i64,
         kind: Kind,
     ) -> Result<Rotation> {
-        let half = self.head_dim / 2;
         let Some(positions) = positions else {
+            let half = self.head_dim / 2;
             let (cos, sin) = self.rows(start + seq, kind)?;
             return Ok(Rotation {
                 cos: cos.f_narrow(0, start, seq)?.f_unsqueeze(1)?,
@@ -57,18 +57,29 @@ impl Rope {
                 half,
             });
         };
-        let (batch, seq) = positions.size2()?;
         let lowest = positions.f_min()?.f_int64_value(&[])?;
         if lowest < 0 {
             return Err(Error::shape("rope", "positions from 0 up", lowest.to_string()));
         }
-        let (cos, sin) = self.rows(positions.f_max()?.f_int64_value(&[])? + 1, kind)?;
+        let length = positions.f_max()?.f_int64_value(&[])? + 1;
+        self.rotation_at(positions, length, kind)
+    }
+
+    /// The rotation at `positions` `[batch, seq]`, all from 0 up and below `length`.
+    pub(crate) fn rotation_at(
+        &self,
+        positions: &Tensor,
+        length: i64,
+        kind: Kind,
+    ) -> Result<Rotation> {
+        let (batch, seq) = positions.size2()?;
+        let (cos, sin) = self.rows(length, kind)?;
         let flat = positions.f_reshape([-1])?;
         let gather = |table: &Tensor| -> Result<Tensor> {
             // [batch, seq, 1, head_dim]
             Ok(table.f_index_select(0, &flat)?.f_view([batch, seq, 1, self.head_dim])?)
         };
-        Ok(Rotation { cos: gather(&cos)?, sin: gather(&sin)?, half })
+        Ok(Rotation { cos: gather(&cos)?, sin: gather(&sin)?, half: self.head_dim / 2 })
     }
 
     fn rows(&self, length: i64, kind: Kind) -> Result<(Tensor, Tensor)> {

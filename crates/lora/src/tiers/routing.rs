@@ -19,13 +19,36 @@ impl Tiers {
     /// [`super::TierError::NotLoaded`]; [`super::TierError::InTraining`]. The route is as it
     /// was then.
     pub fn route(&self, stacks: &[Stack]) -> Result<()> {
+        let runs: Vec<(&Stack, usize)> = stacks.iter().map(|stack| (stack, 1)).collect();
+        self.route_runs(&runs)
+    }
+
+    /// As [`Self::route`], of rows beside each other that have the same stack: stacks with
+    /// their numbers of rows.
+    ///
+    /// # Errors
+    /// As [`Self::route`].
+    pub fn route_runs(&self, runs: &[(&Stack, usize)]) -> Result<()> {
         let mut state = lock(&self.state);
         state.refuse_in_training()?;
-        let rows = stacks.iter().map(|stack| state.resolve(stack)).collect::<Result<Vec<_>>>()?;
+        let mut rows = Vec::new();
+        for &(stack, count) in runs {
+            let gates = state.resolve(stack)?;
+            rows.extend(std::iter::repeat_n(gates, count));
+        }
         let route = state.plan(&rows);
-        state.mark_used(stacks);
+        state.mark_used(runs.iter().map(|run| run.0));
         *lock(&self.route) = route;
         Ok(())
+    }
+
+    /// A number that is another one whenever adapters were loaded, replaced, unloaded or
+    /// trained since.
+    pub fn version(&self) -> u64 {
+        let state = lock(&self.state);
+        let training = u64::from(state.training.is_some());
+        let number = |sum: u64, version: u64| sum.wrapping_mul(31).wrapping_add(version);
+        state.adapters.values().map(|entry| entry.version).fold(training, number)
     }
 
     /// Gives all rows of any batch one stack, until the next route.
@@ -90,9 +113,9 @@ impl State {
         Ok(gates)
     }
 
-    fn mark_used(&mut self, stacks: &[Stack]) {
+    fn mark_used<'s>(&mut self, stacks: impl Iterator<Item = &'s Stack>) {
         let now = self.tick();
-        for name in stacks.iter().flat_map(Stack::names) {
+        for name in stacks.flat_map(Stack::names) {
             if let Some(entry) = self.adapters.get_mut(name) {
                 entry.used = now;
             }
@@ -102,7 +125,7 @@ impl State {
     /// A route of all rows with one stack.
     pub(super) fn plan_all(&mut self, stack: &Stack) -> Result<Route> {
         let gates = self.resolve(stack)?;
-        self.mark_used(std::slice::from_ref(stack));
+        self.mark_used(std::iter::once(stack));
         if gates.is_empty() {
             return Ok(Route::default());
         }
