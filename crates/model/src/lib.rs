@@ -34,8 +34,6 @@ mod rope;
 mod save;
 mod single_pass;
 mod taps;
-mod tiled_attention;
-mod tiled_cache;
 
 pub use block_parts::BlockParts;
 pub use cache::KvCache;

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 
-use super::{BLOCK_SIZE, PagedLayer, PagedSpan};
+use super::{BLOCK_SIZE, PagedRows, PagedSpan};
 
 /// Most keys that single-token spans of one product may have more than the shortest of them,
 /// as a share of its keys: what is more is padding.
@@ -23,7 +23,7 @@ const PADDING_SHARE: usize = 4;
 /// libtorch's. The spans have been checked.
 pub(crate) fn attend(
     query: &Tensor,
-    layer: &PagedLayer,
+    layer: &PagedRows,
     spans: &[PagedSpan<'_>],
     window: Option<i64>,
     scale: f64,
@@ -76,7 +76,7 @@ fn key_range(span: &PagedSpan<'_>, window: Option<i64>) -> Range<usize> {
 /// One query for each of several spans, in their order: `[spans, heads, head_dim]` → the same.
 fn attend_tokens(
     query: &Tensor,
-    layer: &PagedLayer,
+    layer: &PagedRows,
     spans: &[&PagedSpan<'_>],
     window: Option<i64>,
     scale: f64,
@@ -133,7 +133,7 @@ fn attend_tokens(
 /// The queries of one span, `[queries, heads, head_dim]` → the same.
 fn attend_span(
     query: &Tensor,
-    layer: &PagedLayer,
+    layer: &PagedRows,
     span: &PagedSpan<'_>,
     window: Option<i64>,
     scale: f64,
@@ -183,7 +183,7 @@ fn attend_span(
 /// Keys and values at a range of a sequence's positions, `[range, kv_heads, head_dim]`; blocks
 /// that follow each other are read where they are.
 fn sequence(
-    layer: &PagedLayer,
+    layer: &PagedRows,
     span: &PagedSpan<'_>,
     range: &Range<usize>,
     device: Device,

@@ -1,6 +1,6 @@
 //! The memory of a pool of blocks.
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use crate::cache_slots::CacheDtype;
 use crate::decoder::Decoder;
@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 
 use super::BLOCK_SIZE;
 use super::slots::PagedSlots;
+use super::tiled::TiledLayer;
 
 /// Keys and values of every layer, for a fixed number of blocks of [`BLOCK_SIZE`] slots. Slot
 /// `block · 16 + offset` is the same in all layers. Use it without gradients.
@@ -17,9 +18,20 @@ pub struct PagedCache {
     num_blocks: usize,
 }
 
+/// One layer's keys and values.
+#[derive(Debug)]
+pub(crate) enum PagedLayer {
+    /// What libtorch's operations read.
+    Rows(PagedRows),
+    /// What our kernel reads: on the CPU, in fp32.
+    Tiled(TiledLayer<f32>),
+    /// In 8 bits.
+    TiledInt8(TiledLayer<i8>),
+}
+
 /// `[slots, kv_heads, head_dim]` each.
 #[derive(Debug)]
-pub(crate) struct PagedLayer {
+pub(crate) struct PagedRows {
     pub(crate) keys: PagedSlots,
     pub(crate) values: PagedSlots,
 }
@@ -43,10 +55,21 @@ impl PagedCache {
         let options = (decoder.compute_dtype(), decoder.device());
         let layers = (0..config.num_hidden_layers())
             .map(|_| {
-                Ok(PagedLayer {
+                if options == (Kind::Float, Device::Cpu) {
+                    let [heads, width] = [shape[1], shape[2]].map(|size| size as usize);
+                    return Ok(match dtype {
+                        CacheDtype::Compute => {
+                            PagedLayer::Tiled(TiledLayer::new(num_blocks, heads, width))
+                        }
+                        CacheDtype::Int8 => {
+                            PagedLayer::TiledInt8(TiledLayer::new(num_blocks, heads, width))
+                        }
+                    });
+                }
+                Ok(PagedLayer::Rows(PagedRows {
                     keys: PagedSlots::new(shape, dtype, options)?,
                     values: PagedSlots::new(shape, dtype, options)?,
-                })
+                }))
             })
             .collect::<Result<_>>()?;
         Ok(Self { layers, num_blocks })
@@ -72,14 +95,20 @@ impl PagedCache {
         }
         let start = |block: u32| i64::from(block) * BLOCK_SIZE as i64;
         for layer in &mut self.layers {
-            layer.keys.copy(start(from), start(to), filled as i64)?;
-            layer.values.copy(start(from), start(to), filled as i64)?;
+            match layer {
+                PagedLayer::Rows(rows) => {
+                    rows.keys.copy(start(from), start(to), filled as i64)?;
+                    rows.values.copy(start(from), start(to), filled as i64)?;
+                }
+                PagedLayer::Tiled(layer) => layer.copy_block(from as usize, to as usize),
+                PagedLayer::TiledInt8(layer) => layer.copy_block(from as usize, to as usize),
+            }
         }
         Ok(())
     }
 }
 
-impl PagedLayer {
+impl PagedRows {
     /// Writes new keys and values `[tokens, kv_heads, head_dim]` at `slots`, i64 `[tokens]`.
     pub(crate) fn write(&mut self, slots: &Tensor, keys: &Tensor, values: &Tensor) -> Result<()> {
         self.keys.write(slots, keys)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use limbeck_core::elements::{elements, filled};
 use tch::Tensor;
 
 use crate::attention::{AttentionContext, KeyValues};
@@ -10,13 +11,20 @@ use crate::decoder::Decoder;
 use crate::error::{Error, Result};
 
 use super::attention::attend;
-use super::{PagedCache, PagedLayer, PagedPass, PagedSpan};
+use super::tiled::{Stored, TiledLayer};
+use super::{PagedCache, PagedLayer, PagedPass, PagedRows, PagedSpan};
+
+/// Slots of a pass's tokens, i64 `[tokens]`.
+pub(crate) struct Slots {
+    host: Vec<i64>,
+    device: Tensor,
+}
 
 /// What one layer's attention needs of a pass.
 pub(crate) struct PagedStep<'a> {
     pub(crate) layer: &'a mut PagedLayer,
-    /// Where the new tokens' keys and values go, i64 `[tokens]`.
-    pub(crate) slots: &'a Tensor,
+    /// Where the new tokens' keys and values go, `[tokens]`.
+    pub(crate) slots: &'a Slots,
     pub(crate) pass: &'a PagedPass<'a>,
     pub(crate) window: Option<i64>,
 }
@@ -34,28 +42,68 @@ impl PagedStep<'_> {
         value: &Tensor,
         scale: f64,
     ) -> Result<Tensor> {
-        self.layer.write(self.slots, &key.f_squeeze_dim(1)?, &value.f_squeeze_dim(1)?)?;
-        let query = query.f_squeeze_dim(1)?; // [tokens, heads, head_dim]
-        let (tokens, heads, head_dim) = query.size3()?;
-        let mixed = if self.pass.apart {
-            self.attend_apart(&query, scale)?
-        } else {
-            attend(&query, self.layer, self.pass.spans, self.window, scale)?
+        let (tokens, _, heads, head_dim) = query.size4()?;
+        let width = [tokens, 1, heads * head_dim];
+        let (pass, slots, window) = (self.pass, &self.slots.host, self.window);
+        let rows = match self.layer {
+            PagedLayer::Rows(rows) => rows,
+            PagedLayer::Tiled(layer) => {
+                let new = [query, key, value];
+                return tiled(layer, new, (slots, pass.spans), (window, scale), &width);
+            }
+            PagedLayer::TiledInt8(layer) => {
+                let new = [query, key, value];
+                return tiled(layer, new, (slots, pass.spans), (window, scale), &width);
+            }
         };
-        Ok(mixed.f_reshape([tokens, 1, heads * head_dim])?)
+        rows.write(&self.slots.device, &key.f_squeeze_dim(1)?, &value.f_squeeze_dim(1)?)?;
+        let query = query.f_squeeze_dim(1)?; // [tokens, heads, head_dim]
+        let mixed = if pass.apart {
+            Self::attend_apart(rows, &query, pass, window, scale)?
+        } else {
+            attend(&query, rows, pass.spans, window, scale)?
+        };
+        Ok(mixed.f_reshape(width)?)
     }
 
     /// Each span as if it were the only one.
-    fn attend_apart(&self, query: &Tensor, scale: f64) -> Result<Tensor> {
-        let mut mixed = Vec::with_capacity(self.pass.spans.len());
-        for &span in self.pass.spans {
+    fn attend_apart(
+        rows: &PagedRows,
+        query: &Tensor,
+        pass: &PagedPass<'_>,
+        window: Option<i64>,
+        scale: f64,
+    ) -> Result<Tensor> {
+        let mut mixed = Vec::with_capacity(pass.spans.len());
+        for &span in pass.spans {
             let (start, length) = (span.query_start as i64, span.query_len as i64);
             let alone = [PagedSpan { query_start: 0, ..span }];
             let query = query.f_narrow(0, start, length)?;
-            mixed.push(attend(&query, self.layer, &alone, self.window, scale)?);
+            mixed.push(attend(&query, rows, &alone, window, scale)?);
         }
         Ok(Tensor::f_cat(&mixed, 0)?)
     }
+}
+
+/// Writes new keys and values and attends, by our own kernel.
+fn tiled<S: Stored>(
+    layer: &mut TiledLayer<S>,
+    [query, key, value]: [&Tensor; 3],
+    (slots, spans): (&[i64], &[PagedSpan<'_>]),
+    (window, scale): (Option<i64>, f64),
+    shape: &[i64],
+) -> Result<Tensor> {
+    let [query, key, value] = [query.f_contiguous()?, key.f_contiguous()?, value.f_contiguous()?];
+    let numbers = |tensor| {
+        elements::<f32>(tensor)
+            .ok_or_else(|| Error::shape("paged attention", "fp32 on the CPU", "another tensor"))
+    };
+    layer.write(slots, numbers(&key)?, numbers(&value)?);
+    let window = window.map(|window| window as usize);
+    filled(shape, |output| {
+        layer.attend(numbers(&query)?, spans, window, scale as f32, output);
+        Ok(())
+    })
 }
 
 impl Decoder {
@@ -87,7 +135,7 @@ impl Decoder {
         let on_device = |numbers: &[i64]| -> Result<Tensor> {
             Ok(Tensor::f_from_slice(numbers)?.f_to_device(self.device)?)
         };
-        let slots = on_device(&slots)?;
+        let slots = Slots { device: on_device(&slots)?, host: slots };
         let length = positions.iter().max().map_or(0, |highest| highest + 1);
         let positions = on_device(&positions)?.f_view([total, 1])?;
         let tokens = on_device(pass.tokens)?.f_view([total, 1])?;

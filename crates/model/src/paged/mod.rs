@@ -5,18 +5,21 @@
 //! for each span of tokens which blocks hold its sequence.
 //!
 //! Modules in reading order: `pass` (what is computed), `cache` (the pool's memory), `slots`
-//! (one layer's keys or values), `forward`, `attention`.
+//! (one layer's keys or values), `forward`, `attention`; on the CPU in fp32 `tiled` and `kernel`
+//! in place of slots and attention.
 
 mod attention;
 mod cache;
 mod forward;
+mod kernel;
 mod pass;
 mod slots;
+mod tiled;
 
 pub use cache::PagedCache;
 pub use pass::{PagedPass, PagedSpan};
 
-pub(crate) use cache::PagedLayer;
+pub(crate) use cache::{PagedLayer, PagedRows};
 pub(crate) use forward::PagedStep;
 
 /// Slots of a block.

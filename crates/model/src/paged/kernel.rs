@@ -15,7 +15,8 @@ use std::sync::Mutex;
 use limbeck_core::lanes::{Instructions, Kernel, LANES, Lanes};
 use limbeck_core::team;
 
-use crate::tiled_cache::{BLOCK_SIZE, Stored, TiledLayer, Tiles};
+use super::tiled::{Stored, TiledLayer, Tiles};
+use super::{BLOCK_SIZE, PagedSpan};
 
 /// Query rows that share a pass over keys and values.
 const ROWS: usize = 8;
@@ -23,55 +24,42 @@ const ROWS: usize = 8;
 /// joined in order.
 const PART: usize = 64 * BLOCK_SIZE;
 
-/// Some new tokens of one sequence.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Run<'a> {
-    /// New tokens, the last of the sequence.
-    pub(crate) queries: usize,
-    /// Tokens of the sequence, the new ones included.
-    pub(crate) length: usize,
-    /// Where they lie: enough blocks for all of them.
-    pub(crate) blocks: &'a [u32],
-}
-
 impl<S: Stored> TiledLayer<S> {
-    /// Causal attention of each run's new tokens over all of its tokens, or over the last
+    /// Causal attention of each span's new tokens over all of its sequence's, or over the last
     /// `window` of them.
     ///
     /// # Shapes
-    /// Query and output `[tokens, heads, head_dim]`, the runs' tokens one after another.
+    /// Query and output `[tokens, heads, head_dim]`.
     pub(crate) fn attend(
         &self,
         query: &[f32],
-        runs: &[Run<'_>],
+        spans: &[PagedSpan<'_>],
         window: Option<usize>,
         scale: f32,
         output: &mut [f32],
     ) {
-        self.attend_with(Instructions::best(), query, runs, (window, scale), output);
+        self.attend_with(Instructions::best(), query, spans, (window, scale), output);
     }
 
     fn attend_with(
         &self,
         instructions: Instructions,
         query: &[f32],
-        runs: &[Run<'_>],
+        spans: &[PagedSpan<'_>],
         (window, scale): (Option<usize>, f32),
         output: &mut [f32],
     ) {
-        let tokens: usize = runs.iter().map(|run| run.queries).sum();
+        let tokens: usize = spans.iter().map(|span| span.query_len).sum();
         let heads = query.len() / (tokens * self.head_dim).max(1);
         let group = heads / self.kv_heads;
         let mut parts = Vec::new();
-        let mut first_token = 0;
-        for run in runs {
-            let shape = RunShape { run, first_token, heads, group, window };
+        for span in spans {
+            let shape = SpanShape { span, heads, group, window };
             for kv_head in 0..self.kv_heads {
-                for row in (0..run.queries * group).step_by(ROWS) {
+                for row in (0..span.query_len * group).step_by(ROWS) {
                     shape.push_parts(kv_head, row, &mut parts);
                 }
             }
-            first_token += run.queries;
         }
         let results: Vec<_> = parts.iter().map(|_| Mutex::new(None)).collect();
         team::for_each(parts.len(), &|index| {
@@ -98,10 +86,9 @@ impl<S: Stored> TiledLayer<S> {
     }
 }
 
-/// A run of a pass.
-struct RunShape<'a> {
-    run: &'a Run<'a>,
-    first_token: usize,
+/// A span of a pass.
+struct SpanShape<'a> {
+    span: &'a PagedSpan<'a>,
     heads: usize,
     group: usize,
     window: Option<usize>,
@@ -109,7 +96,7 @@ struct RunShape<'a> {
 
 /// Up to [`ROWS`] rows that read some blocks of one head.
 struct Part<'a> {
-    run: &'a Run<'a>,
+    span: &'a PagedSpan<'a>,
     kv_head: usize,
     first_row: usize,
     places: Vec<Place>,
@@ -127,16 +114,18 @@ struct Place {
     end: usize,
 }
 
-impl<'a> RunShape<'a> {
+impl<'a> SpanShape<'a> {
     /// The parts of the rows from `first_row` on, in order.
     fn push_parts(&self, kv_head: usize, first_row: usize, parts: &mut Vec<Part<'a>>) {
-        let rows = (self.run.queries * self.group - first_row).min(ROWS);
+        let rows = (self.span.query_len * self.group - first_row).min(ROWS);
         let places: Vec<Place> = (first_row..first_row + rows)
             .map(|row| {
                 let (token, member) = (row / self.group, row % self.group);
-                let end = self.run.length - self.run.queries + token + 1;
+                let end = self.span.kv_len - self.span.query_len + token + 1;
                 Place {
-                    head: (self.first_token + token) * self.heads + kv_head * self.group + member,
+                    head: (self.span.query_start + token) * self.heads
+                        + kv_head * self.group
+                        + member,
                     begin: self.window.map_or(0, |window| end.saturating_sub(window)),
                     end,
                 }
@@ -147,7 +136,7 @@ impl<'a> RunShape<'a> {
         let end = places.last().map_or(0, |place| place.end);
         for part in begin / PART..end.div_ceil(PART) {
             parts.push(Part {
-                run: self.run,
+                span: self.span,
                 kv_head,
                 first_row,
                 places: places.clone(),
@@ -160,7 +149,7 @@ impl<'a> RunShape<'a> {
 impl Part<'_> {
     /// Whether this is of the same rows.
     fn continues(&self, other: &Self) -> bool {
-        std::ptr::eq(self.run, other.run)
+        std::ptr::eq(self.span, other.span)
             && (self.kv_head, self.first_row) == (other.kv_head, other.first_row)
     }
 }
@@ -271,7 +260,7 @@ impl<S: Stored> PartKernel<'_, S> {
     /// The block that holds block `index` of the sequence, and its head counted over all blocks.
     #[inline(always)]
     fn head(&self, index: usize) -> usize {
-        self.part.run.blocks[index] as usize * self.layer.kv_heads + self.part.kv_head
+        self.part.span.blocks[index] as usize * self.layer.kv_heads + self.part.kv_head
     }
 
     /// Scores of all rows with a block's keys; -inf where a row does not see a key.
@@ -424,19 +413,21 @@ mod tests {
             }
         }
 
-        fn run(&self) -> Run<'_> {
-            Run {
-                queries: self.query.size()[0] as usize,
-                length: self.keys.size()[0] as usize,
+        fn span(&self, query_start: usize) -> PagedSpan<'_> {
+            PagedSpan {
+                query_start,
+                query_len: self.query.size()[0] as usize,
+                kv_len: self.keys.size()[0] as usize,
                 blocks: &self.blocks,
             }
         }
 
         fn write<S: Stored>(&self, layer: &mut TiledLayer<S>) {
             let length = self.keys.size()[0] as usize;
-            let slots: Vec<usize> = (0..length)
+            let slots: Vec<i64> = (0..length)
                 .map(|slot| {
-                    self.blocks[slot / BLOCK_SIZE] as usize * BLOCK_SIZE + slot % BLOCK_SIZE
+                    (self.blocks[slot / BLOCK_SIZE] as usize * BLOCK_SIZE + slot % BLOCK_SIZE)
+                        as i64
                 })
                 .collect();
             layer.write(&slots, &numbers(&self.keys), &numbers(&self.values));
@@ -469,7 +460,7 @@ mod tests {
         }
     }
 
-    /// All runs in one pass.
+    /// All spans in one pass.
     fn attend<S: Stored>(
         instructions: Instructions,
         cases: &[Case],
@@ -480,21 +471,29 @@ mod tests {
         let blocks = cases.iter().flat_map(|case| &case.blocks).max().unwrap() + 3;
         let mut layer = TiledLayer::<S>::new(blocks as usize, KV_HEADS as usize, head_dim);
         // What a slot holds that is not seen must not matter.
-        let all: Vec<usize> = (0..blocks as usize * BLOCK_SIZE).collect();
+        let all: Vec<i64> = (0..(blocks as usize * BLOCK_SIZE) as i64).collect();
         let garbage = vec![f32::NAN; all.len() * KV_HEADS as usize * head_dim];
         layer.write(&all, &garbage, &garbage);
         cases.iter().for_each(|case| case.write(&mut layer));
         let query: Vec<f32> = cases.iter().flat_map(|case| numbers(&case.query)).collect();
-        let runs: Vec<Run<'_>> = cases.iter().map(Case::run).collect();
+        let mut start = 0;
+        let spans: Vec<PagedSpan<'_>> = cases
+            .iter()
+            .map(|case| {
+                let span = case.span(start);
+                start += span.query_len;
+                span
+            })
+            .collect();
         let mut output = vec![f32::NAN; query.len()];
-        layer.attend_with(instructions, &query, &runs, (window, scale), &mut output);
+        layer.attend_with(instructions, &query, &spans, (window, scale), &mut output);
         let mut rest = output.as_slice();
         let sizes = cases.iter().map(|case| case.query.numel());
         sizes.map(|size| rest.split_off(..size).unwrap().to_vec()).collect()
     }
 
     #[test]
-    fn runs_of_all_lengths_are_softmax_attention() {
+    fn spans_of_all_lengths_are_softmax_attention() {
         tch::manual_seed(1);
         for instructions in Instructions::available() {
             for (head_dim, window) in [(8, None), (32, Some(20)), (40, None), (64, Some(1500))] {
@@ -530,12 +529,12 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_and_the_length_of_runs_change_no_bit() {
+    fn neighbours_and_the_length_of_spans_change_no_bit() {
         tch::manual_seed(3);
         for instructions in Instructions::available() {
             let whole = Case::new(1100, 40, 32, 40);
             let alone = attend::<f32>(instructions, std::slice::from_ref(&whole), Some(1050), 0.3);
-            // The same tokens one at a time, beside another run.
+            // The same tokens one at a time, beside another span.
             let row = (KV_HEADS * GROUP * 32) as usize;
             for token in [0, 13, 39] {
                 let length = 1100 - 40 + token + 1;
@@ -560,10 +559,10 @@ mod tests {
         case.write(&mut layer);
         let mut outputs = [vec![0.0; case.query.numel()], vec![1.0; case.query.numel()]];
         let query = numbers(&case.query);
-        layer.attend(&query, &[case.run()], None, 1.0, &mut outputs[0]);
+        layer.attend(&query, &[case.span(0)], None, 1.0, &mut outputs[0]);
         layer.copy_block(case.blocks[0] as usize, 2);
         case.blocks = vec![2];
-        layer.attend(&query, &[case.run()], None, 1.0, &mut outputs[1]);
+        layer.attend(&query, &[case.span(0)], None, 1.0, &mut outputs[1]);
         assert_eq!(outputs[0], outputs[1]);
     }
 }

@@ -2,7 +2,7 @@
 //! Kwon et al. 2023, arXiv:2309.06180).
 //!
 //! A block's keys are transposed, so that a vector holds one feature of 16 keys: what
-//! `tiled_attention` reads.
+//! `kernel` reads.
 
 #![expect(
     clippy::inline_always,
@@ -11,8 +11,11 @@
 
 use limbeck_core::lanes::{LANES, Lanes};
 
-/// Slots of a block: a vector of keys.
-pub(crate) const BLOCK_SIZE: usize = LANES;
+use super::BLOCK_SIZE;
+
+// A block of keys is a vector.
+const _: () = assert!(BLOCK_SIZE == LANES);
+
 /// Numbers that a cache holds: fp32, or codes of 8 bits with a scale for each slot and head.
 pub(crate) trait Stored: Copy + Default + Send + Sync + 'static {
     /// Whether there are scales.
@@ -124,12 +127,12 @@ impl<S: Stored> TiledLayer<S> {
     ///
     /// # Shapes
     /// Keys and values `[tokens, kv_heads, head_dim]`.
-    pub(crate) fn write(&mut self, slots: &[usize], keys: &[f32], values: &[f32]) {
+    pub(crate) fn write(&mut self, slots: &[i64], keys: &[f32], values: &[f32]) {
         let (width, value_width) = (self.head_dim, self.value_width);
         let token = self.kv_heads * width;
         let tokens = keys.chunks_exact(token).zip(values.chunks_exact(token));
         for (&slot, (keys, values)) in slots.iter().zip(tokens) {
-            let (block, slot) = (slot / BLOCK_SIZE, slot % BLOCK_SIZE);
+            let (block, slot) = (slot as usize / BLOCK_SIZE, slot as usize % BLOCK_SIZE);
             let heads = keys.chunks_exact(width).zip(values.chunks_exact(width));
             for (head, (keys, values)) in (block * self.kv_heads..).zip(heads) {
                 let start = head * width * BLOCK_SIZE;
