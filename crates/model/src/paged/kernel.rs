@@ -22,7 +22,7 @@ use super::{BLOCK_SIZE, PagedSpan};
 const ROWS: usize = 8;
 /// Slots of a part: a row that sees more is computed in parts, by several threads, that are
 /// joined in order.
-const PART: usize = 64 * BLOCK_SIZE;
+const PART: usize = 16 * BLOCK_SIZE;
 
 impl<S: Stored> TiledLayer<S> {
     /// Causal attention of each span's new tokens over all of its sequence's, or over the last
