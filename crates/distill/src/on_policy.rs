@@ -46,6 +46,7 @@ impl OnPolicySettings {
             top_p: self.top_p,
             seed,
             stop_token_ids: stop_token_ids.to_vec(),
+            ..SamplingParams::default()
         }
     }
 }

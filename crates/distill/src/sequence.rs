@@ -74,6 +74,7 @@ impl SequenceSettings {
             top_p: self.top_p,
             seed,
             stop_token_ids,
+            ..SamplingParams::default()
         }
     }
 }

@@ -52,6 +52,7 @@ impl EvaluateConfig {
             max_batch: self.max_batch,
             max_cache_bytes: self.max_cache_bytes,
             cache_dtype: self.cache_dtype,
+            ..EngineConfig::default()
         }
     }
 
@@ -63,6 +64,7 @@ impl EvaluateConfig {
             top_p: self.top_p,
             seed: self.seed,
             stop_token_ids: stop_token_ids.to_vec(),
+            ..SamplingParams::default()
         }
     }
 

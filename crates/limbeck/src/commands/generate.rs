@@ -78,6 +78,7 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
         top_p: arguments.top_p,
         seed: arguments.seed,
         stop_token_ids: tokenizer.eos_token_ids().to_vec(),
+        ..SamplingParams::default()
     };
     let router = adapters.tiers.as_ref().map(|tiers| StackRouter::new(tiers, &stacks));
     let mut engine = Engine::new(&opened.decoder, engine_config(arguments.int8_cache))?;
