@@ -23,6 +23,7 @@ pub mod seed;
 pub mod team;
 pub mod tensor_file;
 pub mod tensor_writer;
+pub mod token_bytes;
 pub mod tokenizer;
 pub mod tokenizer_training;
 
@@ -34,4 +35,5 @@ pub use dynamic_map::dynamic_map;
 pub use error::{Error, Result};
 pub use tensor_file::{TensorFile, TensorInfo};
 pub use tensor_writer::write_tensors;
+pub use token_bytes::TokenBytes;
 pub use tokenizer::Tokenizer;

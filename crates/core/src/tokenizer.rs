@@ -2,6 +2,7 @@
 //! template of `tokenizer_config.json` (or `chat_template.jinja`), and the stop tokens
 //! of `generation_config.json`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -178,6 +179,23 @@ impl Tokenizer {
     /// The id of a token, if the vocabulary has it.
     pub fn token_id(&self, token: &str) -> Option<i64> {
         self.inner.token_to_id(token).map(i64::from)
+    }
+
+    /// The token of an id, as the vocabulary writes it.
+    pub(crate) fn token(&self, id: i64) -> Option<String> {
+        u32::try_from(id).ok().and_then(|id| self.inner.id_to_token(id))
+    }
+
+    /// The ids of tokens that were added to the vocabulary, which writes them as they are.
+    pub(crate) fn added_ids(&self) -> HashSet<i64> {
+        self.inner.get_added_tokens_decoder().into_keys().map(i64::from).collect()
+    }
+
+    /// Whether the vocabulary writes bytes as characters, as GPT-2's does.
+    pub(crate) fn is_byte_level(&self) -> bool {
+        let decoder =
+            self.inner.get_decoder().and_then(|decoder| serde_json::to_string(decoder).ok());
+        decoder.is_some_and(|decoder| decoder.contains("\"ByteLevel\""))
     }
 
     /// Whether decoding makes anything of an id: it has a token, and not one that is left out.

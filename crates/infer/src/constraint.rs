@@ -44,6 +44,15 @@ impl TokenMask {
         Self { words: vec![0; vocab_size.div_ceil(64)], vocab_size }
     }
 
+    /// All of a vocabulary's tokens.
+    pub fn all(vocab_size: usize) -> Self {
+        let mut mask = Self { words: vec![u64::MAX; vocab_size.div_ceil(64)], vocab_size };
+        if let Some(last) = mask.words.last_mut() {
+            *last >>= (64 - vocab_size % 64) % 64;
+        }
+        mask
+    }
+
     /// Ids from 0 up to this are known.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
@@ -104,6 +113,12 @@ mod tests {
         mask.forbid(63);
         let allowed: Vec<i64> = (-2..80).filter(|&token| mask.allows(token)).collect();
         assert_eq!(allowed, [0, 64, 69]);
+        for size in [1, 64, 70] {
+            let mut mask = TokenMask::all(size);
+            assert!((0..size as i64).all(|token| mask.allows(token)));
+            (0..size as i64).for_each(|token| mask.forbid(token));
+            assert_eq!(mask, TokenMask::none(size));
+        }
         let mut logits = vec![1.0; 72];
         mask.apply(&mut logits);
         let left: Vec<usize> = (0..72).filter(|&token| logits[token] == 1.0).collect();
