@@ -9,6 +9,7 @@
 //! limits), [`request`] (what goes into a session and comes out), `blocks` (who holds which
 //! block of the cache), `sequence` and `scheduler` (what a step computes), [`session`] (the
 //! step), `passes` (its forward passes), `generate` (a session from beginning to end),
+//! [`speculative`] (the same with a draft), [`grammar`] (constraints to a form),
 //! [`score`] (log-probabilities of given tokens), [`router`] (requests that the model treats
 //! differently), [`text`] (tokens to text, as they come), [`reasoning`] (a reply split into chain
 //! of thought and answer).
@@ -30,6 +31,7 @@ mod scheduler;
 pub mod score;
 mod sequence;
 pub mod session;
+pub mod speculative;
 pub mod text;
 
 pub use constraint::{Constraint, ConstraintFactory, TokenMask};
@@ -43,4 +45,5 @@ pub use router::RowRouter;
 pub use sampling::SamplingParams;
 pub use score::Score;
 pub use session::Session;
+pub use speculative::{Speculative, SpeculativeStats};
 pub use text::{Delta, TextStream};

@@ -136,6 +136,12 @@ impl Sampler {
         Ok(())
     }
 
+    /// What another model's logits make of the same draw: a guess at [`Self::choose`].
+    pub(crate) fn guess(&self, logits: &[f32], params: &SamplingParams, position: usize) -> i64 {
+        // What is not finite may be guessed as anything: guesses are judged.
+        self.pick(logits, params, position).unwrap_or(0)
+    }
+
     fn pick(&self, logits: &[f32], params: &SamplingParams, position: usize) -> Option<i64> {
         let token = if params.is_greedy() {
             let likeliest = likeliest(logits);
