@@ -366,6 +366,13 @@ pub(crate) struct GenerateArguments {
     /// Keep keys and values in 8 bits: longer contexts in the same memory
     #[arg(long)]
     pub(crate) int8_cache: bool,
+    /// A small model with the same tokens that proposes what this one then checks: the same
+    /// replies, sooner
+    #[arg(long, value_name = "DIR")]
+    pub(crate) draft: Option<PathBuf>,
+    /// Tokens that the draft proposes at a time
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub(crate) draft_tokens: usize,
     /// Smallest set of tokens whose probability reaches this
     #[arg(long, default_value_t = 1.0)]
     pub(crate) top_p: f64,

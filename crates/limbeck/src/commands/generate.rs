@@ -1,21 +1,22 @@
 //! `limbeck generate`: completions of prompts and conversations.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
 use limbeck_core::Message;
 use limbeck_infer::reasoning::opens_reasoning;
-use limbeck_infer::{Engine, EngineConfig, SamplingParams, split_reasoning};
+use limbeck_infer::{Engine, EngineConfig, SamplingParams, Speculative, split_reasoning};
 use limbeck_lora::tiers::StackRouter;
-use limbeck_model::CacheDtype;
+use limbeck_model::{CacheDtype, Decoder};
 use limbeck_run::Progress;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::check_unique;
 use crate::adapter_source;
-use crate::cli::GenerateArguments;
+use crate::cli::{GenerateArguments, UsageError};
 use crate::model_folder::ModelFolder;
 use crate::request_adapters::{AdapterArguments, Gates};
 
@@ -85,9 +86,19 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
     if let Some(router) = &router {
         engine = engine.with_router(router);
     }
+    let draft = arguments.draft.as_deref().map(|path| open_draft(path, &opened, arguments));
+    let draft = draft.transpose()?;
     let progress = Progress::new("generate", prompts.len() as u64, "prompts");
     let started = Instant::now();
-    let generations = engine.generate(&prompts, &params, &mut |done| progress.inc(done as u64))?;
+    let mut on_done = |done| progress.inc(done as u64);
+    let (generations, guesses) = match &draft {
+        None => (engine.generate(&prompts, &params, &mut on_done)?, None),
+        Some(draft) => {
+            let pair = Speculative::new(&engine, draft, arguments.draft_tokens)?;
+            let (generations, stats) = pair.generate(&prompts, &params, &mut on_done)?;
+            (generations, Some(stats))
+        }
+    };
     let seconds = started.elapsed().as_secs_f64();
     progress.finish();
 
@@ -109,11 +120,35 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
     limbeck_run::write_file(&arguments.output, output.as_bytes())?;
     let rate = num_tokens as f64 / seconds.max(1e-9);
     if json {
-        let summary =
+        let mut summary =
             json!({ "prompts": lines.len(), "tokens": num_tokens, "tokens_per_second": rate });
+        if let Some(stats) = guesses {
+            summary["draft"] = json!({ "proposed": stats.proposed, "accepted": stats.accepted });
+        }
         println!("{summary}");
     } else {
         tracing::info!("{num_tokens} tokens in {seconds:.1} s, {rate:.0} tokens/s");
+        if let Some(stats) = guesses {
+            let share = 100.0 * stats.accepted as f64 / stats.proposed.max(1) as f64;
+            tracing::info!("{share:.0} % of {} guesses were right", stats.proposed);
+        }
     }
     Ok(())
+}
+
+/// Opens the model that proposes, whose tokens must be those of the other.
+fn open_draft(path: &Path, model: &ModelFolder, arguments: &GenerateArguments) -> Result<Decoder> {
+    let draft = ModelFolder::open(path, &[], arguments.device, arguments.model.dtype)?;
+    match model.tokenizer.first_difference(&draft.tokenizer) {
+        None => Ok(draft.decoder),
+        Some((id, ours, theirs)) => Err(UsageError {
+            message: format!(
+                "draft {}: token {id} is {theirs:?}, and {ours:?} in the model",
+                path.display()
+            ),
+            hint: "take a draft with the model's tokenizer, such as one distilled from it"
+                .to_owned(),
+        }
+        .into()),
+    }
 }
