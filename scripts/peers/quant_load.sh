@@ -5,7 +5,7 @@
 #
 # PYTHON has scripts/peers/requirements-quant.txt; MODEL is a Hugging Face folder, such as fixtures/teacher; WORK a folder
 # to make models in. Build first: cargo build --release -p limbeck. Ends with 1 if a reader differs by more than it rounds
-# (quant_load.py says what rounds; a GGUF file is read back by `limbeck convert`, which rounds to bfloat16).
+# (quant_load.py says what rounds).
 set -eu
 python=$1 model=$(realpath "$2") work=$3
 peers=$(cd "$(dirname "$0")" && pwd)
@@ -31,7 +31,7 @@ check() {
     case $flags in
     *gguf*)
         read=$name/model.gguf scored=$name-dense
-        "$limbeck" convert --from gguf --to hf "$read" "$scored" 2>> load.log > convert.log
+        "$limbeck" convert --from gguf --to hf --dtype float32 "$read" "$scored" 2>> load.log > convert.log
         ;;
     esac
     "$limbeck" score --model "$scored" --input lines.jsonl --output scored.jsonl --logits "$name.safetensors" 2>> load.log
@@ -57,7 +57,7 @@ check awq4 "--method awq --bits 4 --group-size 32 --format awq" gptqmodel 5e-3 t
 check ct4 "--method gptq --bits 4 --group-size 32 --format compressed-tensors" transformers 1e-4 compressed-tensors 1e-4 own 1e-4
 check ct4zero "--method awq --bits 4 --group-size 32 --format compressed-tensors" transformers 5e-3 compressed-tensors 1e-4 own 1e-4
 check ct8 "--method gptq --bits 8 --group-size 64 --format compressed-tensors" transformers 1e-4 compressed-tensors 1e-4 own 1e-4
-check gguf4 "--method gptq --bits 4 --group-size 32 --format gguf" llama.cpp 0.1 transformers 5e-3
-check gguf8 "--method gptq --bits 8 --group-size 32 --format gguf" llama.cpp 0.1 transformers 5e-3
-check gguf4head "--method rtn --bits 4 --group-size 32 --format gguf --set head_bits=4" llama.cpp 0.1 transformers 5e-3
+check gguf4 "--method gptq --bits 4 --group-size 32 --format gguf" llama.cpp 0.1 transformers 1e-4
+check gguf8 "--method gptq --bits 8 --group-size 32 --format gguf" llama.cpp 0.1 transformers 1e-4
+check gguf4head "--method rtn --bits 4 --group-size 32 --format gguf --set head_bits=4" llama.cpp 0.1 transformers 1e-4
 exit $failed
