@@ -26,7 +26,7 @@ pub struct ServeConfig {
     pub adapter_roots: Vec<PathBuf>,
     /// The SQLite file that keeps feedback. Default none: feedback is then refused.
     pub feedback: Option<PathBuf>,
-    /// Whether prompts and replies may appear in logs. Default false.
+    /// Whether prompts may appear in logs. Default false.
     pub log_prompts: bool,
     /// Whether `/` shows the page to chat with. Default true.
     pub page: bool,

@@ -30,6 +30,8 @@ pub struct FakeConfig {
     pub step_time: Duration,
     /// What every choice says; empty for the prompt backwards.
     pub reply: Vec<i64>,
+    /// Tokens after which a choice says nothing more and does not end either.
+    pub hang_after: Option<usize>,
     /// A request with this token in its prompt fails.
     pub failing_token: Option<i64>,
     /// The engine panics on a request with this token in its prompt.
@@ -47,6 +49,7 @@ impl Default for FakeConfig {
             idle_steps: 0,
             step_time: Duration::ZERO,
             reply: Vec::new(),
+            hang_after: None,
             failing_token: None,
             panicking_token: None,
             capacity: 4096,
@@ -127,6 +130,9 @@ impl FakeBackend {
         for _ in 0..config.tokens_per_step {
             for (choice, state) in choices.iter_mut().enumerate() {
                 let Some(said) = *state else { continue };
+                if config.hang_after.is_some_and(|most| said >= most) {
+                    continue;
+                }
                 let stop = params.stop_token_ids.first().copied();
                 let reply = reply(config, &request.prompt, choice);
                 let finished = if said >= reply.len() && said >= params.min_tokens && stop.is_some()

@@ -11,7 +11,7 @@ pub(crate) fn health(app: &App) -> ApiResult<Value> {
     match app.engine.health() {
         Health::Starting | Health::Ready => Ok(json!({ "status": "ok" })),
         // Why is in the log: it may name files.
-        Health::Stopped(_) => Err(ApiError::unavailable("the engine has stopped")),
+        Health::Ended | Health::Failed(_) => Err(ApiError::unavailable("the engine has stopped")),
     }
 }
 
@@ -23,6 +23,6 @@ pub(crate) fn ready(app: &App) -> ApiResult<Value> {
     match app.engine.health() {
         Health::Ready => Ok(json!({ "status": "ready" })),
         Health::Starting => Err(ApiError::unavailable("the engine is being made")),
-        Health::Stopped(_) => Err(ApiError::unavailable("the engine has stopped")),
+        Health::Ended | Health::Failed(_) => Err(ApiError::unavailable("the engine has stopped")),
     }
 }

@@ -175,12 +175,11 @@ impl Server {
             self.app.shutdown.begin();
             self.app.shutdown.cut();
         }
-        let health = self.app.engine.health();
         let engine = Arc::clone(&self.app);
         let joined = tokio::task::spawn_blocking(move || engine.engine.join()).await;
         joined.map_err(|_| Error::EngineStopped { reason: "its thread panicked".to_owned() })??;
-        match health {
-            Health::Stopped(reason) => Err(Error::EngineStopped { reason }),
+        match self.app.engine.health() {
+            Health::Failed(reason) => Err(Error::EngineStopped { reason }),
             _ => Ok(()),
         }
     }

@@ -63,8 +63,10 @@ pub enum Health {
     Starting,
     /// It runs.
     Ready,
-    /// It has ended; why.
-    Stopped(String),
+    /// It has ended as it was told to.
+    Ended,
+    /// It has ended by a fault.
+    Failed(String),
 }
 
 /// The server's end of the engine.
@@ -131,20 +133,21 @@ impl EngineHandle {
                 failed_steps: 0,
                 open: true,
             });
-            let mut reason = "it was told to".to_owned();
             let made = factory.with_backend(&mut |backend| {
                 let Some(mut worker) = worker.take() else { return };
                 health.send_replace(Health::Ready);
                 let ended = catch_unwind(AssertUnwindSafe(|| worker.run(backend)));
-                if let Some(fault) = ended.unwrap_or_else(|_| Some("it panicked".to_owned())) {
+                let fault = ended.unwrap_or_else(|_| Some("it panicked".to_owned()));
+                if let Some(fault) = &fault {
                     tracing::error!(%fault, "the engine has stopped");
-                    reason = fault;
                 }
+                // Before the worker goes, and with it the clients' channels: whoever hears of
+                // the end there must see it here too.
+                health.send_replace(fault.map_or(Health::Ended, Health::Failed));
             });
             if let Err(error) = &made {
-                reason = error.to_string();
+                health.send_replace(Health::Failed(error.to_string()));
             }
-            health.send_replace(Health::Stopped(reason));
             made.map_err(Error::from)
         });
         let thread =
@@ -166,7 +169,7 @@ impl EngineHandle {
         let settled = health.wait_for(|health| *health != Health::Starting).await;
         let stopped = match settled.as_deref() {
             Ok(Health::Ready) => return Ok(()),
-            Ok(Health::Stopped(reason)) => reason.clone(),
+            Ok(Health::Failed(reason)) => reason.clone(),
             _ => "its thread died".to_owned(),
         };
         Err(self.join().err().unwrap_or(Error::EngineStopped { reason: stopped }))
@@ -181,7 +184,7 @@ impl EngineHandle {
     pub async fn stopped(&self) {
         let mut health = self.health.clone();
         // An error is a thread that died, which is as stopped as can be.
-        let _ = health.wait_for(|health| matches!(health, Health::Stopped(_))).await;
+        let _ = health.wait_for(|health| matches!(health, Health::Ended | Health::Failed(_))).await;
     }
 
     /// Room for `requests` more, if there is.

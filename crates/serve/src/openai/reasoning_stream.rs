@@ -32,6 +32,8 @@ pub(super) struct ReasoningStream {
     /// Whether white space at the part's beginning is still to be left out.
     leading: bool,
     has_reasoning: bool,
+    /// Whether any of the answer came before a chain.
+    answered: bool,
 }
 
 impl ReasoningStream {
@@ -42,6 +44,7 @@ impl ReasoningStream {
             held: String::new(),
             leading: prompt_opened,
             has_reasoning: prompt_opened,
+            answered: false,
         }
     }
 
@@ -82,7 +85,7 @@ impl ReasoningStream {
                 if let Some(at) = open.filter(|open| close.is_none_or(|close| *open < close)) {
                     let before = self.cut(at, OPEN);
                     // White space alone belongs to no part.
-                    if !before.trim().is_empty() {
+                    if self.answered || !before.trim().is_empty() {
                         parts.answer.push_str(&before);
                     }
                     (self.place, self.leading, self.has_reasoning) = (Place::Reasoning, true, true);
@@ -94,10 +97,9 @@ impl ReasoningStream {
                     (self.place, self.leading) = (Place::Answer, true);
                     return true;
                 }
-                let blank = self.held.trim_start().is_empty();
-                let kept = begun_mark(&self.held, &[OPEN, CLOSE]);
-                let ready = self.held.len() - kept;
-                if !blank && !self.held[..ready].trim().is_empty() {
+                let ready = self.held.len() - begun_mark(&self.held, &[OPEN, CLOSE]);
+                if self.answered || !self.held[..ready].trim().is_empty() {
+                    self.answered = true;
                     parts.answer.extend(self.held.drain(..ready));
                 }
                 false

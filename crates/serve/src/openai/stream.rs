@@ -14,13 +14,16 @@ use axum::response::Response;
 use http_body::Frame;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::error::ApiError;
 
 /// Events on their way to a slow reader. What is further behind waits with the engine's
 /// events, whose number the request bounds.
 const CHANNEL: usize = 16;
+
+/// How long a reader may take to make room for a stream's end.
+const END_TIME: Duration = Duration::from_secs(30);
 
 /// The client has left.
 #[derive(Debug)]
@@ -41,12 +44,16 @@ impl EventSender {
 
     /// Ends the stream, with an error if there was one.
     async fn end(&self, error: Option<ApiError>) {
-        // Whoever is gone needs no end.
-        if let Some(error) = error {
-            let _ = self.sender.send(event(&error.body())).await;
+        let send = async {
+            if let Some(error) = error {
+                self.sender.send(event(&error.body())).await?;
+            }
+            self.sender.send(Bytes::from_static(b"data: [DONE]\n\n")).await
+        };
+        // Whoever is gone, or has not read for as long, needs no end.
+        if let Ok(Ok(())) = timeout(END_TIME, send).await {
+            self.done.store(true, Ordering::Release);
         }
-        let _ = self.sender.send(Bytes::from_static(b"data: [DONE]\n\n")).await;
-        self.done.store(true, Ordering::Release);
     }
 }
 
