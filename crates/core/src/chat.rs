@@ -92,20 +92,35 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         enable_thinking: Option<bool>,
     ) -> Result<String> {
-        let render = |context| {
-            self.environment.get_template(NAME).and_then(|template| template.render(context))
-        };
-        let base = context! {
+        let mut variables = serde_json::Map::new();
+        if let Some(enable_thinking) = enable_thinking {
+            variables.insert("enable_thinking".to_owned(), enable_thinking.into());
+        }
+        self.render_with(messages, add_generation_prompt, &variables)
+    }
+
+    /// As [`Self::render`], with any variables, as `chat_template_kwargs` in a request gives
+    /// them. None takes the place of the conversation or of the special tokens.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_with(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        variables: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<String> {
+        let context = context! {
             messages => Value::from(Serde(messages)),
             add_generation_prompt,
             bos_token => self.tokens.bos.as_str(),
             eos_token => self.tokens.eos.as_str(),
+            ..Value::from(Serde(variables))
         };
-        match enable_thinking {
-            None => render(base),
-            Some(enable_thinking) => render(context! { enable_thinking, ..base }),
-        }
-        .map_err(|error| template_error(&self.path, &error))
+        self.environment
+            .get_template(NAME)
+            .and_then(|template| template.render(context))
+            .map_err(|error| template_error(&self.path, &error))
     }
 }
 
@@ -139,6 +154,14 @@ mod tests {
         .unwrap();
         assert_eq!(template.render(&[], false, None).unwrap(), "-");
         assert_eq!(template.render(&[], false, Some(false)).unwrap(), "False");
+    }
+
+    #[test]
+    fn variables_reach_the_template_but_replace_nothing() {
+        let template = template("{{ bos_token }}{{ depth }}{{ messages|length }}").unwrap();
+        let variables = serde_json::json!({ "depth": 3, "bos_token": "x", "messages": [1, 2] });
+        let text = template.render_with(&[], false, variables.as_object().unwrap()).unwrap();
+        assert_eq!(text, "<s>30");
     }
 
     #[test]
