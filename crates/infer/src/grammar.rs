@@ -168,6 +168,13 @@ impl ConstraintFactory for Grammar {
     }
 }
 
+/// Requests may share a form.
+impl ConstraintFactory for Arc<Grammar> {
+    fn constraint(&self) -> Result<Box<dyn Constraint>> {
+        Grammar::constraint(self)
+    }
+}
+
 /// How far one reply is.
 struct Matching {
     matcher: Matcher,

@@ -29,7 +29,7 @@ pub struct Request {
 
 /// The number of a request in its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub(crate) u64);
+pub struct RequestId(pub u64);
 
 impl RequestId {
     /// Requests are numbered from 0 in the order of their submission.

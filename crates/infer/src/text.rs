@@ -91,7 +91,7 @@ impl<T: Borrow<Tokenizer>> TextStream<T> {
     ///
     /// # Errors
     /// The tokenizer's.
-    pub fn finish(mut self) -> Result<Delta> {
+    pub fn finish(&mut self) -> Result<Delta> {
         if self.stopped.is_some() {
             return Ok(Delta { text: String::new(), stopped: self.stopped });
         }

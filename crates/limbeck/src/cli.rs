@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Score(ScoreArguments),
     /// Time reading and generating with a model
     Bench(BenchArguments),
+    /// Serve a model over HTTP, as OpenAI's API
+    Serve(ServeArguments),
     /// Convert between model formats
     Convert(ConvertArguments),
     /// Validate a pipeline's configuration and print it resolved
@@ -397,6 +399,33 @@ pub(crate) struct ScoreArguments {
     /// Also write fp32 logits `[tokens, vocab]` under each record's id
     #[arg(long, value_name = "FILE")]
     pub(crate) logits: Option<PathBuf>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: DeviceSpec,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  limbeck serve --model runs/default/quantized --port 8000 --set server.feedback=feedback.sqlite\n  curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\\n      -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Take 30.\\\\n#A add 12\\\\nWhat is it now?\"}]}'\n\nA page to chat with is at the address itself."
+)]
+pub(crate) struct ServeArguments {
+    #[command(flatten)]
+    pub(crate) model: ModelOptions,
+    /// The address to listen on [default: 127.0.0.1, this machine alone]
+    #[arg(long)]
+    pub(crate) host: Option<std::net::IpAddr>,
+    /// The port; 0 lets the system choose [default: 8000]
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Tables `[server]` and `[engine]`, as TOML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Override a key of the configuration, such as `engine.max_cache_bytes=4294967296`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Keep keys and values in 8 bits: longer contexts in the same memory
+    #[arg(long)]
+    pub(crate) int8_cache: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     pub(crate) device: DeviceSpec,

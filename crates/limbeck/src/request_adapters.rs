@@ -51,13 +51,24 @@ impl AdapterArguments {
         }
         let limits = TierLimits { domain_capacity: self.named.len(), ..TierLimits::default() };
         let tiers = Tiers::install(decoder, limits)?;
+        self.load_into(&tiers, Tier::Domain)?;
+        Ok(RequestAdapters { tiers: Some(tiers) })
+    }
+
+    /// Loads the named adapters into a tier.
+    pub(crate) fn load_into(&self, tiers: &Tiers, tier: Tier) -> Result<()> {
         for (name, folder) in &self.named {
             let loaded = tiers
-                .load_folder(name, Tier::Domain, folder)
+                .load_folder(name, tier, folder)
                 .with_context(|| format!("adapter {name} ({})", folder.display()))?;
             tracing::debug!("adapter {name}: {}", loaded.hash);
         }
-        Ok(RequestAdapters { tiers: Some(tiers) })
+        Ok(())
+    }
+
+    /// Names and folders of `NAME=DIR`.
+    pub(crate) fn named(&self) -> &[(String, PathBuf)] {
+        &self.named
     }
 }
 

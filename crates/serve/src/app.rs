@@ -20,12 +20,13 @@ use tokio::time::timeout;
 use crate::adapters::Adapters;
 use crate::auth::{Access, Client};
 use crate::config::ServeConfig;
-use crate::engine_api;
+
 use crate::feedback::{Feedback, FeedbackStore};
 use crate::limits::read_json;
 use crate::metrics::Metrics;
 use crate::model_info::ModelInfo;
 use crate::openai::error::{ApiError, ApiResult};
+use crate::openai::form::Forms;
 use crate::openai::{accepted, chat, completions, models};
 use crate::page::Page;
 use crate::recent::RecentReplies;
@@ -46,6 +47,7 @@ pub(crate) struct App {
     pub(crate) access: Access,
     pub(crate) shutdown: Shutdown,
     pub(crate) page: Page,
+    pub(crate) forms: Forms,
 }
 
 /// The address at the other end of a connection.
@@ -162,7 +164,7 @@ impl App {
     /// Hands requests to the engine, all or none, and waits until it has taken them.
     pub(crate) async fn submit_all(
         &self,
-        requests: Vec<engine_api::Request>,
+        requests: Vec<limbeck_infer::Request>,
     ) -> ApiResult<Vec<EventStream>> {
         let room = self.engine.room(requests.len());
         let mut room = room.ok_or_else(busy).inspect_err(|_| self.metrics.refused())?;

@@ -1,8 +1,6 @@
 //! What the server needs of an engine, so that tests can put another in its place.
 
-use limbeck_infer::Result;
-
-use crate::engine_api::{Output, Request, RequestId, Stats};
+use limbeck_infer::{Output, Request, RequestId, Result, Session, Stats};
 
 /// A live engine: lives on one thread, is stepped, and never waits for a client.
 pub trait Backend {
@@ -26,6 +24,28 @@ pub trait Backend {
 
     /// How things stand.
     fn stats(&self) -> Stats;
+}
+
+impl Backend for Session<'_> {
+    fn submit(&mut self, request: Request) -> Result<RequestId> {
+        Session::submit(self, request)
+    }
+
+    fn cancel(&mut self, request: RequestId) -> bool {
+        Session::cancel(self, request)
+    }
+
+    fn step(&mut self) -> Result<Vec<Output>> {
+        Session::step(self)
+    }
+
+    fn is_idle(&self) -> bool {
+        Session::is_idle(self)
+    }
+
+    fn stats(&self) -> Stats {
+        Session::stats(self)
+    }
 }
 
 /// Makes the engine on the engine's own thread and hands it to `run`, so that an engine may

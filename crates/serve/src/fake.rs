@@ -13,7 +13,7 @@ use limbeck_infer::{Error, FinishReason, Result};
 use limbeck_run::config::Invalid;
 
 use crate::backend::{Backend, BackendFactory};
-use crate::engine_api::{Output, Request, RequestId, Stats, TokenLogprobs};
+use limbeck_infer::{Output, Request, RequestId, Stats, TokenLogprobs};
 
 /// How a [`FakeBackend`] behaves.
 #[derive(Debug, Clone)]

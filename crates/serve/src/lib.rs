@@ -5,7 +5,7 @@
 //! a bounded queue and read each one's tokens from a channel that is as long as the request
 //! may get, so that no client ever holds up another.
 //!
-//! Modules in reading order: [`config`]; [`backend`] and [`engine_api`] (what is needed of an
+//! Modules in reading order: [`config`]; [`backend`] (what is needed of an
 //! engine); [`worker`] (its thread); [`server`] (listening, starting, stopping), [`shutdown`];
 //! `app` (routes and what stands around them), `auth`, `limits`; [`openai`] (completions,
 //! chats, models); [`adapters`], [`feedback`], `tokens`, `health`, [`metrics`], `page`;
@@ -18,7 +18,6 @@ mod app;
 mod auth;
 pub mod backend;
 pub mod config;
-pub mod engine_api;
 mod error;
 pub mod fake;
 pub mod feedback;
@@ -31,7 +30,6 @@ mod page;
 mod recent;
 pub mod server;
 pub mod shutdown;
-pub mod text_stream;
 mod tokens;
 pub mod worker;
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::engine_api::Stats;
+use limbeck_infer::Stats;
 
 /// Seconds, from a quick first token to a long wait.
 const SHORT_SECONDS: &[f64] = &[

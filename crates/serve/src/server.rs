@@ -24,6 +24,7 @@ use crate::config::ServeConfig;
 use crate::feedback::FeedbackStore;
 use crate::metrics::Metrics;
 use crate::model_info::ModelInfo;
+use crate::openai::form::Forms;
 use crate::page::Page;
 use crate::recent::RecentReplies;
 use crate::shutdown::Shutdown;
@@ -141,6 +142,7 @@ impl Server {
             access: Access::new(&config.access),
             recent: RecentReplies::new(config.limits.remembered_replies),
             page: Page::new(config.page),
+            forms: Forms::default(),
             config,
             model,
             engine,

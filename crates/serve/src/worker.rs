@@ -17,10 +17,10 @@ use limbeck_infer::FinishReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::backend::{Backend, BackendFactory};
-use crate::engine_api::{Output, Request, RequestId, TokenLogprobs};
 use crate::metrics::{Metrics, Outcome, Timing};
 use crate::openai::error::ApiError;
 use crate::{Error, Result};
+use limbeck_infer::{Output, Request, RequestId, TokenLogprobs};
 
 /// After this many failed steps in a row the engine is given up.
 const MAX_FAILED_STEPS: usize = 3;

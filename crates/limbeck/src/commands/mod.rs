@@ -16,6 +16,7 @@ mod lr_find;
 mod quantize;
 mod report;
 mod score;
+mod serve;
 mod sft;
 mod tokenizer;
 mod training;
@@ -69,6 +70,7 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Ablation(arguments) => ablation::run(&arguments, json),
         Command::Generate(arguments) => generate::run(&arguments, json),
         Command::Bench(arguments) => bench::run(&arguments, json),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Score(arguments) => score::run(&arguments, json),
         Command::Convert(arguments) => convert::run(&arguments, json),
         Command::CheckConfig(arguments) => check_config::run(&arguments),

@@ -16,11 +16,12 @@
 //!
 //! Modules in reading order: [`tier`], [`stack`], `member` (an adapter's matrices), `union`
 //! (several as one), `scaling`, `route` (what the rows use now), [`linear`], then the parts of
-//! [`Tiers`]: `loading`, `routing`, `training`; and [`router`] for the engine.
+//! [`Tiers`]: `loading`, `routing`, `training`; [`router`] for an engine's requests and `live_router` for a server's.
 
 mod error;
 mod fingerprint;
 pub mod linear;
+mod live_router;
 mod loading;
 mod member;
 mod route;
@@ -43,6 +44,7 @@ use crate::{Error, Result};
 
 pub use error::TierError;
 pub use linear::TieredLinear;
+pub use live_router::LiveRouter;
 pub use loading::Loaded;
 pub use router::StackRouter;
 pub use stack::Stack;

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 
 use crate::adapters::Selection;
 use crate::app::{App, blocking, json_response};
-use crate::engine_api::Request;
 use crate::model_info::unix_seconds;
 use crate::recent::{RecentReply, Reply};
 use crate::worker::EventStream;
+use limbeck_infer::{Grammar, Request};
 
 use super::error::{ApiError, ApiResult};
 use super::fields::Fields;
@@ -29,6 +29,7 @@ struct Asked {
     selection: Selection,
     prompt: ChatPrompt,
     params: Params,
+    form: Option<Arc<Grammar>>,
     max_tokens: usize,
     /// How many rivals to show beside each token's log-probability.
     top_logprobs: Option<usize>,
@@ -89,8 +90,11 @@ impl Asked {
             return Err(ApiError::parameter("min_tokens", message));
         }
         fields.finish();
+        let form = params.form.as_ref();
+        let compile = |form| app.forms.compile(form, &app.model, prompt.thinks);
+        let form = form.map(compile).transpose()?;
         let top_logprobs = shown.then(|| top.unwrap_or(0));
-        Ok(Self { selection, prompt, params, max_tokens, top_logprobs })
+        Ok(Self { selection, prompt, params, form, max_tokens, top_logprobs })
     }
 
     fn request(&self) -> Request {
@@ -104,7 +108,7 @@ impl Asked {
             salt: self.params.salt.clone(),
             priority: self.params.priority,
             prompt_logprobs: None,
-            constraint: None,
+            constraint: self.form.clone().map(|form| Box::new(form) as _),
         }
     }
 

@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 
 use crate::adapters::Selection;
 use crate::app::{App, blocking, json_response};
-use crate::engine_api::{Request, TokenLogprobs};
 use crate::model_info::unix_seconds;
 use crate::recent::{RecentReply, Reply};
 use crate::worker::EventStream;
+use limbeck_infer::{Grammar, Request, TokenLogprobs};
 
 use super::error::{ApiError, ApiResult};
 use super::fields::Fields;
@@ -32,6 +32,7 @@ struct Asked {
     selection: Selection,
     prompts: Vec<Prompt>,
     params: Params,
+    form: Option<Arc<Grammar>>,
     /// Tokens to generate, 0 where only the prompt is asked about.
     max_tokens: usize,
     /// Choices to generate for a prompt; `params.sampling.n` of them are shown.
@@ -100,7 +101,9 @@ impl Asked {
             app.check_length("prompt", prompt.tokens.len(), max_tokens)?;
         }
         fields.finish();
-        Ok(Self { selection, prompts, params, max_tokens, best_of, logprobs, echo })
+        let form = params.form.as_ref().map(|form| app.forms.compile(form, &app.model, false));
+        let form = form.transpose()?;
+        Ok(Self { selection, prompts, params, form, max_tokens, best_of, logprobs, echo })
     }
 
     /// Hands all prompts to the engine and waits until it has taken them.
@@ -124,7 +127,7 @@ impl Asked {
                 // Without log-probabilities the engine says nothing of the prompt, and need
                 // not compute what the prefix cache has.
                 prompt_logprobs: self.logprobs.filter(|_| self.echo),
-                constraint: None,
+                constraint: self.form.clone().map(|form| Box::new(form) as _),
             }
         });
         app.submit_all(requests.collect()).await

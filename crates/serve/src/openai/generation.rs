@@ -7,10 +7,10 @@ use limbeck_core::Tokenizer;
 use limbeck_infer::FinishReason;
 use serde_json::{Value, json};
 
-use crate::engine_api::TokenLogprobs;
 use crate::metrics::Outcome;
-use crate::text_stream::{Delta, TextStream};
 use crate::worker::{Event, EventStream};
+use limbeck_infer::TokenLogprobs;
+use limbeck_infer::{Delta, TextStream};
 
 use super::error::{ApiError, ApiResult};
 
@@ -70,7 +70,7 @@ pub(super) struct Generation<'t> {
 
 #[derive(Debug)]
 struct Choice<'t> {
-    text: TextStream<'t>,
+    text: TextStream<&'t Tokenizer>,
     ended: bool,
 }
 
@@ -238,7 +238,7 @@ impl<'t> Generation<'t> {
     }
 }
 
-fn undecodable(error: &limbeck_core::Error) -> ApiError {
+fn undecodable(error: &limbeck_infer::Error) -> ApiError {
     tracing::error!(%error, "the tokenizer cannot decode what the model generated");
     ApiError::internal("the model's tokens could not be decoded")
 }

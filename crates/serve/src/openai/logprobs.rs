@@ -3,7 +3,7 @@
 use limbeck_core::Tokenizer;
 use serde_json::{Map, Value, json};
 
-use crate::engine_api::TokenLogprobs;
+use limbeck_infer::TokenLogprobs;
 
 /// JSON has no infinity; a token that cannot come gets what vLLM writes for it.
 const LOWEST: f32 = -9999.0;

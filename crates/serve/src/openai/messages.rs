@@ -19,6 +19,9 @@ pub(crate) struct ChatPrompt {
     pub(crate) given: Value,
     /// Whether the prompt ends inside a think block.
     pub(crate) opens_reasoning: bool,
+    /// Whether the reply will begin with a chain of thought: not where the template has closed
+    /// it already.
+    pub(crate) thinks: bool,
 }
 
 /// Takes the conversation out of a body and renders it.
@@ -62,7 +65,8 @@ pub(crate) fn take_conversation(fields: &mut Fields, model: &ModelInfo) -> ApiRe
         _ => text.as_str(),
     };
     let opens_reasoning = limbeck_infer::reasoning::opens_reasoning(tail);
-    Ok(ChatPrompt { tokens, given, opens_reasoning })
+    let thinks = !continues && !tail.trim_end().ends_with("</think>");
+    Ok(ChatPrompt { tokens, given, opens_reasoning, thinks })
 }
 
 /// The template's words, without the file that it stands in.

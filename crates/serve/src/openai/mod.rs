@@ -1,7 +1,8 @@
 //! OpenAI's requests and replies.
 //!
 //! Modules in reading order: [`error`], [`fields`] (reading a body), `params` (what completions
-//! and chats share), `prompts` and `messages` (the two kinds of input), `generation` (events
+//! and chats share), `form` (what replies must look like), `prompts` and `messages` (the two kinds of
+//! input), `generation` (events
 //! into text), `logprobs`, `reasoning_stream`, `stream` (server-sent events), then the
 //! endpoints `completions`, `chat` and `models`.
 
@@ -9,6 +10,7 @@ pub(crate) mod chat;
 pub(crate) mod completions;
 pub mod error;
 pub mod fields;
+pub(crate) mod form;
 mod generation;
 mod ids;
 mod logprobs;

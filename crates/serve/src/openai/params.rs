@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-use crate::engine_api::SamplingParams;
+use limbeck_infer::SamplingParams;
 
 use super::error::{ApiError, ApiResult};
 use super::fields::{Fields, wrong};
+use super::form::Form;
 
 /// Most log-probabilities of other tokens that may be asked for at a position.
 pub(super) const MAX_LOGPROBS: usize = 20;
@@ -30,6 +31,8 @@ pub(super) struct Params {
     pub(super) include_usage: bool,
     pub(super) priority: i32,
     pub(super) salt: Option<String>,
+    /// What replies must look like.
+    pub(super) form: Option<Form>,
 }
 
 /// What the parameters are checked against.
@@ -60,7 +63,6 @@ impl Params {
                 include
             }
         };
-        refuse_unsupported(fields)?;
         let min_tokens = fields.count("min_tokens", 0..=1 << 24)?.unwrap_or(0);
         let ignore_eos = fields.boolean("ignore_eos")?.unwrap_or(false);
         let mut stop_token_ids = fields.token_ids("stop_token_ids")?.unwrap_or_default();
@@ -111,34 +113,9 @@ impl Params {
             include_usage,
             priority: priority.map_or(0, |priority| priority as i32),
             salt: fields.string("cache_salt")?,
+            form: Form::take(fields)?,
         })
     }
-}
-
-/// What would change the reply's form and is not built: silence would be worse than 400.
-fn refuse_unsupported(fields: &mut Fields) -> ApiResult<()> {
-    if let Some(format) = fields.take("response_format") {
-        let kind = format.get("type").and_then(Value::as_str).map(str::to_owned);
-        match kind.as_deref() {
-            Some("text") => {}
-            Some("json_object" | "json_schema") => {
-                return Err(ApiError::unsupported("response_format", "a reply in a given form"));
-            }
-            _ => {
-                let message =
-                    "`response_format.type` is expected to be text, json_object or json_schema";
-                return Err(ApiError::parameter("response_format", message));
-            }
-        }
-    }
-    for name in
-        ["structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar"]
-    {
-        if fields.take(name).is_some() {
-            return Err(ApiError::unsupported(name, "a reply in a given form"));
-        }
-    }
-    Ok(())
 }
 
 fn take_stops(fields: &mut Fields) -> ApiResult<Vec<String>> {
@@ -218,9 +195,7 @@ mod tests {
             (r#"{"n": 0}"#, "n"),
             (r#"{"n": 5}"#, "n"),
             (r#"{"logit_bias": {"100": 1}}"#, "logit_bias"),
-            (r#"{"response_format": {"type": "json_object"}}"#, "response_format"),
             (r#"{"response_format": 3}"#, "response_format"),
-            (r#"{"guided_json": {}}"#, "guided_json"),
             (r#"{"stream_options": {}}"#, "stream_options"),
             (r#"{"stream": true, "stream_options": 1}"#, "stream_options"),
             (r#"{"user": 3}"#, "user"),
