@@ -28,7 +28,7 @@ pub trait ConstraintFactory: Debug + Send {
     ///
     /// # Errors
     /// As [`Constraint::allowed`].
-    fn constraint(&self) -> Result<Box<dyn Constraint>>;
+    fn start(&self) -> Result<Box<dyn Constraint>>;
 }
 
 /// A set of token ids.

@@ -294,7 +294,7 @@ impl Constraint for Counting {
 }
 
 impl ConstraintFactory for Counting {
-    fn constraint(&self) -> Result<Box<dyn Constraint>> {
+    fn start(&self) -> Result<Box<dyn Constraint>> {
         Ok(Box::new(self.clone()))
     }
 }
