@@ -10,9 +10,11 @@ use crate::{gpu, setup, test};
 
 /// The test targets that ask `limbeck_core::test_device` where to run. Each runs on the
 /// CPU in `xtask test`.
-const TARGETS: [&str; 18] = [
+const TARGETS: [&str; 20] = [
     "parity",
     "engine",
+    "paged",
+    "session",
     "training",
     "mixing",
     "optimizers",

@@ -1,5 +1,5 @@
-//! Tokens a second of batched greedy generation and of scoring, on random decoders of the
-//! default pipeline's shapes.
+//! Tokens a second of greedy generation and of scoring, on random decoders of the default
+//! pipeline's shapes; what a step costs beside its forward pass; what the prefix cache saves.
 //!
 //! `cargo bench -p limbeck-infer`. Greedy decoding without stop tokens: every request
 //! generates the same number of tokens, so the numbers are an upper bound of what chains
@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use limbeck_infer::{Engine, EngineConfig, SamplingParams};
+use limbeck_infer::{Engine, EngineConfig, Request, SamplingParams};
 use limbeck_model::Decoder;
 use serde_json::json;
 use tch::{Device, Kind};
@@ -74,5 +74,64 @@ fn scoring(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, generation, scoring);
+/// A step of 64 replies with a model of next to no arithmetic: the scheduler, the tables and
+/// libtorch's cost per operation.
+fn scheduling(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("step");
+    group.sample_size(10);
+    let decoder = decoder(("tiny", 8, 8, 1, 1, 1));
+    let config = EngineConfig { max_cache_bytes: 64 << 20, ..EngineConfig::default() };
+    let engine = Engine::new(&decoder, config).expect("valid limits");
+    let params = SamplingParams { max_new_tokens: 380, ..SamplingParams::default() };
+    let prompts = prompts();
+    group.throughput(Throughput::Elements(64));
+    let begun = || {
+        let mut session = engine.session().expect("a pool");
+        for prompt in &prompts[..64] {
+            let request =
+                Request { prompt: prompt.clone(), params: params.clone(), ..Request::default() };
+            session.submit(request).expect("a request that fits");
+        }
+        while session.stats().last_step_tokens != 64 {
+            session.step().expect("a step");
+        }
+        session
+    };
+    group.bench_function("64_running", |bencher| {
+        bencher.iter_batched_ref(
+            begun,
+            |session| (0..32).for_each(|_| drop(session.step().expect("a step"))),
+            criterion::BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+/// The first token after a prompt of 480 tokens, of which nothing or all but the last block is
+/// there.
+fn prefix(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("prefix_480");
+    group.sample_size(10);
+    let prompt: Vec<i64> = (0..480).map(|slot| slot * 17 % 640).collect();
+    let decoder = decoder(SHAPES[1]);
+    for (name, prefix_cache) in [("computed", false), ("found", true)] {
+        let config =
+            EngineConfig { prefix_cache, max_cache_bytes: 64 << 20, ..EngineConfig::default() };
+        let engine = Engine::new(&decoder, config).expect("valid limits");
+        let mut session = engine.session().expect("a pool");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let params = SamplingParams { max_new_tokens: 1, ..SamplingParams::default() };
+                let request = Request { prompt: prompt.clone(), params, ..Request::default() };
+                session.submit(request).expect("a request that fits");
+                while !session.is_idle() {
+                    session.step().expect("a step");
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, generation, scoring, scheduling, prefix);
 criterion_main!(benches);

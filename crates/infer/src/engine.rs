@@ -17,7 +17,7 @@ pub struct EngineConfig {
     /// need more, some wait. Default 1 GiB.
     pub max_cache_bytes: u64,
     /// Most tokens of one forward pass of a session. More make prompts be read sooner, and the
-    /// replies under way wait longer for it. Default 2048.
+    /// replies under way wait longer for it. Default 512.
     pub max_step_tokens: usize,
     /// Whether a prompt that begins like an earlier one starts from what is left of that one's
     /// keys and values. Default true.
@@ -35,7 +35,7 @@ impl Default for EngineConfig {
         Self {
             max_batch: 128,
             max_cache_bytes: 1 << 30,
-            max_step_tokens: 2048,
+            max_step_tokens: 512,
             prefix_cache: true,
             deterministic: false,
             cache_dtype: CacheDtype::Compute,

@@ -48,10 +48,10 @@ impl Engine<'_> {
             for output in session.step()? {
                 match output {
                     Output::Token { request, token, .. } => {
-                        tokens[request.number() as usize].push(token);
+                        tokens[request.0 as usize].push(token);
                     }
                     Output::Finished { request, reason: finish_reason, .. } => {
-                        let index = request.number() as usize;
+                        let index = request.0 as usize;
                         let tokens = std::mem::take(&mut tokens[index]);
                         generations[index] = Some(Generation { tokens, finish_reason });
                         progress(1);

@@ -11,7 +11,7 @@ use limbeck_run::{Diagnose, Exit};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::constraint::{Constraint, ConstraintFactory, TokenMask};
 use crate::{Error, Result};
@@ -112,12 +112,23 @@ impl GrammarCompiler {
         Self { after: token, ..self.clone() }
     }
 
-    /// Replies that are JSON of a schema (<https://json-schema.org>, as far as llguidance goes).
+    /// Replies that are JSON of a schema (<https://json-schema.org>, as far as llguidance goes),
+    /// with a space after `,` and `:` and none elsewhere: a model that may write spaces can go
+    /// on with them for ever. A schema may say otherwise under `x-guidance`.
     ///
     /// # Errors
     /// [`GrammarError::Form`].
     pub fn json_schema(&self, schema: &Value) -> std::result::Result<Grammar, GrammarError> {
-        self.compile("JSON schema", TopLevelGrammar::from_json_schema(schema.clone()))
+        let mut schema = schema.clone();
+        if schema == Value::Bool(true) {
+            schema = json!({});
+        }
+        if let Some(object) = schema.as_object_mut() {
+            object.entry("x-guidance").or_insert_with(|| {
+                json!({ "whitespace_flexible": false, "item_separator": ", ", "key_separator": ": " })
+            });
+        }
+        self.compile("JSON schema", TopLevelGrammar::from_json_schema(schema))
     }
 
     /// Replies that a regular expression matches from beginning to end.
@@ -158,7 +169,7 @@ impl fmt::Debug for Grammar {
 }
 
 impl ConstraintFactory for Grammar {
-    fn constraint(&self) -> Result<Box<dyn Constraint>> {
+    fn start(&self) -> Result<Box<dyn Constraint>> {
         Ok(Box::new(Matching {
             matcher: self.fresh.deep_clone(),
             vocab_size: self.compiler.vocab_size,
@@ -170,8 +181,8 @@ impl ConstraintFactory for Grammar {
 
 /// Requests may share a form.
 impl ConstraintFactory for Arc<Grammar> {
-    fn constraint(&self) -> Result<Box<dyn Constraint>> {
-        Grammar::constraint(self)
+    fn start(&self) -> Result<Box<dyn Constraint>> {
+        Grammar::start(self)
     }
 }
 
@@ -228,10 +239,8 @@ fn failed(error: &anyhow::Error) -> Error {
 mod tests {
     use std::path::Path;
 
-    use limbeck_core::seed::CounterRng;
-    use serde_json::json;
-
     use super::*;
+    use limbeck_core::seed::CounterRng;
 
     fn tokenizer(folder: &str) -> Tokenizer {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
@@ -240,7 +249,7 @@ mod tests {
 
     /// A reply of allowed tokens at random, up to its end.
     fn reply(tokenizer: &Tokenizer, grammar: &Grammar, seed: u64) -> Option<String> {
-        let mut constraint = grammar.constraint().unwrap();
+        let mut constraint = grammar.start().unwrap();
         let mut rng = CounterRng::new(seed);
         let mut tokens = Vec::new();
         for _ in 0..400 {
@@ -281,6 +290,7 @@ mod tests {
                 let value: Value = serde_json::from_str(&text).unwrap();
                 assert!(value["steps"].as_array().unwrap().iter().all(Value::is_i64), "{text}");
                 assert!(value["answer"] == "yes" || value["answer"] == "no", "{text}");
+                assert!(!text.contains("  ") && !text.contains('\n'), "{text}");
             }
             assert!(ended > 0, "{folder}");
             let grammar = compiler.regex("answer: [0-9]{2,4}\\.").unwrap();
@@ -296,7 +306,7 @@ mod tests {
         let close = tokenizer.token_id("</think>").unwrap();
         let compiler = GrammarCompiler::new(&tokenizer, tokenizer.vocab_size()).unwrap();
         let grammar = compiler.after(Some(close)).regex("[0-9]").unwrap();
-        let mut constraint = grammar.constraint().unwrap();
+        let mut constraint = grammar.start().unwrap();
         let letter = tokenizer.encode("Q").unwrap()[0];
         let mask = constraint.allowed().unwrap();
         assert!(mask.allows(letter) && !mask.allows(tokenizer.eos_token_ids()[0]));

@@ -8,8 +8,9 @@
 //! drawn), `sampler` (one reply's choices), [`logprobs`], [`engine`] (the entry point and its
 //! limits), [`request`] (what goes into a session and comes out), `blocks` (who holds which
 //! block of the cache), `sequence` and `scheduler` (what a step computes), [`session`] (the
-//! step), `passes` (its forward passes), `generate` (a session from beginning to end),
-//! [`speculative`] (the same with a draft), [`grammar`] (constraints to a form),
+//! step), `passes` (its forward passes), `replies` (what their logits bring), `generate` (a
+//! session from beginning to end), [`speculative`] (the same with a draft), [`grammar`]
+//! (constraints to a form),
 //! [`score`] (log-probabilities of given tokens), [`router`] (requests that the model treats
 //! differently), [`text`] (tokens to text, as they come), [`reasoning`] (a reply split into chain
 //! of thought and answer).
@@ -23,6 +24,7 @@ pub mod grammar;
 pub mod logprobs;
 mod passes;
 pub mod reasoning;
+mod replies;
 pub mod request;
 pub mod router;
 mod sampler;

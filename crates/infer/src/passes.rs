@@ -9,9 +9,10 @@ use limbeck_core::elements::elements;
 use limbeck_model::{PagedPass, PagedSpan};
 use tch::{Device, Kind, Tensor};
 
+use crate::replies::Wanted;
 use crate::request::Output;
 use crate::sequence::Sequence;
-use crate::session::{Session, Wanted};
+use crate::session::Session;
 use crate::{Error, Result};
 
 /// Most fp32 logits held at a time (64 MiB), whatever the vocabulary.

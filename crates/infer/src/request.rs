@@ -27,16 +27,9 @@ pub struct Request {
     pub constraint: Option<Box<dyn ConstraintFactory>>,
 }
 
-/// The number of a request in its session.
+/// The number of a request in its session: from 0, in the order of submission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
-
-impl RequestId {
-    /// Requests are numbered from 0 in the order of their submission.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
 
 /// Something that has happened to a request.
 #[derive(Debug)]

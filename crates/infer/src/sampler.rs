@@ -39,7 +39,7 @@ impl Sampler {
         constraint: Option<Box<dyn Constraint>>,
         stream: u64,
     ) -> Self {
-        let counted = params.repetition_penalty != 1.0;
+        let counted = params.penalises_repetition();
         let prompt = if counted { prompt.iter().copied().collect() } else { HashSet::new() };
         Self { prompt, counts: HashMap::new(), constraint, stream }
     }
@@ -118,7 +118,7 @@ impl Sampler {
                 }
             }
         }
-        if params.repetition_penalty != 1.0 {
+        if params.penalises_repetition() {
             let repeated = self.counts.keys().filter(|token| !self.prompt.contains(token));
             for token in self.prompt.iter().chain(repeated) {
                 if let Some(logit) = at(*token).and_then(|token| logits.get_mut(token)) {

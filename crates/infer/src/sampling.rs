@@ -78,11 +78,15 @@ impl SamplingParams {
         self.temperature == 0.0
     }
 
+    /// Whether tokens count that the prompt or the reply has.
+    #[expect(clippy::float_cmp, reason = "1 itself is the value that changes nothing")]
+    pub(crate) fn penalises_repetition(&self) -> bool {
+        self.repetition_penalty != 1.0
+    }
+
     /// Whether earlier tokens change the logits of the next.
     pub(crate) fn has_penalties(&self) -> bool {
-        self.repetition_penalty != 1.0
-            || self.presence_penalty != 0.0
-            || self.frequency_penalty != 0.0
+        self.penalises_repetition() || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
     }
 }
 

@@ -226,8 +226,7 @@ impl Scheduler {
         hashes.iter().map_while(|&hash| self.pool.lookup(hash)).collect()
     }
 
-    /// The step has been computed: counts its tokens and lets others find full blocks. Gives
-    /// the places of the sequences of which the next token is to be chosen, in `running`.
+    /// The step has been computed: counts its tokens and lets others find full blocks.
     pub(crate) fn commit(&mut self) {
         for sequence in &mut self.running {
             let before = sequence.computed / BLOCK_SIZE;

@@ -97,10 +97,10 @@ impl<T: Borrow<Tokenizer>> TextStream<T> {
         }
         let text = self.tokenizer.borrow().decode(&self.window, self.skip_special)?;
         self.held.push_str(text.get(self.certain..).unwrap_or_default());
+        self.window.clear();
+        (self.context, self.certain) = (0, 0);
         let mut delta = self.release();
-        if delta.stopped.is_none() {
-            delta.text.push_str(&self.held);
-        }
+        delta.text.push_str(&std::mem::take(&mut self.held));
         Ok(delta)
     }
 

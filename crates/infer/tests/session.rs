@@ -1,13 +1,14 @@
 //! Sessions from outside: log-probabilities, the prefix cache, several replies, constraints,
 //! and replies that are the same bit by bit.
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use limbeck_core::seed::CounterRng;
 use limbeck_core::test_device;
 use limbeck_infer::{
     Constraint, ConstraintFactory, Engine, EngineConfig, Error, FinishReason, Output, Request,
-    RequestId, Result, SamplingParams, Session, TokenLogprobs, TokenMask,
+    RequestId, Result, RowRouter, SamplingParams, Session, TokenLogprobs, TokenMask,
 };
 use limbeck_model::{Decoder, Input};
 use limbeck_run::{Diagnose, Exit};
@@ -30,9 +31,10 @@ fn tokens(start: i64, count: usize) -> Vec<i64> {
     (0..count as i64).map(|slot| (start + slot * 17) % VOCAB).collect()
 }
 
-fn engine(decoder: &Decoder, config: EngineConfig) -> Engine<'_> {
+fn engine<'m>(decoder: &'m Decoder, config: &EngineConfig) -> Engine<'m> {
     // 384 bytes a token: a pool of 1000 blocks.
-    Engine::new(decoder, EngineConfig { max_cache_bytes: 384 * 16_000, ..config }).unwrap()
+    let config = EngineConfig { max_cache_bytes: 384 * 16_000, ..config.clone() };
+    Engine::new(decoder, config).unwrap()
 }
 
 fn greedy(max_new_tokens: usize) -> SamplingParams {
@@ -102,7 +104,7 @@ fn check_logprobs(found: &TokenLogprobs, expected: &Tensor, position: i64, top: 
 #[test]
 fn logprobs_are_the_models_own_of_prompt_and_reply() {
     let decoder = decoder();
-    let engine = engine(&decoder, EngineConfig { max_step_tokens: 13, ..EngineConfig::default() });
+    let engine = engine(&decoder, &EngineConfig { max_step_tokens: 13, ..EngineConfig::default() });
     let mut session = engine.session().unwrap();
     let prompt = tokens(3, 40);
     // Neither temperature nor bias has a part in them.
@@ -145,7 +147,7 @@ fn logprobs_are_the_models_own_of_prompt_and_reply() {
 #[test]
 fn a_prompt_that_begins_alike_is_read_from_there() {
     let decoder = decoder();
-    let engine = engine(&decoder, EngineConfig::default());
+    let engine = engine(&decoder, &EngineConfig::default());
     let off =
         Engine::new(&decoder, EngineConfig { prefix_cache: false, ..EngineConfig::default() });
     let expected =
@@ -179,7 +181,7 @@ fn a_prompt_that_begins_alike_is_read_from_there() {
 #[test]
 fn several_replies_are_drawn_apart_and_each_ends_by_itself() {
     let decoder = decoder();
-    let engine = engine(&decoder, EngineConfig::default());
+    let engine = engine(&decoder, &EngineConfig::default());
     let mut session = engine.session().unwrap();
     let params = SamplingParams { n: 3, temperature: 1.0, seed: 4, ..greedy(30) };
     let id = session.submit(request(tokens(3, 21), params.clone())).unwrap();
@@ -254,7 +256,7 @@ fn what_can_never_run_is_refused_and_what_is_cancelled_leaves_nothing() {
 #[test]
 fn the_more_urgent_request_is_begun_first() {
     let decoder = decoder();
-    let engine = engine(&decoder, EngineConfig { max_batch: 1, ..EngineConfig::default() });
+    let engine = engine(&decoder, &EngineConfig { max_batch: 1, ..EngineConfig::default() });
     let mut session = engine.session().unwrap();
     let mut submit = |priority| {
         session.submit(Request { priority, ..request(tokens(1, 5), greedy(2)) }).unwrap()
@@ -292,7 +294,7 @@ impl Constraint for Counting {
 }
 
 impl ConstraintFactory for Counting {
-    fn constraint(&self) -> Result<Box<dyn Constraint>> {
+    fn start(&self) -> Result<Box<dyn Constraint>> {
         Ok(Box::new(self.clone()))
     }
 }
@@ -300,7 +302,7 @@ impl ConstraintFactory for Counting {
 #[test]
 fn a_constraint_decides_what_may_follow() {
     let decoder = decoder();
-    let engine = engine(&decoder, EngineConfig::default());
+    let engine = engine(&decoder, &EngineConfig::default());
     let mut session = engine.session().unwrap();
     let params = SamplingParams { n: 2, temperature: 1.0, stop_token_ids: vec![50], ..greedy(9) };
     let constraint: Box<dyn ConstraintFactory> = Box::new(Counting { next: 10, stop: 50 });
@@ -309,6 +311,89 @@ fn a_constraint_decides_what_may_follow() {
     let outputs = run(&mut session);
     let replies = replies(&outputs, id);
     assert_eq!(replies, BTreeMap::from([(0, vec![10, 11, 12]), (1, vec![10, 11, 12])]));
+}
+
+/// Keys with identities that change.
+#[derive(Debug, Default)]
+struct Adapters {
+    identities: RefCell<BTreeMap<u64, &'static str>>,
+    version: Cell<u64>,
+}
+
+impl Adapters {
+    fn set(&self, key: u64, identity: Option<&'static str>) {
+        let mut identities = self.identities.borrow_mut();
+        match identity {
+            Some(identity) => identities.insert(key, identity),
+            None => identities.remove(&key),
+        };
+        self.version.set(self.version.get() + 1);
+    }
+}
+
+impl RowRouter for Adapters {
+    fn identity(&self, key: u64) -> Result<String> {
+        let identity = self.identities.borrow().get(&key).copied();
+        identity
+            .map(str::to_owned)
+            .ok_or_else(|| Error::router(None, Error::Empty { index: key as usize }))
+    }
+
+    fn version(&self) -> u64 {
+        self.version.get()
+    }
+
+    fn route(&self, _: &[Option<u64>]) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&self) {}
+}
+
+#[test]
+fn adapters_that_change_do_not_pass_for_what_they_were() {
+    let decoder = decoder();
+    let adapters = Adapters::default();
+    let config = EngineConfig { max_step_tokens: 16, ..EngineConfig::default() };
+    let engine = engine(&decoder, &config).with_router(&adapters);
+    let mut session = engine.session().unwrap();
+    adapters.set(1, Some("a"));
+    adapters.set(2, Some("a"));
+    let adapted = |key| Request { adapters: key, ..request(tokens(3, 40), greedy(2)) };
+    let cached = |session: &mut Session<'_>, key| {
+        let id = session.submit(adapted(key)).unwrap();
+        cached_tokens(&run(session), id)
+    };
+    // The first block is computed with what the key stands for, the others are not.
+    let changed = session.submit(adapted(Some(1))).unwrap();
+    assert!(session.step().unwrap().is_empty());
+    adapters.set(1, Some("b"));
+    assert_eq!(cached_tokens(&run(&mut session), changed), 0);
+    assert_eq!(cached(&mut session, Some(1)), 0);
+    assert_eq!(cached(&mut session, Some(1)), 32);
+    // Keys of one identity share; the model as it is has one of its own.
+    assert_eq!(cached(&mut session, Some(2)), 16);
+    assert_eq!(cached(&mut session, Some(2)), 32);
+    assert_eq!(cached(&mut session, None), 0);
+
+    let gone = session.submit(adapted(Some(1))).unwrap();
+    let others = [Some(2), None].map(|key| session.submit(adapted(key)).unwrap());
+    let mut outputs = session.step().unwrap();
+    adapters.set(1, None);
+    assert!(session.submit(adapted(Some(1))).is_err());
+    outputs.extend(run(&mut session));
+    let failed: Vec<RequestId> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Failed { request, .. } => Some(*request),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failed, [gone]);
+    for other in others {
+        assert_eq!(replies(&outputs, other)[&0].len(), 2);
+    }
+    assert_eq!(session.stats().free_blocks, 1000);
 }
 
 /// Bits of everything that is said of a request's tokens.
@@ -337,14 +422,14 @@ fn a_deterministic_reply_is_the_same_bit_by_bit_whatever_runs_beside_it() {
     let decoder = decoder();
     let config = EngineConfig { deterministic: true, ..EngineConfig::default() };
     if test_device() != Device::Cpu {
-        assert!(engine(&decoder, config).session().is_err());
+        assert!(engine(&decoder, &config).session().is_err());
         return;
     }
     let params = SamplingParams { logprobs: Some(4), temperature: 0.8, seed: 2, ..greedy(40) };
     let observed =
         |prompt_logprobs| Request { prompt_logprobs, ..request(tokens(3, 37), params.clone()) };
     let alone = |prompt_logprobs| {
-        let engine = engine(&decoder, config.clone());
+        let engine = engine(&decoder, &config);
         let mut session = engine.session().unwrap();
         let id = session.submit(observed(prompt_logprobs)).unwrap();
         bits(&run(&mut session), id)

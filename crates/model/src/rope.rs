@@ -8,6 +8,9 @@ use crate::config::{RopeConfig, RopeScaling};
 use crate::error::{Error, Result};
 use crate::single_pass;
 
+/// Positions of the shortest table, a power of 2.
+const SHORTEST: i64 = 64;
+
 /// One rotary setting with its table, which grows to the longest position seen.
 #[derive(Debug)]
 pub(crate) struct Rope {
@@ -91,11 +94,19 @@ impl Rope {
             return Ok((table.cos.shallow_clone(), table.sin.shallow_clone()));
         }
         let _guard = tch::no_grad_guard();
-        let length = (length.max(64) as u64).next_power_of_two() as i64;
+        let length = (length.max(SHORTEST) as u64).next_power_of_two() as i64;
         let device = self.inverse_frequencies.device();
-        let positions = Tensor::f_arange(length, (Kind::Float, device))?;
-        let angles = positions.f_outer(&self.inverse_frequencies)?; // [length, head_dim / 2]
-        let (cos, sin) = (angles.f_cos()?, angles.f_sin()?);
+        // In parts of one size: libtorch computes the last few numbers of an operation, and of
+        // each thread's share of it, by another function, so that a table's bits would depend
+        // on its length.
+        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+        for start in (0..length).step_by(SHORTEST as usize) {
+            let positions = Tensor::f_arange_start(start, start + SHORTEST, (Kind::Float, device))?;
+            let angles = positions.f_outer(&self.inverse_frequencies)?; // [part, head_dim / 2]
+            cos.push(angles.f_cos()?);
+            sin.push(angles.f_sin()?);
+        }
+        let (cos, sin) = (Tensor::f_cat(&cos, 0)?, Tensor::f_cat(&sin, 0)?);
         let made = Table {
             length,
             cos: Tensor::f_cat(&[&cos, &cos], -1)?.f_to_kind(kind)?,
@@ -197,6 +208,18 @@ mod tests {
         let given = rope.rotation(Some(&positions), 0, 5, Kind::Float).unwrap();
         assert_eq!(given.apply(&heads()).unwrap(), counted);
         assert!(rope.rotation(Some(&(positions - 71)), 0, 5, Kind::Float).is_err());
+    }
+
+    #[test]
+    fn a_longer_table_has_the_same_bits() {
+        let rows = |lengths: &[i64]| {
+            let rope = Rope::new(&PLAIN, 6, Device::Cpu).unwrap();
+            let all: Vec<Tensor> =
+                lengths.iter().map(|&length| rope.rows(length, Kind::Float).unwrap().0).collect();
+            all.last().unwrap().narrow(0, 0, 60)
+        };
+        assert_eq!(rows(&[60]), rows(&[60, 5000]));
+        assert_eq!(rows(&[60]), rows(&[300]));
     }
 
     #[test]

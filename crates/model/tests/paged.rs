@@ -150,7 +150,7 @@ fn eight_bits_are_those_of_the_contiguous_cache() {
     let tokens = random_tokens(&mut CounterRng::new(4), 40, 97);
     let mut rng = CounterRng::new(5);
     let mut cache = PagedCache::new(&decoder, 5, CacheDtype::Int8).unwrap();
-    let found = paged(&decoder, &[tokens.clone()], &mut cache, &mut rng);
+    let found = paged(&decoder, std::slice::from_ref(&tokens), &mut cache, &mut rng);
     let mut cache = KvCache::with_dtype(&decoder, 1, 40, CacheDtype::Int8).unwrap();
     let tensor = Tensor::from_slice(&tokens).unsqueeze(0).to_device(test_device());
     let expected = decoder.forward(&Input::causal(&tensor), Some(&mut cache), None).unwrap();

@@ -65,7 +65,7 @@ fn run(decoder: &mut Decoder, config: &QuantizeConfig) -> limbeck_quant::Result<
 
 fn logits(decoder: &Decoder) -> Tensor {
     let tokens: Vec<i64> = (0..40).map(|place| (place * 7 + 3) % VOCAB as i64).collect();
-    let tokens = Tensor::from_slice(&tokens).view([2, 20]).to_device(test_device());
+    let tokens = Tensor::from_slice(&tokens).view([2, 20]).to_device(decoder.device());
     let hidden = decoder.forward(&Input::causal(&tokens), None, None).unwrap();
     decoder.logits(&hidden).unwrap()
 }
@@ -365,7 +365,9 @@ fn packed_heads_and_embeddings_come_back_in_every_format() {
             decoder.hf_config_mut()["quantization_config"] = settings.to_json(&config);
             let folder = tempfile::tempdir().unwrap();
             save(&decoder, folder.path(), DType::Float32).unwrap();
-            let loaded = load_decoder(folder.path(), &fp32()).unwrap();
+            // On the device of the decoder that it is compared with.
+            let options = LoadOptions::dense(Device::Cpu, Kind::Float);
+            let loaded = load_decoder(folder.path(), &options).unwrap();
             assert_eq!(logits(&loaded), logits(&decoder), "{format:?} {tied}");
             let checkpoint = Checkpoint::open(folder.path()).unwrap();
             let dense = if tied { "model.embed_tokens.weight" } else { "lm_head.weight" };

@@ -8,6 +8,8 @@ use serde_json::json;
 use tch::Kind;
 
 use super::*;
+use crate::engine::FinishReason;
+use crate::sampling::SamplingParams;
 
 fn decoder(sliding: bool) -> Decoder {
     let mut config = json!({
@@ -175,7 +177,7 @@ fn a_failed_request_leaves_the_others_alone() {
         }
     }
     impl crate::ConstraintFactory for Nothing {
-        fn constraint(&self) -> Result<Box<dyn crate::Constraint>> {
+        fn start(&self) -> Result<Box<dyn crate::Constraint>> {
             Ok(Box::new(Self))
         }
     }

@@ -84,21 +84,19 @@ fn attend_tokens(
     let (count, heads, head_dim) = query.size3()?;
     let ranges: Vec<Range<usize>> = spans.iter().map(|span| key_range(span, window)).collect();
     let longest = ranges.iter().map(Range::len).max().unwrap_or(0);
-    let (keys, values) = match (spans, ranges.as_slice()) {
-        ([span], [range]) => sequence(layer, span, range, query.device())?,
-        _ => {
-            let mut slots = Vec::with_capacity(spans.len() * longest);
-            for (span, range) in spans.iter().zip(&ranges) {
-                let end = slots.len() + longest;
-                push_slots(&mut slots, span, range);
-                // Padding reads something that has been written: what is masked still takes
-                // part in products, and unwritten memory may hold NaN.
-                let filler = span.slot(range.start);
-                slots.resize(end, filler);
-            }
-            let slots = Tensor::f_from_slice(&slots)?.f_to_device(query.device())?;
-            (layer.keys.gather(&slots)?, layer.values.gather(&slots)?)
+    let (keys, values) = if let ([span], [range]) = (spans, ranges.as_slice()) {
+        sequence(layer, span, range, query.device())?
+    } else {
+        let mut slots = Vec::with_capacity(spans.len() * longest);
+        for (span, range) in spans.iter().zip(&ranges) {
+            let end = slots.len() + longest;
+            push_slots(&mut slots, span, range);
+            // Padding reads something that has been written: what is masked still takes part
+            // in products, and unwritten memory may hold NaN.
+            slots.resize(end, span.slot(range.start));
         }
+        let slots = Tensor::f_from_slice(&slots)?.f_to_device(query.device())?;
+        (layer.keys.gather(&slots)?, layer.values.gather(&slots)?)
     };
     let (_, kv_heads, _) = keys.size3()?;
     // [spans, kv_heads, keys, head_dim]
