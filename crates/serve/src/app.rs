@@ -223,7 +223,7 @@ pub(crate) fn json_response(value: &Value) -> Response {
 }
 
 fn answer(result: ApiResult<Value>) -> Response {
-    result.map_or_else(|error| error.into_response(), |value| json_response(&value))
+    result.map_or_else(ApiError::into_response, |value| json_response(&value))
 }
 
 async fn post_completions(State(app): State<Arc<App>>, request: Request) -> ApiResult<Response> {

@@ -194,7 +194,7 @@ fn integer_of(value: &Value) -> Option<i64> {
     })
 }
 
-fn check_range<T: PartialOrd + Display>(
+fn check_range<T: PartialOrd + Display + Copy>(
     name: &str,
     number: T,
     range: &RangeInclusive<T>,
