@@ -291,3 +291,18 @@ impl<F: Future> Future for CatchPanic<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error() {
+        let panicking = CatchPanic(Box::pin(async { panic!("as told") }));
+        let outcome: Result<(), ()> = panicking.await;
+        assert_eq!(outcome, Err(()));
+        assert_eq!(CatchPanic(Box::pin(async { 3 })).await, Ok(3));
+        let outcome: ApiResult<()> = blocking(|| panic!("as told")).await;
+        assert_eq!(outcome.unwrap_err().status(), 500);
+    }
+}
