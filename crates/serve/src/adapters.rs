@@ -177,8 +177,8 @@ impl Adapters {
         }
         let mut names: Vec<String> = stack.iter().map(|(name, _)| name.clone()).collect();
         names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            let message = format!("the adapter `{}` is asked for twice", pair[0]);
+        if let Some((twice, _)) = names.iter().zip(names.iter().skip(1)).find(|(a, b)| a == b) {
+            let message = format!("the adapter `{twice}` is asked for twice");
             return Err(ApiError::parameter("adapters", message));
         }
         if stack.is_empty() {

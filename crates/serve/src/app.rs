@@ -225,7 +225,7 @@ pub(crate) fn json_response(value: &Value) -> Response {
 }
 
 fn answer(result: ApiResult<Value>) -> Response {
-    result.map_or_else(|error| error.into_response(), |value| json_response(&value))
+    result.map_or_else(ApiError::into_response, |value| json_response(&value))
 }
 
 async fn post_completions(State(app): State<Arc<App>>, request: Request) -> ApiResult<Response> {
@@ -291,5 +291,20 @@ impl<F: Future> Future for CatchPanic<F> {
             Ok(poll) => poll.map(Ok),
             Err(_) => Poll::Ready(Err(())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error() {
+        let panicking = CatchPanic(Box::pin(async { panic!("as told") }));
+        let outcome: Result<(), ()> = panicking.await;
+        assert_eq!(outcome, Err(()));
+        assert_eq!(CatchPanic(Box::pin(async { 3 })).await, Ok(3));
+        let outcome: ApiResult<()> = blocking(|| panic!("as told")).await;
+        assert_eq!(outcome.unwrap_err().status(), 500);
     }
 }

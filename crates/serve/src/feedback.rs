@@ -255,7 +255,7 @@ mod tests {
         recent
     }
 
-    fn parse(body: Value) -> ApiResult<Feedback> {
+    fn parse(body: &Value) -> ApiResult<Feedback> {
         Feedback::parse(body.to_string().as_bytes(), &recent(), "m")
     }
 
@@ -270,10 +270,10 @@ mod tests {
             (json!({ "request_id": "r2", "rating": 1 }), 404),
             (json!({ "rating": 1, "prompt": "q" }), 404),
         ] {
-            assert_eq!(parse(body.clone()).unwrap_err().status(), status, "{body}");
+            assert_eq!(parse(&body).unwrap_err().status(), status, "{body}");
         }
-        assert!(parse(json!({ "request_id": "r1", "wrong_step": 1 })).is_ok());
-        let told = parse(json!({ "rating": 1, "prompt": "q", "reply": "a" })).unwrap();
+        assert!(parse(&json!({ "request_id": "r1", "wrong_step": 1 })).is_ok());
+        let told = parse(&json!({ "rating": 1, "prompt": "q", "reply": "a" })).unwrap();
         assert!(!told.served);
     }
 
@@ -282,7 +282,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("feedback.sqlite");
         let store = FeedbackStore::open(&path).unwrap();
-        let given = parse(json!({
+        let given = parse(&json!({
             "request_id": "r1", "rating": -1, "wrong_step": 1, "edited_answer": "b"
         }));
         store.keep(&given.unwrap(), "key-1").unwrap();

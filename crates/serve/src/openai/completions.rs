@@ -179,7 +179,7 @@ impl Head {
 fn choice_json(
     index: usize,
     text: &str,
-    logprobs: Option<Value>,
+    logprobs: Option<&Value>,
     finish: Option<&Finish>,
 ) -> Value {
     json!({
@@ -234,7 +234,7 @@ async fn whole(
             });
             let reply = choice.text();
             let text = format!("{echoed}{reply}");
-            choices.push(choice_json(choices.len(), &text, logprobs, choice.finish()));
+            choices.push(choice_json(choices.len(), &text, logprobs.as_ref(), choice.finish()));
             replies.push(Reply { reasoning: None, text: reply });
         }
     }
@@ -339,7 +339,7 @@ async fn stream_prompt(
         }
         let logprobs = logprobs.as_mut().map(CompletionLogprobs::take);
         let index = place * n + piece.choice;
-        let choice = choice_json(index, &text, logprobs, piece.finish.as_ref());
+        let choice = choice_json(index, &text, logprobs.as_ref(), piece.finish.as_ref());
         if sender.send(&head.chunk(&json!([choice]))).await.is_err() {
             break;
         }

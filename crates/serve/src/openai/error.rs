@@ -7,6 +7,9 @@ use axum::response::{IntoResponse, Response};
 use limbeck_infer::Error as EngineError;
 use serde_json::{Value, json};
 
+/// Most characters of a message: some repeat what the client sent.
+const MAX_MESSAGE: usize = 600;
+
 /// An error for a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
@@ -23,7 +26,11 @@ pub type ApiResult<T> = Result<T, ApiError>;
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        let message = message.into();
+        let mut message = message.into();
+        if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+            message.truncate(end);
+            message.push('…');
+        }
         Self { status, message, kind, param: None, code: None, retry_after_seconds: None }
     }
 

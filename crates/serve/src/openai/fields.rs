@@ -166,8 +166,9 @@ impl Fields {
     /// knowing where one has no effect.
     pub fn finish(self) {
         for field in self.object.keys() {
-            // Only the name: values may hold what people wrote.
-            tracing::debug!(field = %format!("{}{field}", self.within), "an unknown field is ignored");
+            // Only the name, and not all of a long one: the rest may be what people wrote.
+            let field: String = self.name(field).chars().take(60).collect();
+            tracing::debug!(%field, "an unknown field is ignored");
         }
     }
 }
@@ -194,7 +195,7 @@ fn integer_of(value: &Value) -> Option<i64> {
     })
 }
 
-fn check_range<T: PartialOrd + Display>(
+fn check_range<T: PartialOrd + Display + Copy>(
     name: &str,
     number: T,
     range: &RangeInclusive<T>,

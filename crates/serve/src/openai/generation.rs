@@ -289,6 +289,7 @@ impl WholeChoice {
 
 /// Counts of tokens, as `usage` shows them.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_field_names, reason = "the names of the reply")]
 pub(super) struct Usage {
     pub(super) prompt_tokens: usize,
     pub(super) completion_tokens: usize,

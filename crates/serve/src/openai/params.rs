@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn defaults_are_openais() {
         let params = take("{}").unwrap();
-        assert_eq!(params.sampling.temperature, 1.0);
+        assert!((params.sampling.temperature - 1.0).abs() < 1e-12);
         assert_eq!(params.sampling.stop_token_ids, [2]);
         assert_eq!(params.sampling.n, 1);
         assert_ne!(take("{}").unwrap().sampling.seed, params.sampling.seed);

@@ -70,9 +70,10 @@ impl ReasoningStream {
     pub(super) fn finish(&mut self) -> Parts {
         let mut parts = Parts::default();
         let held = std::mem::take(&mut self.held);
-        match self.place {
-            Place::Reasoning => parts.reasoning = self.begin(&held).trim_end().to_owned(),
-            _ => parts.answer = self.begin(&held).to_owned(),
+        let (place, text) = (self.place, self.begin(&held));
+        match place {
+            Place::Reasoning => parts.reasoning.push_str(text.trim_end()),
+            Place::Before | Place::Answer => parts.answer.push_str(text),
         }
         parts
     }
@@ -176,7 +177,7 @@ mod tests {
             let mut stream = ReasoningStream::new(opened);
             let mut all = Parts::default();
             let mut add = |parts: Parts| {
-                assert!(!parts.reasoning.contains("<") || reasoning.contains('<'), "{parts:?}");
+                assert!(!parts.reasoning.contains('<') || reasoning.contains('<'), "{parts:?}");
                 all.reasoning += &parts.reasoning;
                 all.answer += &parts.answer;
             };

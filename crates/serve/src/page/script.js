@@ -94,7 +94,7 @@ function showSteps(reply, done) {
       button.title = "This step is wrong";
       button.setAttribute("aria-label", "Step " + (index + 1) + " is wrong");
       button.addEventListener("click", async () => {
-        if (!await say(reply, { wrong_step: index, rating: -1 }, "Step " + (index + 1) + " is marked as wrong.")) return;
+        if (!await say(reply, { wrong_step: index }, "Step " + (index + 1) + " is marked as wrong.")) return;
         for (const other of reply.steps.children) {
           other.classList.toggle("wrong", other === item);
           other.lastChild.textContent = other === item ? "wrong" : "wrong?";
@@ -178,12 +178,14 @@ async function ask(text) {
   const reply = newReply();
   chat.append(asked, reply.element);
   chat.scrollTop = chat.scrollHeight;
-  messages.push({ role: "user", content: text });
+  // "New chat" begins another list; what is still running must not write to that.
+  const conversation = messages;
+  conversation.push({ role: "user", content: text });
   const system = byId("system").value.trim();
   const most = parseInt(byId("max-tokens").value, 10);
   const body = {
     model: model.value || undefined,
-    messages: system ? [{ role: "system", content: system }, ...messages] : messages,
+    messages: system ? [{ role: "system", content: system }, ...conversation] : conversation,
     temperature: Number(byId("temperature").value),
     stream: true,
     stream_options: { include_usage: true },
@@ -229,7 +231,9 @@ async function ask(text) {
     showSteps(reply, Boolean(finish));
     if (finish) addJudgement(reply);
   });
-  messages.push({ role: "assistant", content: reply.answer });
+  // A question that was not answered is no part of the conversation.
+  if (reply.answer) conversation.push({ role: "assistant", content: reply.answer });
+  else conversation.pop();
   running = null;
   send.textContent = "Send";
 }

@@ -11,31 +11,31 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A whole reply.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// The JSON of each event of a stream; the last must be `[DONE]`.
     #[track_caller]
-    pub fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         assert_eq!(self.status, 200, "{}", self.text());
         assert_eq!(self.header("content-type"), Some("text/event-stream"));
         let text = self.text();
@@ -47,7 +47,7 @@ impl Reply {
 
     /// Asserts the status and OpenAI's shape of an error; gives its fields.
     #[track_caller]
-    pub fn error(&self, status: u16) -> Value {
+    pub(crate) fn error(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         let error = self.json()["error"].clone();
         assert!(error["message"].is_string() && error["type"].is_string(), "{error}");
@@ -58,14 +58,14 @@ impl Reply {
 
 /// A reply whose head was read.
 #[derive(Debug)]
-pub struct Open {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
+pub(crate) struct Open {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
     reader: BufReader<TcpStream>,
 }
 
 /// Sends a request; `None` if the connection ended before a whole head came back.
-pub fn try_open(address: SocketAddr, head: &str, body: &[u8]) -> Option<Open> {
+pub(crate) fn try_open(address: SocketAddr, head: &str, body: &[u8]) -> Option<Open> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -89,7 +89,7 @@ pub fn try_open(address: SocketAddr, head: &str, body: &[u8]) -> Option<Open> {
 
 impl Open {
     /// The next line of the body, chunk sizes and all.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.reader.read_line(&mut line).unwrap();
         line
@@ -97,7 +97,7 @@ impl Open {
 
     /// Reads on until a line holds `text`.
     #[track_caller]
-    pub fn until(&mut self, text: &str) {
+    pub(crate) fn until(&mut self, text: &str) {
         loop {
             let line = self.line();
             assert!(!line.is_empty(), "the stream ended before {text:?}");
@@ -108,12 +108,12 @@ impl Open {
     }
 
     /// Leaves without a word.
-    pub fn abandon(self) {
+    pub(crate) fn abandon(self) {
         self.reader.get_ref().shutdown(Shutdown::Both).unwrap();
     }
 
     /// The rest; `None` if it breaks off.
-    pub fn finish(mut self) -> Option<Reply> {
+    pub(crate) fn finish(mut self) -> Option<Reply> {
         let header = |name: &str| {
             let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
             found.map(|(_, value)| value.clone())

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-pub mod http;
+pub(crate) mod http;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,30 +20,30 @@ use serde_json::Value;
 use http::{Open, Reply, try_open};
 
 /// The fixture's vocabulary and context.
-pub const VOCAB_SIZE: i64 = 640;
-pub const MAX_MODEL_LEN: usize = 1024;
+pub(crate) const VOCAB_SIZE: i64 = 640;
+pub(crate) const MAX_MODEL_LEN: usize = 1024;
 
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(name)
 }
 
 /// A running server, stopped when it is dropped.
-pub struct Running {
-    pub address: SocketAddr,
-    pub control: Arc<FakeControl>,
-    pub tokenizer: Arc<Tokenizer>,
-    pub shutdown: Shutdown,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) control: Arc<FakeControl>,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) shutdown: Shutdown,
     runtime: tokio::runtime::Runtime,
     server: Option<Server>,
 }
 
 /// What a test changes of a server.
-pub struct Options {
-    pub config: ServeConfig,
-    pub fake: FakeConfig,
-    pub adapters: Option<Box<dyn AdapterStore>>,
-    pub reply: Option<&'static str>,
-    pub chat_template: Option<&'static str>,
+pub(crate) struct Options {
+    pub(crate) config: ServeConfig,
+    pub(crate) fake: FakeConfig,
+    pub(crate) adapters: Option<Box<dyn AdapterStore>>,
+    pub(crate) reply: Option<&'static str>,
+    pub(crate) chat_template: Option<&'static str>,
 }
 
 impl Default for Options {
@@ -60,16 +60,16 @@ impl Default for Options {
 }
 
 impl Running {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
     /// A server whose choices all say `reply`.
-    pub fn saying(reply: &'static str) -> Self {
+    pub(crate) fn saying(reply: &'static str) -> Self {
         Self::with(|options| options.reply = Some(reply))
     }
 
-    pub fn with(change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options::default();
         change(&mut options);
         let folder = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ impl Running {
         if let Some(template) = options.chat_template {
             Tokenizer::load(&model).unwrap().copy_files(folder.path()).unwrap();
             std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
-            model = folder.path().to_owned();
+            folder.path().clone_into(&mut model);
         }
         let tokenizer = Arc::new(Tokenizer::load(&model).unwrap());
         if let Some(reply) = options.reply {
@@ -106,49 +106,51 @@ impl Running {
     }
 
     /// Sends a request with any headers and body; `None` if there was no whole reply.
-    pub fn send(&self, method: &str, path: &str, extra: &str, body: &[u8]) -> Option<Reply> {
+    pub(crate) fn send(&self, method: &str, path: &str, extra: &str, body: &[u8]) -> Option<Reply> {
         self.open(method, path, extra, body)?.finish()
     }
 
     /// The same, of which only the head is read.
-    pub fn open(&self, method: &str, path: &str, extra: &str, body: &[u8]) -> Option<Open> {
+    pub(crate) fn open(&self, method: &str, path: &str, extra: &str, body: &[u8]) -> Option<Open> {
         try_open(self.address, &self.head(method, path, extra, body.len()), body)
     }
 
     #[track_caller]
-    pub fn get(&self, path: &str) -> Reply {
+    pub(crate) fn get(&self, path: &str) -> Reply {
         self.send("GET", path, "", b"").expect("a reply")
     }
 
     #[track_caller]
-    pub fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {
         let body = body.to_string();
         self.send("POST", path, JSON, body.as_bytes()).expect("a reply")
     }
 
     #[track_caller]
-    pub fn post_open(&self, path: &str, body: &Value) -> Open {
+    pub(crate) fn post_open(&self, path: &str, body: &Value) -> Open {
         let body = body.to_string();
         self.open("POST", path, JSON, body.as_bytes()).expect("a reply")
     }
 
     #[track_caller]
-    pub fn completions(&self, body: Value) -> Reply {
+    #[expect(clippy::needless_pass_by_value, reason = "bodies are written where they are sent")]
+    pub(crate) fn completions(&self, body: Value) -> Reply {
         self.post("/v1/completions", &body)
     }
 
     #[track_caller]
-    pub fn chat(&self, body: Value) -> Reply {
+    #[expect(clippy::needless_pass_by_value, reason = "bodies are written where they are sent")]
+    pub(crate) fn chat(&self, body: Value) -> Reply {
         self.post("/v1/chat/completions", &body)
     }
 
-    pub fn pause(&self, paused: bool) {
+    pub(crate) fn pause(&self, paused: bool) {
         self.control.paused.store(paused, Ordering::SeqCst);
     }
 
     /// Waits until the fake says so; what it waits for is certain to come.
     #[track_caller]
-    pub fn wait_until(&self, what: &str, reached: impl Fn(&FakeControl) -> bool) {
+    pub(crate) fn wait_until(&self, what: &str, reached: impl Fn(&FakeControl) -> bool) {
         let start = Instant::now();
         while !reached(&self.control) {
             assert!(start.elapsed() < Duration::from_secs(30), "{what}: {:?}", self.control);
@@ -156,13 +158,13 @@ impl Running {
         }
     }
 
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.server.as_ref().unwrap().in_flight()
     }
 
     /// Asserts that the engine has nothing left and all room is free again.
     #[track_caller]
-    pub fn assert_idle(&self) {
+    pub(crate) fn assert_idle(&self) {
         self.wait_until("idle", |control| control.live.load(Ordering::SeqCst) == 0);
         let start = Instant::now();
         while self.in_flight() > 0 {
@@ -172,7 +174,7 @@ impl Running {
     }
 
     /// Stops the server and tells how it ended.
-    pub fn stop(&mut self) -> Result<()> {
+    pub(crate) fn stop(&mut self) -> Result<()> {
         self.shutdown.begin();
         let server = self.server.take().expect("a server that was not stopped");
         self.runtime.block_on(server.wait())
@@ -192,16 +194,16 @@ impl Drop for Running {
 }
 
 /// The header that JSON goes with.
-pub const JSON: &str = "Content-Type: application/json\r\n";
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
 
 /// Adapters that are nothing but names.
 #[derive(Debug, Default)]
-pub struct FakeAdapters {
+pub(crate) struct FakeAdapters {
     known: Mutex<Vec<AdapterInfo>>,
 }
 
 impl FakeAdapters {
-    pub fn holding(adapters: &[(&str, &str)]) -> Box<dyn AdapterStore> {
+    pub(crate) fn holding(adapters: &[(&str, &str)]) -> Box<dyn AdapterStore> {
         let info = |(name, tier): &(&str, &str)| AdapterInfo {
             name: (*name).to_owned(),
             tier: (*tier).to_owned(),
