@@ -236,8 +236,9 @@ fn what_cannot_be_done_is_refused() {
         (json!({ "messages": user("x"), "chat_template_kwargs": [] }), "chat_template_kwargs"),
         (
             json!({ "messages": user("x"), "response_format": { "type": "json_schema" } }),
-            "response_format",
+            "response_format.json_schema",
         ),
+        (json!({ "messages": user("x"), "guided_json": { "type": "nothing" } }), "guided_json"),
     ] {
         let error = server.chat(body.clone()).error(400);
         assert_eq!(error["param"], param, "{body}");

@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Ablation(arguments) => ablation::run(&arguments, json),
         Command::Generate(arguments) => generate::run(&arguments, json),
         Command::Bench(arguments) => bench::run(&arguments, json),
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments, json),
         Command::Score(arguments) => score::run(&arguments, json),
         Command::Convert(arguments) => convert::run(&arguments, json),
         Command::CheckConfig(arguments) => check_config::run(&arguments),

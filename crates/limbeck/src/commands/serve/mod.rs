@@ -12,6 +12,7 @@ use limbeck_model::{CacheDtype, Decoder};
 use limbeck_run::config::{Invalid, Validate, apply_overrides, load_table, parse};
 use limbeck_serve::{AdapterStore, Backend, BackendFactory, ModelInfo, ServeConfig, Setup};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::adapter_source;
 use crate::cli::ServeArguments;
@@ -36,7 +37,7 @@ impl Validate for ServeTable {
     }
 }
 
-pub(crate) fn run(arguments: &ServeArguments) -> Result<()> {
+pub(crate) fn run(arguments: &ServeArguments, json: bool) -> Result<()> {
     let mut table = configuration(arguments)?;
     if arguments.int8_cache {
         table.engine.cache_dtype = CacheDtype::Int8;
@@ -62,6 +63,9 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<()> {
     let setup = Setup { config: table.server, model: info, adapters: store };
     let engine = LiveEngine { decoder, config: table.engine, router };
     limbeck_serve::run(setup, Box::new(engine), |address| {
+        if json {
+            println!("{}", json!({ "address": format!("http://{address}") }));
+        }
         tracing::info!("http://{address} has a page to chat with, http://{address}/v1 the API");
     })?;
     Ok(())
