@@ -1,13 +1,11 @@
 //! What the server does with too much, too slow, too strange, and with its own end.
 
-mod harness;
-
 use std::io::Read as _;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 
-use harness::http::try_open;
-use harness::{JSON, Running};
+use crate::harness::http::try_open;
+use crate::harness::{JSON, Running};
 use limbeck_serve::Error;
 use limbeck_serve::config::{AccessConfig, ApiKey};
 use serde_json::json;
