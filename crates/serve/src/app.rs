@@ -132,6 +132,7 @@ impl App {
         if is_public(path) {
             return Ok(Client(peer.to_string()));
         }
+        self.access.check_host(request.headers())?;
         let client = self.access.identify(request.headers(), peer)?;
         if self.shutdown.has_begun() {
             return Err(ApiError::unavailable("the server is stopping"));

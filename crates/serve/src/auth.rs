@@ -20,6 +20,8 @@ pub(crate) struct Access {
     /// Of the keys: digests have one length, whatever a key's is.
     digests: Vec<[u8; 32]>,
     rate: Option<Rate>,
+    /// The names by which the server may be called; `None` for any.
+    hosts: Option<Vec<String>>,
 }
 
 /// Who asks, as logs and feedback name it.
@@ -27,9 +29,36 @@ pub(crate) struct Access {
 pub(crate) struct Client(pub(crate) String);
 
 impl Access {
-    pub(crate) fn new(config: &AccessConfig) -> Self {
-        let digests = config.api_keys.iter().map(|key| digest(key.0.as_bytes())).collect();
-        Self { digests, rate: Rate::new(config) }
+    /// `local` says that the server listens on this machine's own address alone.
+    pub(crate) fn new(config: &AccessConfig, local: bool) -> Self {
+        let digests: Vec<_> = config.api_keys.iter().map(|key| digest(key.0.as_bytes())).collect();
+        let hosts = (local && digests.is_empty()).then(|| config.allowed_hosts.clone());
+        Self { digests, rate: Rate::new(config), hosts }
+    }
+
+    /// Checks the name by which the server is called, where only browsers' good manners keep
+    /// other sites from it.
+    ///
+    /// # Errors
+    /// 403 for a name that is not known.
+    pub(crate) fn check_host(&self, headers: &HeaderMap) -> ApiResult<()> {
+        let (Some(hosts), Some(host)) = (&self.hosts, headers.get(header::HOST)) else {
+            return Ok(());
+        };
+        let host = host.to_str().unwrap_or_default();
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next(),
+            None => host.split(':').next(),
+        };
+        let name = name.unwrap_or_default();
+        let local = name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if local || hosts.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            return Ok(());
+        }
+        Err(ApiError::forbidden(
+            "this server is not known by this name: add it to access.allowed_hosts, or set keys",
+        ))
     }
 
     /// Who asks.
@@ -138,7 +167,7 @@ mod tests {
     #[test]
     fn one_of_the_keys_is_needed() {
         let api_keys = vec![ApiKey("first".into()), ApiKey("second".into())];
-        let access = Access::new(&AccessConfig { api_keys, ..AccessConfig::default() });
+        let access = Access::new(&AccessConfig { api_keys, ..AccessConfig::default() }, true);
         let identify = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::AUTHORIZATION, value.parse().unwrap());
@@ -150,6 +179,37 @@ mod tests {
             assert_eq!(identify(wrong).unwrap_err().status(), 401, "{wrong}");
         }
         assert_eq!(access.identify(&HeaderMap::new(), PEER).unwrap_err().status(), 401);
+    }
+
+    #[test]
+    fn without_keys_a_local_server_has_local_names() {
+        let allowed_hosts = vec!["box.example".to_owned()];
+        let config = AccessConfig { allowed_hosts, ..AccessConfig::default() };
+        let called = |access: &Access, name: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, name.parse().unwrap());
+            access.check_host(&headers).is_ok()
+        };
+        let local = Access::new(&config, true);
+        for name in [
+            "localhost:8000",
+            "LOCALHOST",
+            "127.0.0.1:80",
+            "127.1.2.3",
+            "[::1]:8000",
+            "box.example:1",
+        ] {
+            assert!(called(&local, name), "{name}");
+        }
+        for name in
+            ["evil.example", "localhost.evil.example:8000", "10.0.0.1", "[::2]", "127.0.0.1.evil"]
+        {
+            assert!(!called(&local, name), "{name}");
+        }
+        assert!(local.check_host(&HeaderMap::new()).is_ok(), "browsers always send it");
+        assert!(called(&Access::new(&config, false), "evil.example"));
+        let keyed = AccessConfig { api_keys: vec![ApiKey("k".into())], ..config };
+        assert!(called(&Access::new(&keyed, true), "evil.example"));
     }
 
     #[test]

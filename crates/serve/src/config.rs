@@ -42,6 +42,10 @@ pub struct ServeConfig {
 pub struct AccessConfig {
     /// Keys that are let in, as `Authorization: Bearer KEY`. Default none: everybody is.
     pub api_keys: Vec<ApiKey>,
+    /// Names beside `localhost` by which a server that only this machine reaches may be
+    /// called where there are no keys, such as a proxy's. Else a page of any site could give
+    /// its own name this machine's address, and ask in the user's browser. Default none.
+    pub allowed_hosts: Vec<String>,
     /// Requests a minute for one key, or one address where there are no keys; 0 for no
     /// limit. Default 0.
     pub requests_per_minute: u32,

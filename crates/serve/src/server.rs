@@ -139,7 +139,7 @@ impl Server {
             tracing::warn!(%address, "anybody who reaches this address may use the model: set access.api_keys");
         }
         let app = Arc::new(App {
-            access: Access::new(&config.access),
+            access: Access::new(&config.access, config.host.is_loopback()),
             recent: RecentReplies::new(config.limits.remembered_replies),
             page: Page::new(config.page),
             forms: Forms::default(),

@@ -1,10 +1,8 @@
 //! `/v1/completions` in all its forms.
 
-mod harness;
-
 use std::sync::atomic::Ordering;
 
-use harness::{Running, VOCAB_SIZE};
+use crate::harness::{Running, VOCAB_SIZE};
 use serde_json::{Value, json};
 
 fn texts(reply: &Value) -> Vec<String> {

@@ -1,11 +1,9 @@
 //! Bodies that no client should send, and many clients at once.
 
-mod harness;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use harness::{JSON, Running};
+use crate::harness::{JSON, Running};
 use limbeck_core::seed::CounterRng;
 use serde_json::{Value, json};
 
@@ -148,7 +146,7 @@ fn no_body_is_a_fault_of_the_server() {
     let server = Running::with(|options| {
         options.config.feedback = Some(folder.path().join("feedback.sqlite"));
         options.config.adapter_roots = vec![folder.path().to_owned()];
-        options.adapters = Some(harness::FakeAdapters::holding(&[("law", "domain")]));
+        options.adapters = Some(crate::harness::FakeAdapters::holding(&[("law", "domain")]));
         options.fake.tokens_per_step = 64;
     });
     let mut draw = Draw(CounterRng::new(20));

@@ -1,11 +1,9 @@
 //! The smaller endpoints: models, tokens, adapters, feedback, metrics, the page.
 
-mod harness;
-
 use std::collections::BTreeMap;
 use std::fs;
 
-use harness::{FakeAdapters, MAX_MODEL_LEN, Running};
+use crate::harness::{FakeAdapters, MAX_MODEL_LEN, Running};
 use limbeck_serve::feedback::FeedbackStore;
 use serde_json::{Value, json};
 

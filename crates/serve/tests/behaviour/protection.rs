@@ -1,13 +1,11 @@
 //! What the server does with too much, too slow, too strange, and with its own end.
 
-mod harness;
-
 use std::io::Read as _;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 
-use harness::http::try_open;
-use harness::{JSON, Running};
+use crate::harness::http::try_open;
+use crate::harness::{JSON, Running};
 use limbeck_serve::Error;
 use limbeck_serve::config::{AccessConfig, ApiKey};
 use serde_json::json;
@@ -34,7 +32,7 @@ fn leaving_before_the_whole_reply_cancels_too() {
     server.pause(true);
     let body = json!({ "prompt": "Add 1.", "max_tokens": 900 }).to_string();
     let head = format!(
-        "POST /v1/completions HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: {}\r\n\r\n",
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: {}\r\n\r\n",
         body.len()
     );
     let mut stream = TcpStream::connect(server.address).unwrap();
@@ -92,12 +90,24 @@ fn a_full_server_says_when_to_come_again() {
 }
 
 #[test]
+fn a_page_that_renamed_this_machine_gets_nothing() {
+    let server = Running::new();
+    let body = br#"{"prompt": "x"}"#;
+    let head = format!(
+        "POST /v1/completions HTTP/1.1\r\nHost: evil.example\r\n{JSON}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    try_open(server.address, &head, body).unwrap().finish().unwrap().error(403);
+}
+
+#[test]
 fn one_key_may_send_so_many_requests() {
     let server = Running::with(|options| {
         options.config.access = AccessConfig {
             api_keys: vec![ApiKey("alpha".into()), ApiKey("beta".into())],
             requests_per_minute: 1,
             burst: 2,
+            ..AccessConfig::default()
         };
     });
     let ask = |key: &str| {
@@ -142,7 +152,7 @@ fn bodies_are_bounded_and_json() {
 fn chunked_bodies_are_bounded_too() {
     let server = Running::with(|options| options.config.limits.max_body_bytes = 1_000);
     let head = format!(
-        "POST /v1/completions HTTP/1.1\r\nHost: x\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n"
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n{JSON}Transfer-Encoding: chunked\r\n\r\n"
     );
     let body = format!("7d0\r\n{}\r\n0\r\n\r\n", " ".repeat(2_000));
     try_open(server.address, &head, body.as_bytes()).unwrap().finish().unwrap().error(413);
@@ -159,8 +169,9 @@ fn a_head_or_a_body_that_does_not_come_is_given_up() {
     let mut rest = Vec::new();
     // Ends when the server closes the connection.
     stream.read_to_end(&mut rest).unwrap();
-    let head =
-        format!("POST /v1/completions HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: 100\r\n\r\n");
+    let head = format!(
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: 100\r\n\r\n"
+    );
     try_open(server.address, &head, b"{").unwrap().finish().unwrap().error(408);
 }
 

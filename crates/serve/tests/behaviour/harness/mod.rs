@@ -1,7 +1,5 @@
 //! A server around the fake engine on a port of its own, for tests of behaviour.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
-
 pub(crate) mod http;
 
 use std::net::SocketAddr;
@@ -17,7 +15,7 @@ use limbeck_serve::fake::{FakeBackend, FakeConfig, FakeControl};
 use limbeck_serve::{ModelInfo, Result, ServeConfig, Server, Setup, Shutdown};
 use serde_json::Value;
 
-use http::{Open, Reply, try_open};
+use self::http::{Open, Reply, try_open};
 
 /// The fixture's vocabulary and context.
 pub(crate) const VOCAB_SIZE: i64 = 640;

@@ -1,8 +1,6 @@
 //! `/v1/chat/completions`: messages, the chain of thought apart from the answer, streams.
 
-mod harness;
-
-use harness::Running;
+use crate::harness::Running;
 use serde_json::{Value, json};
 
 const THINKING: &str = "<think>\none\ntwo\n</think>\n\nThe answer is 4.";
