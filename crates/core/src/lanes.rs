@@ -392,7 +392,8 @@ mod tests {
                     assert!(error < 2.4e-7, "{instructions:?}: e^{number} = {found}, {error:.1e}");
                 }
             }
-            assert_eq!(instructions.run(Exp(&[0.0; LANES])), [1.0; LANES]);
+            let ones = instructions.run(Exp(&[0.0; LANES]));
+            assert!(ones.iter().all(|number| number.to_bits() == 1.0_f32.to_bits()), "{ones:?}");
             let lowest = instructions.run(Exp(&[f32::NEG_INFINITY; LANES]));
             assert!(lowest.iter().all(|&number| number < 2e-38), "{lowest:?}");
         }
@@ -414,9 +415,10 @@ mod tests {
     #[test]
     fn codes_keep_their_sign_and_place() {
         let codes: [i8; LANES] = std::array::from_fn(|lane| (lane as i8 - 8) * 16);
-        let expected = codes.map(|code| (f32::from(code) / 2.0).max(-60.0));
+        let expected = codes.map(|code| (f32::from(code) / 2.0).max(-60.0).to_bits());
         for instructions in Instructions::available() {
-            assert_eq!(instructions.run(Codes(&codes)), expected, "{instructions:?}");
+            let found = instructions.run(Codes(&codes)).map(f32::to_bits);
+            assert_eq!(found, expected, "{instructions:?}");
         }
     }
 }

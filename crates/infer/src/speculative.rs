@@ -38,6 +38,9 @@ pub struct SpeculativeStats {
     pub passes: u64,
 }
 
+/// Hears wanted logits: of which row, the how many-th of it, fp32 `[vocab]`.
+type EachLogits<'a> = &'a mut dyn FnMut(usize, usize, &[f32]) -> Result<()>;
+
 /// A request that is being decoded.
 struct Row {
     request: usize,
@@ -273,7 +276,7 @@ impl<'m> Speculative<'m> {
         // Whether all guesses of a row so far were right.
         let mut right = vec![true; live.len()];
         self.read(self.engine.decoder, cache, &work, &mut |place, guess, logits| {
-            let row = &mut live[place];
+            let row = &mut *live[place];
             if !right[place] || row.finished.is_some() {
                 return Ok(());
             }
@@ -301,7 +304,7 @@ impl<'m> Speculative<'m> {
         decoder: &Decoder,
         cache: &mut PagedCache,
         work: &[Work<'_>],
-        each: &mut dyn FnMut(usize, usize, &[f32]) -> Result<()>,
+        each: EachLogits<'_>,
     ) -> Result<()> {
         let most = self.engine.config.max_step_tokens;
         let mut pass = Pass::default();
@@ -368,12 +371,7 @@ impl<'a> Pass<'a> {
         self.tokens.extend_from_slice(&work.tokens[range]);
     }
 
-    fn run(
-        self,
-        decoder: &Decoder,
-        cache: &mut PagedCache,
-        each: &mut dyn FnMut(usize, usize, &[f32]) -> Result<()>,
-    ) -> Result<()> {
+    fn run(self, decoder: &Decoder, cache: &mut PagedCache, each: EachLogits<'_>) -> Result<()> {
         if self.tokens.is_empty() {
             return Ok(());
         }

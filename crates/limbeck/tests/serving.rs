@@ -1,6 +1,6 @@
 //! `limbeck serve` with a real model, as clients see it.
 
-#[path = "../../serve/tests/harness/http.rs"]
+#[path = "../../serve/tests/behaviour/harness/http.rs"]
 #[allow(dead_code, reason = "the client is the server's own tests'")]
 mod http;
 

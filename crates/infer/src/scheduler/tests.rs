@@ -1,3 +1,5 @@
+//! The scheduler by itself.
+
 use limbeck_core::seed::CounterRng;
 
 use super::*;

@@ -168,13 +168,7 @@ struct Sums {
 /// Writes a row of the parts' values over their weights.
 fn join(parts: &[&Sums], row: usize, width: usize, output: &mut [f32]) {
     let highest = parts.iter().fold(f32::NEG_INFINITY, |most, sums| most.max(sums.highest[row]));
-    let shares: Vec<f32> =
-        parts
-            .iter()
-            .map(|sums| {
-                if sums.highest[row] == highest { 1.0 } else { (sums.highest[row] - highest).exp() }
-            })
-            .collect();
+    let shares: Vec<f32> = parts.iter().map(|sums| (sums.highest[row] - highest).exp()).collect();
     let total: f32 = parts.iter().zip(&shares).map(|(sums, share)| share * sums.weights[row]).sum();
     output.fill(0.0);
     for (sums, share) in parts.iter().zip(&shares) {
@@ -474,7 +468,9 @@ mod tests {
         let all: Vec<i64> = (0..(blocks as usize * BLOCK_SIZE) as i64).collect();
         let garbage = vec![f32::NAN; all.len() * KV_HEADS as usize * head_dim];
         layer.write(&all, &garbage, &garbage);
-        cases.iter().for_each(|case| case.write(&mut layer));
+        for case in cases {
+            case.write(&mut layer);
+        }
         let query: Vec<f32> = cases.iter().flat_map(|case| numbers(&case.query)).collect();
         let mut start = 0;
         let spans: Vec<PagedSpan<'_>> = cases
