@@ -406,7 +406,7 @@ pub(crate) struct ScoreArguments {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  limbeck serve --model runs/default/quantized --port 8000 --set server.feedback=feedback.sqlite\n  curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\\n      -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Take 30.\\\\n#A add 12\\\\nWhat is it now?\"}]}'\n\nA page to chat with is at the address itself."
+    after_help = "Example:\n  limbeck serve --model runs/default/quantized --port 8000 --set server.feedback=feedback.sqlite\n  curl http://127.0.0.1:8000/v1/chat/completions -H 'content-type: application/json' \\\n      -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Take 30.\\\\n#A add 12\\\\nWhat is it now?\"}]}'\n\nA page to chat with is at the address itself. LIMBECK_API_KEYS holds keys that requests must have, separated by commas."
 )]
 pub(crate) struct ServeArguments {
     #[command(flatten)]

@@ -39,6 +39,6 @@ impl AdapterStore for TierStore {
     }
 }
 
-fn refused(error: limbeck_lora::Error) -> AdapterError {
+fn refused(error: impl std::fmt::Display) -> AdapterError {
     AdapterError(error.to_string())
 }

@@ -10,6 +10,7 @@ use limbeck_infer::{Engine, EngineConfig};
 use limbeck_lora::tiers::{LiveRouter, Tier, TierLimits, Tiers};
 use limbeck_model::{CacheDtype, Decoder};
 use limbeck_run::config::{Invalid, Validate, apply_overrides, load_table, parse};
+use limbeck_serve::config::ApiKey;
 use limbeck_serve::{AdapterStore, Backend, BackendFactory, ModelInfo, ServeConfig, Setup};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -37,8 +38,15 @@ impl Validate for ServeTable {
     }
 }
 
+/// Keys that requests must have, separated by commas: an argument could be seen by others.
+const KEYS_VARIABLE: &str = "LIMBECK_API_KEYS";
+
 pub(crate) fn run(arguments: &ServeArguments, json: bool) -> Result<()> {
     let mut table = configuration(arguments)?;
+    if let Ok(keys) = std::env::var(KEYS_VARIABLE) {
+        let keys = keys.split(',').map(str::trim).filter(|key| !key.is_empty());
+        table.server.access.api_keys.extend(keys.map(|key| ApiKey(key.to_owned())));
+    }
     if arguments.int8_cache {
         table.engine.cache_dtype = CacheDtype::Int8;
     }
