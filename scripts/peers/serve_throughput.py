@@ -58,7 +58,8 @@ def ask(url: str, prompt: list[int], new: int) -> tuple[float, int]:
 
 def served(url: str, together: int, vocabulary: int) -> Callable[[int], float]:
     def run(seed: int) -> float:
-        given = prompts(TOGETHER, PROMPT, seed, vocabulary)
+        # Prompts of its own: what another program left in the prefix cache must not help.
+        given = prompts(TOGETHER, PROMPT, seed * 100 + together, vocabulary)
         begun = time.perf_counter()
         with ThreadPoolExecutor(together) as pool:
             counts = [count for _, count in pool.map(lambda prompt: ask(url, prompt, NEW), given)]
