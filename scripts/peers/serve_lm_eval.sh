@@ -3,7 +3,9 @@
 # that compares log-likelihoods. Both on problems that are made here, so nothing is downloaded.
 #
 #   limbeck serve --model fixtures/student &
-#   scripts/peers/serve_lm_eval.sh http://127.0.0.1:8000 OUTPUT_FOLDER
+#   scripts/peers/serve_lm_eval.sh http://127.0.0.1:8000 OUTPUT_FOLDER fixtures/student
+#
+# With the model's folder, what lm-eval got is compared with `limbeck score` and `limbeck generate`.
 #
 # Needs requirements-serve.txt.
 set -euo pipefail
@@ -24,3 +26,4 @@ arguments+=",tokenizer_backend=remote,tokenized_requests=True,max_length=1024"
 lm_eval --model local-completions --model_args "$arguments" --include_path "$output/tasks" \
   --tasks limbeck_gsm8k_form,limbeck_loglikelihood --batch_size 8 --seed 1234 \
   --log_samples --output_path "$output"
+[ -z "${3:-}" ] || python3 "$here/serve_lm_eval_check.py" --limbeck "$here/../../target/release/limbeck" --model "$3" "$output/$model"

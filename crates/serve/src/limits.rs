@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
@@ -43,6 +44,14 @@ pub(crate) async fn read_json(
 }
 
 async fn read(mut body: Body, max_bytes: usize) -> ApiResult<Bytes> {
+    let announced = body.size_hint().lower();
+    if announced > max_bytes as u64 {
+        // One that is too large to be drained need not be waited for either.
+        if announced <= DRAINED_BYTES as u64 {
+            let _ = timeout(DRAIN_TIME, drain(&mut body)).await;
+        }
+        return Err(ApiError::too_large(max_bytes));
+    }
     let mut read = Vec::new();
     while let Some(data) = next(&mut body).await? {
         if read.len() + data.len() > max_bytes {

@@ -3,6 +3,7 @@
 use std::io::Read as _;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::harness::http::try_open;
 use crate::harness::{JSON, Running};
@@ -146,6 +147,19 @@ fn bodies_are_bounded_and_json() {
     let charset = "Content-Type: application/json; charset=utf-8\r\n";
     let reply = server.send("POST", "/v1/completions", charset, b"{\"prompt\": \"x\"}").unwrap();
     assert_eq!(reply.status, 200);
+}
+
+/// A client that announces more than would ever be read is answered before it has sent it.
+#[test]
+fn a_body_that_is_announced_too_large_is_not_waited_for() {
+    let server = Running::new();
+    let head = format!(
+        "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n{JSON}Content-Length: {}\r\n\r\n",
+        1_u64 << 30
+    );
+    let start = Instant::now();
+    try_open(server.address, &head, b"{\"prompt\": ").unwrap().finish().unwrap().error(413);
+    assert!(start.elapsed() < Duration::from_secs(5), "it waited for the body");
 }
 
 #[test]
