@@ -16,7 +16,9 @@ import http.client
 import json
 import random
 import statistics
+import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -137,6 +139,17 @@ def transformers(path: Path, threads: int, vocabulary: int) -> Callable[[int], f
     return run
 
 
+def sample_unused(url: str, samples: list[float]) -> None:
+    """The share of slots without a token, twice a second while 16 requests run and have their prompts behind them."""
+    while True:
+        text = urllib.request.urlopen(url + "/metrics").read().decode()
+        lines = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        values = {name.split("{")[0]: float(value) for name, value in lines}
+        if values["vllm:num_requests_running"] == TOGETHER:
+            samples.append(values["vllm:kv_cache_unused_perc"])
+        time.sleep(0.5)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -158,6 +171,8 @@ def main() -> None:
     if options.model:
         name = f"transformers bfloat16, a batch of {TOGETHER}"
         programs[name] = transformers(options.model, options.threads, options.vocabulary)
+    unused = []
+    threading.Thread(target=sample_unused, args=(options.url, unused), daemon=True).start()
     runs = {name: [] for name in programs}
     for number in range(options.rounds + 1):
         for name, program in programs.items():
@@ -170,6 +185,7 @@ def main() -> None:
     for name, speeds in runs.items():
         median = statistics.median(speeds)
         print(f"| {name} | {median:.1f} ({min(speeds):.1f}–{max(speeds):.1f}) | {median / first:.2f} |")
+    print(f"\nSlots of the cache's blocks in use that hold no token: {100 * statistics.mean(unused):.1f} % on average.")
     ratios = []
     for number in range(options.rounds):
         (prompt,) = prompts(1, 1000, 1000 + number, options.vocabulary)

@@ -36,6 +36,8 @@ pub mod session;
 pub mod speculative;
 pub mod text;
 
+pub use limbeck_model::paged::BLOCK_SIZE;
+
 pub use constraint::{Constraint, ConstraintFactory, TokenMask};
 pub use engine::{Engine, EngineConfig, FinishReason, Generation};
 pub use error::{Error, Result};

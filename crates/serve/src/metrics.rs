@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use limbeck_infer::Stats;
+use limbeck_infer::{BLOCK_SIZE, Stats};
 
 /// Seconds, from a quick first token to a long wait.
 const SHORT_SECONDS: &[f64] = &[
@@ -184,6 +184,10 @@ impl Inner {
         page.gauge("num_requests_running", "Sequences that are computed.", stats.running as f64);
         page.gauge("num_requests_waiting", "Sequences that wait.", stats.waiting as f64);
         page.gauge("kv_cache_usage_perc", "Share of the cache's blocks in use, 0 to 1.", usage);
+        let slots = held * BLOCK_SIZE;
+        let unused =
+            if slots == 0 { 0.0 } else { 1.0 - stats.used_slots.min(slots) as f64 / slots as f64 };
+        page.gauge("kv_cache_unused_perc", "Share of those blocks' slots without a token.", unused);
         page.counter("prefix_cache_queries", "Prompt tokens looked up.", stats.prefix_queries);
         page.counter("prefix_cache_hits", "Prompt tokens found.", stats.prefix_hits);
         page.counter("num_preemptions", "Sequences put back to wait.", stats.preemptions);
@@ -320,6 +324,7 @@ mod tests {
             last_step_tokens: 7,
             total_blocks: 4,
             free_blocks: 1,
+            used_slots: 36,
             ..Stats::default()
         };
         metrics.step(stats);
@@ -329,5 +334,7 @@ mod tests {
             text.contains("vllm:iteration_tokens_total_count{model_name=\"m\",engine=\"0\"} 1\n")
         );
         assert!(text.contains("vllm:kv_cache_usage_perc{model_name=\"m\",engine=\"0\"} 0.75\n"));
+        // Three blocks have 48 slots.
+        assert!(text.contains("vllm:kv_cache_unused_perc{model_name=\"m\",engine=\"0\"} 0.25\n"));
     }
 }
