@@ -53,7 +53,7 @@ impl Server {
 
     fn open(&self, path: &str, body: &[u8]) -> Option<Open> {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              content-length: {}\r\nconnection: close\r\n\r\n",
             body.len()
         );
@@ -66,7 +66,7 @@ impl Server {
     }
 
     fn get(&self, path: &str) -> Reply {
-        let head = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         try_open(self.address, &head, b"").unwrap().finish().unwrap()
     }
 
