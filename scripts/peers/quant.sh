@@ -31,6 +31,10 @@ lines() {
     shift
     "$python" -W ignore "$peers/quant_perplexity.py" lines --model "$model" --output "$output-lines.jsonl" "$@" >&2
 }
+# Whether a row is among those that ONLY names, a pattern of grep; all are without it.
+wanted() {
+    echo "$1" | grep -q "${ONLY:-.}"
+}
 # A number of what quant_perplexity.py prints.
 figure() {
     key=$1
@@ -65,6 +69,7 @@ row() {
 ours() {
     name=$1
     shift
+    wanted "$name" || return 0
     rm -rf ours
     /usr/bin/time -o time.log -f '%e %U %S %M' "$limbeck" quantize --model "$model" --calibration train-lines.jsonl --output ours "$@" 2> quantize.log
     row "$name" ours "$(awk '{printf "%.0f s, %.0f s of CPU | %.2f GB", $1, $2 + $3, $4 * 1024 / 1e9}' time.log)"
@@ -72,6 +77,7 @@ ours() {
 theirs() {
     name=$1
     shift
+    wanted "$name" || return 0
     rm -rf theirs
     "$python" -W ignore "$peers/quant_gptqmodel.py" --model "$model" --calibration train-lines.jsonl --output theirs --threads ${THREADS:-2} "$@" > theirs.json 2> theirs.log
     row "$name" theirs "$("$python" -c 'import json
