@@ -11,7 +11,7 @@ use super::{Stack, TierError, Tiers};
 
 /// Stacks that are remembered. A key that is forgotten while its request runs ends that
 /// request, so there are many more than requests at a time.
-const STACKS: usize = 1 << 16;
+const STACKS: usize = 1 << 12;
 
 /// Routes requests by keys that are handed out as stacks are asked for.
 ///
@@ -25,8 +25,22 @@ pub struct LiveRouter {
 /// Stacks by key; the oldest are forgotten first.
 #[derive(Debug, Default)]
 struct Known {
-    stacks: BTreeMap<u64, Stack>,
+    stacks: BTreeMap<u64, Entry>,
     next: u64,
+}
+
+/// A stack, and the first key whose stack had the same adapters: looked for once, as the engine
+/// asks for it in every pass.
+#[derive(Debug)]
+struct Entry {
+    stack: Stack,
+    alike: u64,
+}
+
+fn names(stack: &Stack) -> Vec<&str> {
+    let mut names: Vec<&str> = stack.names().collect();
+    names.sort_unstable();
+    names
 }
 
 impl LiveRouter {
@@ -47,12 +61,15 @@ impl LiveRouter {
     pub fn key(&self, stack: &Stack) -> Result<u64> {
         self.tiers.stack_hash(stack)?;
         let mut known = self.known();
-        if let Some((&key, _)) = known.stacks.iter().find(|(_, other)| *other == stack) {
+        if let Some((&key, _)) = known.stacks.iter().find(|(_, known)| known.stack == *stack) {
             return Ok(key);
         }
         let key = known.next;
         known.next += 1;
-        known.stacks.insert(key, stack.clone());
+        let own = names(stack);
+        let alike = known.stacks.values().find(|known| names(&known.stack) == own);
+        let alike = alike.map_or(key, |known| known.alike);
+        known.stacks.insert(key, Entry { stack: stack.clone(), alike });
         if known.stacks.len() > STACKS {
             known.stacks.pop_first();
         }
@@ -65,7 +82,7 @@ impl LiveRouter {
 
     fn stack(&self, key: u64) -> limbeck_infer::Result<Stack> {
         let known = self.known();
-        known.stacks.get(&key).cloned().ok_or_else(|| {
+        known.stacks.get(&key).map(|known| known.stack.clone()).ok_or_else(|| {
             let request = usize::try_from(key).unwrap_or(usize::MAX);
             let error = Error::from(TierError::NoStack { request, stacks: known.stacks.len() });
             limbeck_infer::Error::router(Some(request), error)
@@ -84,17 +101,9 @@ impl RowRouter for LiveRouter {
         self.tiers.version()
     }
 
-    /// Stacks of the same adapters: the first key that has them.
+    /// Rows of the same adapters: they can be computed together without being copied.
     fn affinity(&self, key: u64) -> u64 {
-        let names = |stack: &Stack| {
-            let mut names: Vec<String> = stack.names().map(str::to_owned).collect();
-            names.sort_unstable();
-            names
-        };
-        let known = self.known();
-        let Some(own) = known.stacks.get(&key).map(names) else { return key };
-        let alike = known.stacks.iter().find(|(_, stack)| names(stack) == own);
-        alike.map_or(key, |(&first, _)| first)
+        self.known().stacks.get(&key).map_or(key, |known| known.alike)
     }
 
     fn route(&self, rows: &[Option<u64>]) -> limbeck_infer::Result<()> {
