@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::EvaluateConfig;
 use crate::cost::{Cost, weight_bytes};
 use crate::divergence::Divergence;
+use crate::fit::DomainFit;
 use crate::sample::{RawReply, Sample};
-use crate::scores::{Group, Scores};
+use crate::scores::{Group, Scores, TaskScores};
 use crate::{Error, Result};
 
 /// How a model did, as `evaluation.json` holds it.
@@ -31,6 +32,9 @@ pub struct Evaluation {
     pub overall: Scores,
     /// By family (no level), then by family and level.
     pub groups: Vec<Group>,
+    /// By task, with the figures that each task has of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<TaskScores>,
     /// Size, speed and memory.
     pub cost: Cost,
     /// SHA-256 of the chat template.
@@ -38,6 +42,9 @@ pub struct Evaluation {
     /// How far it is from the model that it was made from, where that was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub divergence: Option<Divergence>,
+    /// How its replies fit the task's domain, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<DomainFit>,
     /// Every reply, in the order of the records; kept in `samples.jsonl`.
     #[serde(skip)]
     pub samples: Vec<Sample>,
@@ -115,6 +122,8 @@ pub fn evaluate(
         cost,
         chat_template_sha256: limbeck_run::sha256_bytes(template.source().as_bytes()),
         divergence: None,
+        fit: None,
+        tasks: Vec::new(),
         samples,
     })
 }

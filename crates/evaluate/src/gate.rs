@@ -195,6 +195,8 @@ mod tests {
             cost: Cost::new(1, 1, &[], &[], 1.0),
             chat_template_sha256: String::new(),
             divergence: None,
+            fit: None,
+            tasks: Vec::new(),
             samples,
         }
     }

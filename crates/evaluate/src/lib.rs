@@ -9,21 +9,26 @@
 //! several ways).
 
 pub mod ablation;
+pub mod attention;
+pub mod chain;
 pub mod columns;
 pub mod config;
 pub mod cost;
 pub mod divergence;
 mod error;
 pub mod evaluation;
+pub mod fit;
 mod folder;
 pub mod gate;
 pub mod lm_eval;
 pub mod report;
 pub mod sample;
+pub mod scorer;
 pub mod scores;
 pub mod statistics;
 
 pub use ablation::Ablation;
+pub use chain::{Breakpoint, ErrorKind, Evidence};
 pub use config::EvaluateConfig;
 pub use cost::{Cost, weight_bytes};
 pub use divergence::{Compared, Divergence};
@@ -33,5 +38,6 @@ pub use evaluation::{Evaluation, evaluate};
 pub use gate::{Gate, GateConfig};
 pub use report::{Report, ReportConfig};
 pub use sample::Sample;
-pub use scores::{Group, Scores};
-pub use statistics::{PairedDifference, PooledAccuracy, PooledDifference, Proportion};
+pub use scorer::Verdict;
+pub use scores::{Group, Scores, TaskScores};
+pub use statistics::{Estimate, PairedDifference, PooledAccuracy, PooledDifference, Proportion};

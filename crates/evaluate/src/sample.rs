@@ -1,8 +1,13 @@
 //! One reply and what is held against it.
 
+use std::collections::BTreeMap;
+
 use limbeck_cot_data::{CotRecord, StepVerdict, check_reply};
 use limbeck_infer::{FinishReason, split_reasoning};
 use serde::{Deserialize, Serialize};
+
+use crate::chain::Breakpoint;
+use crate::scorer::Verdict;
 
 /// Verdict on one line of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,16 +31,49 @@ impl From<StepVerdict> for Step {
     }
 }
 
-/// A line of `samples.jsonl`: a model's reply to one record.
+/// What a filter takes from a reply, as lm-eval has them: `strict-match`, `flexible-extract`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Filtered {
+    /// The answer that it takes; `[invalid]` where it finds none.
+    pub text: String,
+    /// Whether that is the expected one.
+    pub correct: bool,
+}
+
+/// How a model rates the choices of a question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rated {
+    /// Natural log-probability of each choice after the prompt.
+    pub logprobs: Vec<f64>,
+    /// The right one.
+    pub expected: usize,
+    /// The likeliest: lm-eval's `acc`.
+    pub likeliest: usize,
+    /// The likeliest by the character: lm-eval's `acc_norm`.
+    pub likeliest_normalised: usize,
+}
+
+/// A line of `samples.jsonl`: a model's reply to one record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sample {
+    /// The task that the problem is of.
+    #[serde(default)]
+    pub task: String,
     /// The record's id.
     pub id: String,
+    /// Which of several replies to the same problem, from 0.
+    #[serde(default)]
+    pub repeat: usize,
     /// The record's domain.
     pub family: String,
     /// The record's difficulty.
     pub level: u8,
+    /// The level of Bloom's taxonomy; empty where it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub bloom: String,
     /// The problem.
     pub question: String,
     /// The record's answer.
@@ -54,8 +92,22 @@ pub struct Sample {
     pub steps: Vec<Step>,
     /// Whether the last step concludes what the reply answers.
     pub consistent: bool,
-    /// Whether the answer equals the record's.
+    /// Whether the answer equals the record's: the verdict is [`Verdict::Correct`].
     pub correct: bool,
+    /// What became of the answer.
+    pub verdict: Verdict,
+    /// What the task's filters take from the reply, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub filters: BTreeMap<String, Filtered>,
+    /// How the model rates the choices, where there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rated: Option<Rated>,
+    /// The chain's first wrong step, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breakpoint: Option<Breakpoint>,
+    /// Why there is no reply, where generation failed: the sample counts as wrong, and apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// Whether the chain is whole: closed, of at least one step, every step checked and
     /// right, and the reply not cut. The answer after it may still be wrong.
     pub complete: bool,
@@ -90,8 +142,23 @@ impl Sample {
             && raw.finish_reason == FinishReason::Stop
             && !steps.is_empty()
             && steps.iter().all(|step| *step == Step::Ok);
+        let cut = raw.finish_reason == FinishReason::Length;
+        let verdict = match (check.answer_correct, reply.answer.trim().is_empty()) {
+            (true, _) => Verdict::Correct,
+            (false, true) if cut => Verdict::Truncated,
+            (false, true) => Verdict::Unparsed,
+            (false, false) => Verdict::Wrong,
+        };
         Self {
+            task: String::new(),
             id: record.id.clone(),
+            repeat: 0,
+            bloom: record.bloom.clone(),
+            verdict,
+            filters: BTreeMap::new(),
+            rated: None,
+            breakpoint: None,
+            failure: None,
             family: record.domain.clone(),
             level: record.difficulty,
             question: record.question.clone(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::sample::Sample;
-use crate::statistics::Proportion;
+use crate::statistics::{Estimate, Proportion};
 
 /// What a set of replies adds up to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,23 @@ impl Scores {
             mean_reply_tokens: tokens as f64 / samples.len().max(1) as f64,
         }
     }
+}
+
+/// The scores of one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskScores {
+    /// The task.
+    pub task: String,
+    /// What all tasks have.
+    pub scores: Scores,
+    /// What the task's own scorers and filters measure, by name, as lm-eval writes them where it
+    /// has them: `exact_match,strict-match`, `acc,none`, `acc_norm,none`, `pass@4,none`,
+    /// `maj@4,none`, `recall,none`, `false_positive_rate,none`, `precision,none`, `auroc,none`.
+    pub metrics: BTreeMap<String, Estimate>,
+    /// Problems that failed, by reason; they count as wrong.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<String, u64>,
 }
 
 /// The scores of one family at one level.
@@ -89,10 +106,19 @@ pub(crate) mod tests {
     use limbeck_infer::FinishReason;
 
     use super::*;
+    use crate::scorer::Verdict;
 
     pub(crate) fn sample(id: &str, family: &str, level: u8, correct: bool) -> Sample {
         Sample {
+            task: "t".to_owned(),
             id: id.to_owned(),
+            repeat: 0,
+            bloom: String::new(),
+            verdict: if correct { Verdict::Correct } else { Verdict::Wrong },
+            filters: std::collections::BTreeMap::new(),
+            rated: None,
+            breakpoint: None,
+            failure: None,
             family: family.to_owned(),
             level,
             question: "2 + 3?".to_owned(),

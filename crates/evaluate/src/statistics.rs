@@ -69,6 +69,30 @@ impl Proportion {
     }
 }
 
+/// A figure with its 95% interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    /// The figure.
+    pub value: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+    /// What it was counted over.
+    pub n: u64,
+    /// Its standard error, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard_error: Option<f64>,
+}
+
+impl From<Proportion> for Estimate {
+    fn from(proportion: Proportion) -> Self {
+        let Proportion { n, value, low, high, .. } = proportion;
+        Self { value, low, high, n, standard_error: proportion.standard_error() }
+    }
+}
+
 /// The difference of two models' accuracies on the same problems.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

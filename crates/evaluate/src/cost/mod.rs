@@ -7,6 +7,48 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
+/// Percentiles of a time, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Percentiles {
+    /// The median.
+    pub p50: f64,
+    /// 95 of 100 are at most this.
+    pub p95: f64,
+    /// 99 of 100 are at most this.
+    pub p99: f64,
+}
+
+/// How a model answers so many requests at a time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// Requests at a time.
+    pub batch: usize,
+    /// Requests in all.
+    pub requests: u64,
+    /// Tokens generated a second, over all requests.
+    pub tokens_per_second: f64,
+    /// From a request's beginning to its first token.
+    pub time_to_first_token: Percentiles,
+    /// Mean time between a reply's tokens after the first.
+    pub time_per_output_token: Percentiles,
+    /// From a request's beginning to its end.
+    pub latency: Percentiles,
+}
+
+/// Energy used while tokens were generated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Energy {
+    /// Where it was read: `rapl` or `nvml`.
+    pub source: String,
+    /// Joules in all, idle draw included.
+    pub joules: f64,
+    /// Joules a generated token.
+    pub joules_per_token: f64,
+}
+
 /// Size, speed and memory of an evaluated model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +67,22 @@ pub struct Cost {
     pub tokens_per_second: f64,
     /// Highest resident memory of the process, loading included.
     pub peak_memory_bytes: Option<u64>,
+    /// Weights that a token is multiplied with: all but the rows of the embedding, and the
+    /// experts, that it does not use.
+    #[serde(default)]
+    pub active_parameters: i64,
+    /// Weights that the stage before trained, where its manifest says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trainable_parameters: Option<i64>,
+    /// Floating-point operations of a token's forward pass, at the mean context of the replies.
+    #[serde(default)]
+    pub flops_per_token: f64,
+    /// Latency and throughput by requests at a time, where they were measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loads: Vec<Load>,
+    /// Energy of generation; none where the machine does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
 }
 
 impl Cost {
@@ -52,6 +110,11 @@ impl Cost {
             seconds,
             tokens_per_second: if seconds > 0.0 { generated_tokens as f64 / seconds } else { 0.0 },
             peak_memory_bytes: limbeck_run::peak_memory_bytes(),
+            active_parameters: parameters,
+            trainable_parameters: None,
+            flops_per_token: 0.0,
+            loads: Vec::new(),
+            energy: None,
         }
     }
 }

@@ -1,0 +1,41 @@
+//! What a reply is worth: how its answer is read and held against the expected one.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What became of an answer. Only [`Self::Correct`] counts as right; the others tell a wrong
+/// answer from one that could not be read or never came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Equal to the expected answer.
+    Correct,
+    /// Read, and different from it.
+    Wrong,
+    /// The reply came to its end, and holds no answer that can be read.
+    Unparsed,
+    /// The reply was cut before an answer.
+    Truncated,
+}
+
+impl Verdict {
+    /// All of them, best first.
+    pub const ALL: [Self; 4] = [Self::Correct, Self::Wrong, Self::Unparsed, Self::Truncated];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Correct => "correct",
+            Self::Wrong => "wrong",
+            Self::Unparsed => "unparsed",
+            Self::Truncated => "truncated",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
