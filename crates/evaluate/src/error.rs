@@ -68,6 +68,26 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A pattern of a task's filters or metrics that does not compile.
+    #[error("pattern {pattern:?}")]
+    Pattern {
+        /// As the task gives it.
+        pattern: String,
+        /// The compiler's complaint.
+        #[source]
+        source: Box<fancy_regex::Error>,
+    },
+    /// A pattern that takes too long on a reply.
+    #[error("pattern {pattern:?} on a reply of {length} bytes")]
+    PatternRun {
+        /// As the task gives it.
+        pattern: String,
+        /// The reply's length.
+        length: usize,
+        /// What the matcher says.
+        #[source]
+        source: Box<fancy_regex::Error>,
+    },
     /// A report of nothing.
     #[error("no evaluation folder was given")]
     NoEvaluations,
@@ -178,6 +198,8 @@ impl Diagnose for Error {
             Self::NoRecords
             | Self::DuplicateId { .. }
             | Self::Json { .. }
+            | Self::Pattern { .. }
+            | Self::PatternRun { .. }
             | Self::Training { .. }
             | Self::AblationIncomplete { .. }
             | Self::AblationProblem { .. }
@@ -201,6 +223,10 @@ impl Diagnose for Error {
             Self::DuplicateId { .. } => "rename or drop one; a file may have been given twice",
             Self::Json { .. } | Self::Folder { .. } => {
                 "run `limbeck evaluate` again for that folder"
+            }
+            Self::Pattern { .. } => "patterns are Python's, as far as Rust's fancy-regex has them",
+            Self::PatternRun { .. } => {
+                "nested repetitions such as (a*)* cost exponential time; write the pattern without"
             }
             Self::Training { .. } => {
                 "--training takes folders of limbeck sft, distill and lora train"
