@@ -7,8 +7,9 @@
 //! [`f1`] (Zheng et al., ProcessBench, arXiv 2412.06559).
 //!
 //! Modules in reading order: [`split`], [`repetition`], `kind`, `text` (the analysis),
-//! [`likelihood`], [`rollout`], [`f1`].
+//! [`likelihood`], [`rollout`], `combined` (all three in order), [`f1`].
 
+mod combined;
 pub mod f1;
 mod kind;
 pub mod likelihood;
@@ -19,6 +20,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub use combined::{ModelEvidence, ask_model};
 pub use f1::{Located, StepF1};
 pub use text::{Chain, ChainReport, StepReport, analyze, locate};
 /// What is wrong with a step.

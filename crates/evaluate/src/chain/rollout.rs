@@ -218,7 +218,15 @@ fn ln_factorial(n: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use limbeck_cot_data::{Family, Label, Mistake, generate, wrong_record};
+    use limbeck_infer::EngineConfig;
+    use limbeck_model::{Decoder, LoadOptions};
+    use tch::{Device, Kind};
+
     use super::*;
+    use crate::chain::split::split;
 
     /// One less a ratio of Beta functions, worked out by hand.
     #[test]
@@ -252,5 +260,49 @@ mod tests {
         assert_eq!(search.next(true, 8), Some(5));
         search.lost = 5;
         assert_eq!(search.next(true, 8), None);
+    }
+
+    #[test]
+    fn the_student_no_longer_arrives_after_a_wrong_step() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/student");
+        let options = LoadOptions::dense(Device::Cpu, Kind::Float);
+        let decoder = Decoder::load(&folder, &options).unwrap();
+        let tokenizer = Tokenizer::load(&folder).unwrap();
+        let engine = Engine::new(&decoder, EngineConfig::default()).unwrap();
+        let record = generate(Family::Arith, 2, 5, 1).unwrap();
+        let wrong = wrong_record(&record, Mistake::OffByOne, 1).unwrap();
+        let Label::Wrong { first_wrong_step, .. } = wrong.label else { panic!("a label") };
+        let config =
+            RolloutConfig { temperature: 0.0, max_new_tokens: 128, ..RolloutConfig::default() };
+        let texts = [record.reasoning(), wrong.reasoning()];
+        let places = [split(&texts[0]), split(&texts[1])];
+        let chain = |index: usize, expected| Unfinished {
+            question: &record.question,
+            reasoning: &texts[index],
+            places: &places[index],
+            expected,
+        };
+        let chains = [chain(0, &record.answer), chain(1, &record.answer), chain(1, "no number")];
+        let locate = |config: &RolloutConfig, most| {
+            let mut heard = 0;
+            let found =
+                locate(&engine, &tokenizer, &chains, config, most, &mut |done| heard += done);
+            (found.unwrap(), heard)
+        };
+        let (found, heard) = locate(&config, 1024);
+        assert_eq!((&found[0], &found[2]), (&None, &None));
+        let breakpoint = found[1].as_ref().unwrap();
+        assert_eq!((breakpoint.step, breakpoint.evidence), (first_wrong_step, Evidence::Rollout));
+        // Of three chains the beginning, of two the end, and of one the halves.
+        assert!((5..=8).contains(&heard), "{heard}");
+        assert_eq!(locate(&config, 130).1, 0, "no room for a continuation");
+        assert_eq!(locate(&RolloutConfig { samples: 0, ..config }, 1024).1, 0);
+    }
+
+    #[test]
+    fn impossible_values_name_their_key() {
+        RolloutConfig::default().validate().unwrap();
+        let config = RolloutConfig { recovered: 1.0, ..RolloutConfig::default() };
+        assert_eq!(config.validate().unwrap_err().field, "recovered");
     }
 }
