@@ -1,7 +1,28 @@
 //! Where a chain of thought goes wrong.
+//!
+//! Three things tell, each used where those before it say nothing: the steps computed again
+//! ([`analyze`], from the text alone), the likelihood of each step under a model
+//! ([`likelihood`]), and whether a model that goes on from a step still arrives ([`rollout`];
+//! Wang et al., Math-Shepherd, arXiv 2312.08935). How well they locate errors is measured by
+//! [`f1`] (Zheng et al., ProcessBench, arXiv 2412.06559).
+//!
+//! Modules in reading order: [`split`], [`repetition`], `kind`, `text` (the analysis),
+//! [`likelihood`], [`rollout`], `combined` (all three in order), [`f1`].
+
+mod combined;
+pub mod f1;
+mod kind;
+pub mod likelihood;
+pub mod repetition;
+pub mod rollout;
+pub mod split;
+mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub use combined::{ModelEvidence, ask_model};
+pub use f1::{Located, StepF1};
+pub use text::{Chain, ChainReport, StepReport, analyze, locate};
 /// What is wrong with a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
