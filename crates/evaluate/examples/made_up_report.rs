@@ -37,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             stage: "evaluate".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: "cpu".to_owned(),
+            hardware: limbeck_run::hardware(),
             seed: 7,
             commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
             inputs: ["model", "task"]
@@ -46,6 +47,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ..Manifest::default()
         };
         manifest.write(&folder)?;
+        if model % 2 == 0 {
+            let maps: Vec<_> = [0, 21]
+                .map(|place| made_up::attention(made_up::MODELS[model].0, &records[place]))
+                .to_vec();
+            std::fs::write(folder.join("attention.json"), serde_json::to_string(&maps)?)?;
+        }
         folders.push(folder);
     }
     let tree = output.join("tree");

@@ -2,8 +2,9 @@
 
 use limbeck_run::format_duration;
 
+use crate::chain::{ErrorKind, Evidence};
 use crate::divergence::Divergence;
-use crate::statistics::Proportion;
+use crate::statistics::{Estimate, Proportion};
 
 /// `97.3%`.
 pub(crate) fn percent(value: f64) -> String {
@@ -98,6 +99,59 @@ pub(crate) fn seconds(value: f64) -> String {
     match std::time::Duration::try_from_secs_f64(value) {
         Ok(duration) if value >= 10.0 => format_duration(duration),
         _ => format!("{value:.1} s"),
+    }
+}
+
+/// `97.3% [95.8–98.3]`.
+pub(crate) fn rate(proportion: &Proportion) -> String {
+    format!("{} [{}]", percent(proportion.value), interval(proportion))
+}
+
+/// `97.3% [95.8–98.3]`, or `0.913 [0.88–0.94]` of what is no share.
+pub(crate) fn estimate(name: &str, estimate: &Estimate) -> String {
+    let Estimate { value, low, high, .. } = *estimate;
+    if name.starts_with("auroc") {
+        format!("{value:.3} [{low:.3}–{high:.3}]")
+    } else {
+        format!("{} [{:.1}–{:.1}]", percent(value), 100.0 * low, 100.0 * high)
+    }
+}
+
+/// `12.3 ms`, `1.20 s`: a time of some milliseconds to some minutes.
+pub(crate) fn short_time(value: f64) -> String {
+    match value {
+        value if value < 0.01 => format!("{:.2} ms", 1000.0 * value),
+        value if value < 1.0 => format!("{:.0} ms", 1000.0 * value),
+        value if value < 10.0 => format!("{value:.2} s"),
+        value => seconds(value),
+    }
+}
+
+/// `9.04 M`: operations.
+pub(crate) fn operations(value: f64) -> String {
+    if value > 0.0 { scaled(value, &["", " K", " M", " G", " T"]) } else { "–".to_owned() }
+}
+
+/// What is wrong with a step, in words.
+pub(crate) fn error_kind(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Arithmetic => "arithmetic",
+        ErrorKind::Copy => "wrong copy",
+        ErrorKind::Logic => "logic",
+        ErrorKind::Conclusion => "conclusion",
+        ErrorKind::Repetition => "repetition",
+        ErrorKind::Unfinished => "unfinished",
+        ErrorKind::Unknown => "unknown",
+    }
+}
+
+/// What tells that a step is wrong, in words.
+pub(crate) fn evidence(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::Check => "computed again",
+        Evidence::Likelihood => "unlikely to a model",
+        Evidence::Rollout => "no way back from here",
+        Evidence::Form => "form of the chain",
     }
 }
 

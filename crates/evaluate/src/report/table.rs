@@ -3,7 +3,6 @@
 use super::{Comparison, Report};
 use super::{domains, format};
 use crate::columns;
-use crate::statistics::Proportion;
 
 /// The column of [`Divergence`](crate::Divergence), which only some reports have.
 const DIVERGENCE: &str = "KL a token";
@@ -72,17 +71,14 @@ fn cells(report: &Report) -> (Vec<String>, Vec<Vec<String>>) {
 }
 
 fn rows(report: &Report) -> Vec<Vec<String>> {
-    let rate = |proportion: &Proportion| {
-        format!("{} [{}]", format::percent(proportion.value), format::interval(proportion))
-    };
     let models = report.models.iter().map(|model| &model.evaluation);
     models
         .map(|evaluation| {
             let cost = &evaluation.cost;
             vec![
                 evaluation.model.clone(),
-                rate(&evaluation.overall.accuracy),
-                rate(&evaluation.overall.cot_completion),
+                format::rate(&evaluation.overall.accuracy),
+                format::rate(&evaluation.overall.cot_completion),
                 evaluation.divergence.as_ref().map_or_else(|| "–".to_owned(), format::divergence),
                 format::count(cost.parameters),
                 format::bytes(cost.weight_bytes),
