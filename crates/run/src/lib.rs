@@ -28,7 +28,9 @@ pub use hash::{
     digest, sha256_bytes, sha256_file, sha256_files, sha256_files_as_recorded, sha256_path,
 };
 pub use manifest::Manifest;
-pub use memory::{available_memory_bytes, peak_memory_bytes, resident_memory_bytes, total_memory_bytes};
+pub use memory::{
+    available_memory_bytes, peak_memory_bytes, resident_memory_bytes, total_memory_bytes,
+};
 pub use metrics::MetricsWriter;
 pub use output_dir::OutputDir;
 pub use progress::{Progress, format_duration};

@@ -95,7 +95,8 @@ impl ChainQuality {
                 Some((usize::from(sample.level), format!("level {}", sample.level)))
             }),
             by_bloom: grouped(samples, |sample| {
-                (!sample.bloom.is_empty()).then(|| (bloom_rank(&sample.bloom), sample.bloom.clone()))
+                (!sample.bloom.is_empty())
+                    .then(|| (bloom_rank(&sample.bloom), sample.bloom.clone()))
             }),
         };
         for sample in samples {
@@ -188,8 +189,7 @@ mod tests {
             .map(|group| (group.name.as_str(), group.replies, group.kinds.len()))
             .collect();
         assert_eq!(levels, [("level 1", 2, 1), ("level 2", 2, 2)]);
-        let blooms: Vec<&str> =
-            quality.by_bloom.iter().map(|group| group.name.as_str()).collect();
+        let blooms: Vec<&str> = quality.by_bloom.iter().map(|group| group.name.as_str()).collect();
         assert_eq!(blooms, ["apply", "Analyse"]);
     }
 

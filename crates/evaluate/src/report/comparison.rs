@@ -104,13 +104,12 @@ pub(super) fn all(evaluations: &[&Evaluation], config: &ReportConfig) -> Result<
 
 /// The replies of two models to the same problems. Of several replies to one problem the first
 /// counts: the tests take outcomes for independent, which replies to one problem are not.
-pub(super) fn pairs<'a>(
+pub(crate) fn pairs<'a>(
     first: &'a Evaluation,
     second: &'a Evaluation,
 ) -> Vec<(&'a Sample, &'a Sample)> {
-    let firsts = |evaluation: &'a Evaluation| {
-        evaluation.samples.iter().filter(|sample| sample.repeat == 0)
-    };
+    let firsts =
+        |evaluation: &'a Evaluation| evaluation.samples.iter().filter(|sample| sample.repeat == 0);
     let theirs: HashMap<(&str, &str), &Sample> =
         firsts(second).map(|sample| ((sample.task.as_str(), sample.id.as_str()), sample)).collect();
     firsts(first)

@@ -127,6 +127,23 @@ pub(crate) fn short_time(value: f64) -> String {
     }
 }
 
+/// `2026-11-28 05:21`, of seconds since 1970, in UTC.
+pub(crate) fn date(seconds: i64) -> String {
+    // Days to a date of the Gregorian calendar, with years that begin in March.
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + 400 * era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", second / 3600, second / 60 % 60)
+}
+
 /// `9.04 M`: operations.
 pub(crate) fn operations(value: f64) -> String {
     if value > 0.0 { scaled(value, &["", " K", " M", " G", " T"]) } else { "–".to_owned() }
@@ -181,5 +198,8 @@ mod tests {
         assert_eq!(p_value(0.0312), "0.031");
         assert_eq!(whole(1_234_567.0), "1,234,567");
         assert_eq!(whole(523.4), "523");
+        assert_eq!(date(0), "1970-01-01 00:00");
+        assert_eq!(date(951_827_696), "2000-02-29 12:34");
+        assert_eq!(date(1_795_843_260), "2026-11-28 05:21");
     }
 }

@@ -19,6 +19,9 @@ pub mod domains;
 pub(crate) mod format;
 pub(crate) mod page;
 pub mod provenance;
+pub mod run_comparison;
+pub(crate) mod runs;
+mod summary;
 mod table;
 pub mod training;
 pub(crate) mod view;
@@ -34,6 +37,7 @@ pub use conclusion::Conclusion;
 pub use config::ReportConfig;
 pub use domains::DomainAdapter;
 pub use provenance::Provenance;
+pub use run_comparison::RunComparison;
 pub use training::Training;
 
 use self::view::View;
@@ -171,8 +175,8 @@ impl Report {
         table::text(self)
     }
 
-    /// Writes `report.json`, `table.txt`, `table.md` and `report.html` into a folder that
-    /// exists.
+    /// Writes `report.json`, `table.txt`, `table.md`, `summary.md` and `report.html` into a
+    /// folder that exists.
     ///
     /// # Errors
     /// Write errors.
@@ -181,6 +185,7 @@ impl Report {
         let files = [
             ("table.txt", self.table()),
             ("table.md", table::markdown(self)),
+            ("summary.md", summary::markdown(self)),
             ("report.html", page::render("report.html", &View::new(self))?),
         ];
         for (name, content) in files {

@@ -25,6 +25,8 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("training.html", include_str!("templates/training.html")),
     ("cost.html", include_str!("templates/cost.html")),
     ("samples.html", include_str!("templates/samples.html")),
+    ("runs.html", include_str!("templates/runs.html")),
+    ("history.html", include_str!("templates/history.html")),
     ("provenance.html", include_str!("templates/provenance.html")),
 ];
 

@@ -105,7 +105,7 @@ pub(super) fn problems(report: &Report) -> String {
 }
 
 /// `distilled vs teacher: −2.1 points [−3.6 to −0.7], p = 0.004, 97.8% of its accuracy`.
-fn sentence(comparison: &Comparison) -> String {
+pub(super) fn sentence(comparison: &Comparison) -> String {
     let accuracy = &comparison.accuracy;
     let p_value = format::p_value(comparison.adjusted_p_value);
     let relation = if p_value.starts_with('<') { "" } else { "= " };

@@ -146,7 +146,10 @@ fn task(samples: &[Sample]) -> TaskScores {
     let metrics = [
         ("exact_match,strict-match", share(Verdict::Correct)),
         ("unparsed,none", share(Verdict::Unparsed)),
-        ("auroc,none", Estimate { value: 0.91, low: 0.87, high: 0.95, n: 60, standard_error: None }),
+        (
+            "auroc,none",
+            Estimate { value: 0.91, low: 0.87, high: 0.95, n: 60, standard_error: None },
+        ),
     ];
     TaskScores {
         task: "generated".to_owned(),

@@ -134,24 +134,25 @@ impl MapView {
                 .iter()
                 .take(HEATS)
                 .enumerate()
-                .map(|(index, heat)| HeatView::new(&format!("{id}-{index}"), heat, &labels))
+                .map(|(index, heat)| {
+                    let name = format!("{model}, problem {}", map.id);
+                    HeatView::new(&format!("{id}-{index}"), &name, heat, &labels)
+                })
                 .collect(),
         }
     }
 }
 
 impl HeatView {
-    fn new(id: &str, heat: &Heat, labels: &[&str]) -> Self {
+    fn new(id: &str, name: &str, heat: &Heat, labels: &[&str]) -> Self {
         let count = heat.pooled.len().max(1);
         let side = SIDE / count as f64;
         let title = match heat.head {
             Some(head) => format!("layer {}, head {head}", heat.layer),
             None => format!("layer {}, mean of all heads", heat.layer),
         };
-        let mut table = Table::new(
-            format!("Share of attention, in per cent: {title}"),
-            &["from \\ to"],
-        );
+        let mut table =
+            Table::new(format!("Share of attention in per cent, {name}: {title}"), &["from \\ to"]);
         table.headings.extend(labels.iter().map(|&label| label.to_owned()));
         table.rows = heat
             .pooled

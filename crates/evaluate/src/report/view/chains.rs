@@ -99,7 +99,9 @@ impl ChainsView {
             } = &model.chains;
             let share = |proportion: &crate::Proportion| match proportion.n {
                 0 => "–".to_owned(),
-                n => format!("{} of {}", format::percent(proportion.value), format::whole(n as f64)),
+                n => {
+                    format!("{} of {}", format::percent(proportion.value), format::whole(n as f64))
+                }
             };
             table.rows.push(vec![
                 model.evaluation.model.clone(),
@@ -127,7 +129,10 @@ impl BreakpointsView {
             return None;
         }
         let rows = |counts: fn(&ChainQuality) -> &Vec<u64>| -> Vec<(String, Vec<u64>)> {
-            models.iter().map(|(name, chains)| ((*name).to_owned(), counts(chains).clone())).collect()
+            models
+                .iter()
+                .map(|(name, chains)| ((*name).to_owned(), counts(chains).clone()))
+                .collect()
         };
         let steps: Vec<String> = (1..=STEPS)
             .map(|step| if step == STEPS { format!("{step}+") } else { step.to_string() })

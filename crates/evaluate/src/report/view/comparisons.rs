@@ -43,7 +43,7 @@ impl ComparisonsView {
             "paired",
             "Difference of accuracy",
             "Percentage points of the first model over the second, with the 95% interval by \
-             paired bootstrap over problems. Grey where no difference is shown.",
+             paired bootstrap over problems. ▲ better, ▼ worse, = and grey: no difference shown.",
         );
         (!comparisons.is_empty()).then(|| Self {
             chart: Forest::new(words, rows),
@@ -58,10 +58,10 @@ fn interval(comparison: &Comparison) -> Interval {
     Interval {
         name: format!("{} vs {}", comparison.first, comparison.second),
         detail: format!(
-            "{} [{}], {}",
+            "{} {} [{}]",
+            comparison.conclusion.sign(),
             format::points(accuracy.difference),
             format::points_interval(accuracy.low, accuracy.high),
-            comparison.conclusion.words()
         ),
         value: 100.0 * accuracy.difference,
         low: 100.0 * accuracy.low,

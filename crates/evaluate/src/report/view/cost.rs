@@ -120,9 +120,8 @@ fn loads(evaluations: &[&Evaluation]) -> Option<Table> {
          token: between a reply’s tokens after the first. Each: median / 95% / 99% of requests.",
         &["Model", "batch", "requests", "tokens/s", "first token", "per token", "whole reply"],
     );
-    let times = |times: &Percentiles| {
-        [times.p50, times.p95, times.p99].map(format::short_time).join(" / ")
-    };
+    let times =
+        |times: &Percentiles| [times.p50, times.p95, times.p99].map(format::short_time).join(" / ");
     for evaluation in evaluations {
         table.rows.extend(evaluation.cost.loads.iter().map(|load| {
             vec![

@@ -46,11 +46,8 @@ fn conclusions(comparisons: &[Comparison]) -> Vec<Line> {
     labels
         .into_iter()
         .filter_map(|(conclusion, label)| {
-            let pairs: Vec<String> = comparisons
-                .iter()
-                .filter(|pair| pair.conclusion == conclusion)
-                .map(pair)
-                .collect();
+            let pairs: Vec<String> =
+                comparisons.iter().filter(|pair| pair.conclusion == conclusion).map(pair).collect();
             (!pairs.is_empty()).then(|| Line {
                 sign: conclusion.sign(),
                 style: conclusion.style(),

@@ -8,6 +8,7 @@ mod cost;
 mod headline;
 mod models;
 mod provenance;
+mod runs;
 mod samples;
 mod tasks;
 
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+pub(crate) use runs::{RunView, render_runs};
 pub(crate) use samples::{Limits, SamplesView};
 
 use super::ablation::AblationView;
@@ -61,11 +63,7 @@ impl View {
         let levels: Vec<u8> = levels.into_iter().collect();
         let mut view = Self {
             title: report.title.clone(),
-            scope: format!(
-                "{}; {}.",
-                table::problems(report),
-                models::generation(&evaluations)
-            ),
+            scope: format!("{}; {}.", table::problems(report), models::generation(&evaluations)),
             links: Vec::new(),
             headline: headline::Headline::new(report),
             models: models::ModelsView::new(&evaluations, levels),

@@ -48,9 +48,11 @@ impl ProvenanceView {
                 origin.commit.as_deref().map_or_else(dash, short),
                 origin.version.clone(),
             ];
-            row.extend(inputs.iter().map(|input| {
-                origin.inputs.get(*input).map_or_else(dash, |hash| short(hash))
-            }));
+            row.extend(
+                inputs
+                    .iter()
+                    .map(|input| origin.inputs.get(*input).map_or_else(dash, |hash| short(hash))),
+            );
             row.push(short(&model.evaluation.chat_template_sha256));
             row.push(if origin.nondeterministic.is_empty() {
                 "nothing".to_owned()

@@ -116,7 +116,13 @@ impl SamplesView {
                 }
                 bytes += length;
                 shown += usize::from(!sample.correct);
-                views.push(SampleView::new(&evaluation.model, sample, &reference, beside(sample), limits));
+                views.push(SampleView::new(
+                    &evaluation.model,
+                    sample,
+                    &reference,
+                    beside(sample),
+                    limits,
+                ));
             }
             left_out += (count - shown) as u64;
         }
@@ -137,8 +143,7 @@ impl SamplesView {
         left_out: u64,
         note: String,
     ) -> Self {
-        let domains: BTreeSet<&str> =
-            samples.iter().map(|sample| sample.domain.as_str()).collect();
+        let domains: BTreeSet<&str> = samples.iter().map(|sample| sample.domain.as_str()).collect();
         let kinds: BTreeSet<&'static str> =
             samples.iter().map(|sample| sample.kind).filter(|kind| !kind.is_empty()).collect();
         Self {
@@ -222,7 +227,8 @@ impl ChainView {
             .collect();
         let found = sample.breakpoint.as_ref();
         let words = found.map(|found| {
-            let (kind, evidence) = (format::error_kind(found.kind), format::evidence(found.evidence));
+            let (kind, evidence) =
+                (format::error_kind(found.kind), format::evidence(found.evidence));
             format!("{kind}, {:.0}% sure: {evidence}", 100.0 * found.confidence)
         });
         let mut length = 0;

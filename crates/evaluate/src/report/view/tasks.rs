@@ -76,12 +76,7 @@ fn failures(evaluations: &[&Evaluation]) -> Option<Table> {
         for task in &evaluation.tasks {
             let failures: &BTreeMap<String, u64> = &task.failures;
             table.rows.extend(failures.iter().map(|(reason, count)| {
-                vec![
-                    evaluation.model.clone(),
-                    task.task.clone(),
-                    reason.clone(),
-                    count.to_string(),
-                ]
+                vec![evaluation.model.clone(), task.task.clone(), reason.clone(), count.to_string()]
             }));
         }
     }
