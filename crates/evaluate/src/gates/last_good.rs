@@ -53,8 +53,9 @@ impl LastGood {
     /// a file that is there, they replace it, so that a link keeps the old content.
     ///
     /// # Errors
-    /// A folder that cannot be read, two of one name, write errors.
-    pub fn keep(folder: &Path, kept: &[PathBuf], manifest: &Manifest) -> Result<Self> {
+    /// A folder that cannot be read, two of one name, write errors; a folder in the way that was
+    /// not made here.
+    pub fn keep(folder: &Path, kept: &[PathBuf], commit: Option<String>) -> Result<Self> {
         let output = OutputDir::create(folder)?;
         let mut folders = BTreeMap::new();
         for source in kept {
@@ -72,9 +73,14 @@ impl LastGood {
             }
         }
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let good = Self { created, commit: manifest.commit.clone(), folders };
+        // Its manifest makes the folder one that may be replaced.
+        let manifest = Manifest {
+            stage: Self::FOLDER.to_owned(),
+            commit: commit.clone(),
+            ..Manifest::default()
+        };
+        let good = Self { created, commit, folders };
         write_json(&output.path().join(Self::FILE), &good)?;
-        // What was made by a stage may be replaced by one.
         manifest.write(output.path())?;
         output.commit()?;
         Ok(good)

@@ -20,7 +20,7 @@ pub(crate) mod format;
 pub(crate) mod page;
 pub mod provenance;
 pub mod run_comparison;
-pub(crate) mod runs;
+pub mod runs;
 mod summary;
 mod table;
 pub mod training;

@@ -17,7 +17,7 @@ const ORDER: [&str; 6] = ["teacher", "baseline", "distilled", "student", "tuned"
 ///
 /// # Errors
 /// None there, or a folder that cannot be read.
-pub(crate) fn evaluations(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn evaluations(folder: &Path) -> Result<Vec<PathBuf>> {
     let is_one = |path: &PathBuf| path.join(EVALUATION).is_file();
     let own = folder.to_owned();
     if is_one(&own) {
@@ -74,7 +74,7 @@ pub(super) fn models(folder: &Path) -> Result<Vec<Model>> {
 }
 
 /// What a reader calls a run: its folder's name.
-pub(crate) fn name(folder: &Path) -> String {
+pub fn name(folder: &Path) -> String {
     let real = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     real.file_name().unwrap_or(real.as_os_str()).to_string_lossy().into_owned()
 }
