@@ -6,8 +6,12 @@ mod made_up;
 #[path = "../tests/made_up_tree/mod.rs"]
 mod made_up_tree;
 
+use std::path::{Path, PathBuf};
+
 use limbeck_evaluate::ablation::{Selection, Tree};
-use limbeck_evaluate::{Ablation, Report};
+use limbeck_evaluate::history::Entry;
+use limbeck_evaluate::report::RunComparison;
+use limbeck_evaluate::{Ablation, History, Report};
 use limbeck_run::Manifest;
 
 /// Ways of training and how much a student trained that way solves.
@@ -37,6 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             stage: "evaluate".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: "cpu".to_owned(),
+            hardware: limbeck_run::hardware(),
             seed: 7,
             commit: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
             inputs: ["model", "task"]
@@ -46,6 +51,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             ..Manifest::default()
         };
         manifest.write(&folder)?;
+        if model % 2 == 0 {
+            let maps: Vec<_> = [0, 21]
+                .map(|place| made_up::attention(made_up::MODELS[model].0, &records[place]))
+                .to_vec();
+            std::fs::write(folder.join("attention.json"), serde_json::to_string(&maps)?)?;
+        }
         folders.push(folder);
     }
     let tree = output.join("tree");
@@ -61,5 +72,34 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .with_ablation(&output.join("ablation.json"))?;
     report.write(&output)?;
     print!("{}", report.table());
+    changes(&output)?;
+    Ok(())
+}
+
+/// Some runs of growing models, the last two compared and all of them in a history.
+fn changes(output: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let records = made_up::records(20);
+    let file = output.join("history.sqlite");
+    let mut history = History::open(&file)?;
+    let runs: Vec<PathBuf> = (0..5).map(|run| output.join(format!("run-{run}"))).collect();
+    for (index, run) in runs.iter().enumerate() {
+        for model in 0..made_up::MODELS.len() {
+            let folder = run.join("evaluate").join(made_up::MODELS[model].0);
+            std::fs::create_dir_all(&folder)?;
+            // A model of one kind takes the place of another: what it is called stays.
+            let kind = if model > 0 && index % 2 == 1 { 1 + (model + index) % 4 } else { model };
+            let mut evaluation = made_up::evaluation(kind, &records);
+            evaluation.model = made_up::MODELS[model].0.to_owned();
+            evaluation.cost.tokens_per_second *= 1.0 + 0.1 * index as f64;
+            evaluation.write(&folder)?;
+        }
+        history.add(&Entry::of_run(run)?)?;
+    }
+    std::fs::write(output.join("history.html"), history.page()?)?;
+    let comparison = RunComparison::read(&runs[3], &runs[4], 0)?;
+    let folder = output.join("changes");
+    std::fs::create_dir_all(&folder)?;
+    comparison.write(&folder)?;
+    print!("{}", comparison.table());
     Ok(())
 }

@@ -156,6 +156,81 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// Limits that evaluations do not keep.
+    #[error(
+        "{} of {total} gate{} not passed: {}",
+        failures.len(),
+        if *total == 1 { " is" } else { "s are" },
+        failures.join("; ")
+    )]
+    Gates {
+        /// Each with its figures.
+        failures: Vec<String>,
+        /// How many limits there are.
+        total: usize,
+        /// How to go on.
+        hint: String,
+    },
+    /// A limit on what a model may lose, without anything to lose it from.
+    #[error("{model}: {key} needs a reference, found {found}")]
+    GateReference {
+        /// The model.
+        model: String,
+        /// The limit's key.
+        key: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// Two runs have no model of one name.
+    #[error(
+        "the runs share no model: {} has {}, {} has {}",
+        first.display(), first_models.join(", "), second.display(), second_models.join(", ")
+    )]
+    NoCommonModel {
+        /// One run.
+        first: PathBuf,
+        /// Its models.
+        first_models: Vec<String>,
+        /// The other.
+        second: PathBuf,
+        /// Its models.
+        second_models: Vec<String>,
+    },
+    /// Two evaluations of a model share no problem.
+    #[error("{model}: none of its {first} problems in one run is among the {second} of the other")]
+    NoCommonProblem {
+        /// The model.
+        model: String,
+        /// Problems in the first run.
+        first: usize,
+        /// Problems in the second.
+        second: usize,
+    },
+    /// A folder that should be a run's holds no evaluation.
+    #[error("{}: no evaluation.json in it, in a folder of it or in evaluate/*", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The database of a history cannot be used.
+    #[error("{}: the history's database", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's complaint.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The database is no history, or a later version's.
+    #[error("{}: expected a history of version {expected}, found {found}", path.display())]
+    DatabaseVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version of this program.
+        expected: i64,
+        /// What is there.
+        found: String,
+    },
     /// The page's template failed, which is a defect of this crate.
     #[error("the report page")]
     Page(#[from] minijinja::Error),
@@ -194,7 +269,9 @@ impl Diagnose for Error {
             | Self::DuplicateName { .. }
             | Self::AblationRepeated { .. }
             | Self::UnknownVariant { .. }
+            | Self::GateReference { .. }
             | Self::UnknownModel { .. } => Exit::Usage,
+            Self::Gates { .. } => Exit::Gate,
             Self::NoRecords
             | Self::DuplicateId { .. }
             | Self::Json { .. }
@@ -204,8 +281,12 @@ impl Diagnose for Error {
             | Self::AblationIncomplete { .. }
             | Self::AblationProblem { .. }
             | Self::AblationFile { .. }
+            | Self::NoCommonModel { .. }
+            | Self::NoCommonProblem { .. }
+            | Self::NoRun { .. }
+            | Self::DatabaseVersion { .. }
             | Self::Folder { .. } => Exit::BadInput,
-            Self::Page(_) | Self::Torch(_) => Exit::Failed,
+            Self::Page(_) | Self::Torch(_) | Self::Database { .. } => Exit::Failed,
             Self::Record { source, .. } => source.exit(),
             Self::Infer(source) => source.exit(),
             Self::Core(source) => source.exit(),
@@ -220,6 +301,18 @@ impl Diagnose for Error {
             Self::Infer(source) => return source.hint(),
             Self::Core(source) => return source.hint(),
             Self::Run(source) => return source.hint(),
+            Self::Gates { hint, .. } => hint,
+            Self::GateReference { .. } => {
+                "give --reference an evaluation on the same problems, or name one of --input \
+                 under reference in the table"
+            }
+            Self::NoCommonModel { .. } => "models are paired by the --name they were evaluated by",
+            Self::NoCommonProblem { .. } => {
+                "evaluate both on the same --task; problems are paired by task and id"
+            }
+            Self::NoRun { .. } => "give a run's folder, such as runs/default, or evaluations",
+            Self::Database { .. } => "another process may be writing; else give another --database",
+            Self::DatabaseVersion { .. } => "give another --database, or a later limbeck",
             Self::DuplicateId { .. } => "rename or drop one; a file may have been given twice",
             Self::Json { .. } | Self::Folder { .. } => {
                 "run `limbeck evaluate` again for that folder"

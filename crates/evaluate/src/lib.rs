@@ -4,8 +4,8 @@
 //! Modules in reading order: [`config`], [`sample`] (one reply and its verdicts),
 //! [`scores`] (replies counted, with intervals), [`cost`], [`evaluation`] (the run and its
 //! folder), [`divergence`] (from the model that it was made from) and [`gate`] (what may be
-//! lost), [`lm_eval`] (the same numbers in lm-eval's shape), [`statistics`], [`report`]
-//! (several evaluations side by side, as table and page), [`ablation`] (one student trained in
+//! lost), [`gates`] (what a pipeline must reach), [`lm_eval`] (the same numbers in lm-eval's shape), [`statistics`], [`report`]
+//! (several evaluations side by side, as table and page), [`history`] (runs over time), [`ablation`] (one student trained in
 //! several ways).
 
 pub mod ablation;
@@ -20,6 +20,8 @@ pub mod evaluation;
 pub mod fit;
 mod folder;
 pub mod gate;
+pub mod gates;
+pub mod history;
 pub mod lm_eval;
 pub mod report;
 pub mod sample;
@@ -36,6 +38,8 @@ pub use error::{Error, Result};
 pub use evaluation::{Evaluation, evaluate};
 
 pub use gate::{Gate, GateConfig};
+pub use gates::{Gates, GatesConfig, LastGood};
+pub use history::History;
 pub use report::{Report, ReportConfig};
 pub use sample::Sample;
 pub use scorer::Verdict;

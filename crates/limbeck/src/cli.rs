@@ -3,6 +3,8 @@
 mod adapters;
 mod capture;
 mod data;
+mod gate;
+mod history;
 mod lora;
 
 use std::fmt;
@@ -20,6 +22,8 @@ pub(crate) use data::{
     GenerateRecordsArguments, ImportArguments, NegativesArguments, PartOptions, StratifyArguments,
     VariantsArguments,
 };
+pub(crate) use gate::GateArguments;
+pub(crate) use history::{HistoryArguments, HistoryCommand};
 pub(crate) use lora::{
     CombineArguments, ExportArguments as LoraExportArguments, LoraCommand, MergeArguments,
 };
@@ -73,6 +77,10 @@ pub(crate) enum Command {
     Evaluate(EvaluateArguments),
     /// Join evaluations into one table and one page
     Report(ReportArguments),
+    /// Hold evaluations against limits; keep the last result that passes
+    Gate(GateArguments),
+    /// Keep runs in a database and draw their trends
+    History(HistoryArguments),
     /// Compare ways of training one student, over several seeds
     Ablation(AblationArguments),
     /// Complete prompts or conversations
@@ -308,10 +316,22 @@ pub(crate) struct EvaluateArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  limbeck report --input runs/default/evaluate/teacher runs/default/evaluate/tuned --output report\n  limbeck report --compare runs/before runs/after --output changes"
+)]
 pub(crate) struct ReportArguments {
     /// Evaluation folders, in the order of the table
-    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    #[arg(long, value_name = "DIR", required_unless_present = "compare", num_args = 1..)]
     pub(crate) input: Vec<PathBuf>,
+    /// Instead of a report: the second run against the first, each a run's folder or an
+    /// evaluation; models are paired by name, problems by task and id
+    #[arg(
+        long,
+        value_names = ["RUN_A", "RUN_B"],
+        num_args = 2,
+        conflicts_with_all = ["input", "training", "domains", "ablation"]
+    )]
+    pub(crate) compare: Vec<PathBuf>,
     /// Folders that a training command made, whose curves to draw
     #[arg(long, value_name = "DIR", num_args = 1..)]
     pub(crate) training: Vec<PathBuf>,

@@ -48,6 +48,7 @@ impl Stage {
             commit: std::env::var("LIMBECK_COMMIT").ok(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: options.device.to_string(),
+            hardware: limbeck_run::hardware(),
             seed: options.seed,
             nondeterministic: Vec::new(),
         };

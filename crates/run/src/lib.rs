@@ -12,6 +12,7 @@ mod crc32c;
 mod error;
 pub mod events;
 mod exit;
+mod hardware;
 mod hash;
 mod manifest;
 mod memory;
@@ -22,11 +23,14 @@ mod progress;
 pub use atomic_file::{AtomicFile, write_file};
 pub use error::{Error, Result};
 pub use exit::{Diagnose, Exit};
+pub use hardware::hardware;
 pub use hash::{
     digest, sha256_bytes, sha256_file, sha256_files, sha256_files_as_recorded, sha256_path,
 };
 pub use manifest::Manifest;
-pub use memory::{available_memory_bytes, peak_memory_bytes, resident_memory_bytes};
+pub use memory::{
+    available_memory_bytes, peak_memory_bytes, resident_memory_bytes, total_memory_bytes,
+};
 pub use metrics::MetricsWriter;
 pub use output_dir::OutputDir;
 pub use progress::{Progress, format_duration};

@@ -37,6 +37,9 @@ pub struct Manifest {
     pub version: String,
     /// Device the stage computed on.
     pub device: String,
+    /// The machine, in words: its processor, cores and memory.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub hardware: String,
     /// Seed of everything random.
     pub seed: u64,
     /// What may differ between two runs with the same seed; empty when nothing does.

@@ -22,6 +22,11 @@ pub fn available_memory_bytes() -> Option<u64> {
     Some(group_memory_bytes().map_or(machine, |group| machine.min(group)))
 }
 
+/// All memory of the machine, in bytes. `None` as for [`available_memory_bytes`].
+pub fn total_memory_bytes() -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
 /// The control group's limit less what its processes hold themselves; cached files give
 /// way.
 fn group_memory_bytes() -> Option<u64> {

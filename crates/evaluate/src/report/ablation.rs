@@ -3,7 +3,8 @@
 
 use serde::Serialize;
 
-use super::axis::{Axis, plain};
+use super::axis::Axis;
+use super::chart::{rounded, signed};
 use super::format;
 use crate::ablation::{Ablation, Difference, Variant, table};
 
@@ -176,20 +177,6 @@ impl DifferenceView {
 
 fn against_of<'a>(variant: &'a Variant, against: &str) -> Option<&'a Difference> {
     variant.differences.iter().find(|difference| difference.against == against)
-}
-
-fn rounded(value: f64) -> f64 {
-    (100.0 * value).round() / 100.0
-}
-
-/// `+5`, `0`, `−2.5`.
-fn signed(value: f64) -> String {
-    let text = plain(value.abs());
-    match text.as_str() {
-        "0" => text,
-        _ if value < 0.0 => format!("−{text}"),
-        _ => format!("+{text}"),
-    }
 }
 
 #[cfg(test)]

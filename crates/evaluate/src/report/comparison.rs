@@ -1,13 +1,14 @@
 //! Models against models, problem by problem.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use super::ReportConfig;
+use super::conclusion::{Conclusion, detectable_difference};
 use crate::evaluation::Evaluation;
 use crate::sample::Sample;
-use crate::statistics::{PairedDifference, holm};
+use crate::statistics::{PairedDifference, holm, mcnemar_exact};
 use crate::{Error, Result};
 
 /// What a reader of the default pipeline asks: a stage against the one it should match or
@@ -42,6 +43,36 @@ pub struct Comparison {
     pub accuracy_ratio: Option<f64>,
     /// `accuracy.p_value` corrected for the number of comparisons (Holm 1979).
     pub adjusted_p_value: f64,
+    /// What the accuracies say.
+    pub conclusion: Conclusion,
+    /// The smallest difference of accuracies that these problems would show in 4 of 5 cases.
+    pub detectable_difference: Option<f64>,
+    /// Problems gained and lost in each family.
+    pub by_family: Vec<FamilyChange>,
+}
+
+impl Comparison {
+    /// Takes a p-value corrected for the number of comparisons, and concludes again.
+    pub(super) fn adjust(&mut self, p_value: f64) {
+        self.adjusted_p_value = p_value;
+        self.conclusion = Conclusion::of(&self.accuracy, p_value);
+    }
+}
+
+/// What one model solves of a family beside another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FamilyChange {
+    /// The family.
+    pub family: String,
+    /// Problems of it that both models answered.
+    pub n: u64,
+    /// Solved by the first model alone.
+    pub gained: u64,
+    /// Solved by the second model alone: what the first has forgotten, where it was made from
+    /// the second.
+    pub lost: u64,
+    /// McNemar's exact p-value, corrected for the number of families (Holm).
+    pub p_value: f64,
 }
 
 /// The comparisons that the configuration asks for, or the usual ones.
@@ -66,9 +97,49 @@ pub(super) fn all(evaluations: &[&Evaluation], config: &ReportConfig) -> Result<
     }
     let p_values: Vec<f64> = comparisons.iter().map(|pair| pair.accuracy.p_value).collect();
     for (comparison, adjusted) in comparisons.iter_mut().zip(holm(&p_values)) {
-        comparison.adjusted_p_value = adjusted;
+        comparison.adjust(adjusted);
     }
     Ok(comparisons)
+}
+
+/// The replies of two models to the same problems. Of several replies to one problem the first
+/// counts: the tests take outcomes for independent, which replies to one problem are not.
+pub(crate) fn pairs<'a>(
+    first: &'a Evaluation,
+    second: &'a Evaluation,
+) -> Vec<(&'a Sample, &'a Sample)> {
+    let firsts =
+        |evaluation: &'a Evaluation| evaluation.samples.iter().filter(|sample| sample.repeat == 0);
+    let theirs: HashMap<(&str, &str), &Sample> =
+        firsts(second).map(|sample| ((sample.task.as_str(), sample.id.as_str()), sample)).collect();
+    firsts(first)
+        .filter_map(|sample| {
+            Some((sample, *theirs.get(&(sample.task.as_str(), sample.id.as_str()))?))
+        })
+        .collect()
+}
+
+fn by_family(shared: &[(&Sample, &Sample)]) -> Vec<FamilyChange> {
+    let mut families: BTreeMap<&str, FamilyChange> = BTreeMap::new();
+    for (first, second) in shared {
+        let family = families.entry(&first.family).or_insert_with(|| FamilyChange {
+            family: first.family.clone(),
+            n: 0,
+            gained: 0,
+            lost: 0,
+            p_value: 1.0,
+        });
+        family.n += 1;
+        family.gained += u64::from(first.correct && !second.correct);
+        family.lost += u64::from(!first.correct && second.correct);
+    }
+    let mut families: Vec<FamilyChange> = families.into_values().collect();
+    let p_values: Vec<f64> =
+        families.iter().map(|family| mcnemar_exact(family.gained, family.lost)).collect();
+    for (family, p_value) in families.iter_mut().zip(holm(&p_values)) {
+        family.p_value = p_value;
+    }
+    families
 }
 
 /// The usual pairs among the names; each name against the first where there is none.
@@ -85,13 +156,7 @@ fn usual<'a>(names: &[&'a str]) -> Vec<[&'a str; 2]> {
 
 /// `None` if the models share no problem.
 pub(super) fn compare(first: &Evaluation, second: &Evaluation, seed: u64) -> Option<Comparison> {
-    let theirs: HashMap<&str, &Sample> =
-        second.samples.iter().map(|sample| (sample.id.as_str(), sample)).collect();
-    let shared: Vec<(&Sample, &Sample)> = first
-        .samples
-        .iter()
-        .filter_map(|sample| Some((sample, *theirs.get(sample.id.as_str())?)))
-        .collect();
+    let shared = pairs(first, second);
     if shared.is_empty() {
         return None;
     }
@@ -113,6 +178,9 @@ pub(super) fn compare(first: &Evaluation, second: &Evaluation, seed: u64) -> Opt
         cot_completion: paired(|sample| sample.complete),
         accuracy_ratio: (theirs > 0.0).then(|| ours / theirs),
         adjusted_p_value: accuracy.p_value,
+        conclusion: Conclusion::of(&accuracy, accuracy.p_value),
+        detectable_difference: detectable_difference(&accuracy),
+        by_family: by_family(&shared),
     })
 }
 

@@ -87,9 +87,6 @@ impl DomainAdapter {
 
     /// A row of the table under [`HEADINGS`].
     pub(super) fn row(&self) -> Vec<String> {
-        let rate = |proportion: &Proportion| {
-            format!("{} [{}]", format::percent(proportion.value), format::interval(proportion))
-        };
         let points = |comparison: &Comparison| {
             let accuracy = &comparison.accuracy;
             let interval = format::points_interval(accuracy.low, accuracy.high);
@@ -98,7 +95,7 @@ impl DomainAdapter {
         vec![
             self.name.clone(),
             format::percent(self.before.value),
-            rate(&self.after),
+            format::rate(&self.after),
             points(&self.gain),
             format::percent(self.base_task.value),
             points(&self.base_change),

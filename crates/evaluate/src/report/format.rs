@@ -2,8 +2,9 @@
 
 use limbeck_run::format_duration;
 
+use crate::chain::{ErrorKind, Evidence};
 use crate::divergence::Divergence;
-use crate::statistics::Proportion;
+use crate::statistics::{Estimate, Proportion};
 
 /// `97.3%`.
 pub(crate) fn percent(value: f64) -> String {
@@ -101,6 +102,76 @@ pub(crate) fn seconds(value: f64) -> String {
     }
 }
 
+/// `97.3% [95.8–98.3]`.
+pub(crate) fn rate(proportion: &Proportion) -> String {
+    format!("{} [{}]", percent(proportion.value), interval(proportion))
+}
+
+/// `97.3% [95.8–98.3]`, or `0.913 [0.88–0.94]` of what is no share.
+pub(crate) fn estimate(name: &str, estimate: &Estimate) -> String {
+    let Estimate { value, low, high, .. } = *estimate;
+    if name.starts_with("auroc") {
+        format!("{value:.3} [{low:.3}–{high:.3}]")
+    } else {
+        format!("{} [{:.1}–{:.1}]", percent(value), 100.0 * low, 100.0 * high)
+    }
+}
+
+/// `12.3 ms`, `1.20 s`: a time of some milliseconds to some minutes.
+pub(crate) fn short_time(value: f64) -> String {
+    match value {
+        value if value < 0.01 => format!("{:.2} ms", 1000.0 * value),
+        value if value < 1.0 => format!("{:.0} ms", 1000.0 * value),
+        value if value < 10.0 => format!("{value:.2} s"),
+        value => seconds(value),
+    }
+}
+
+/// `2026-11-28 05:21`, of seconds since 1970, in UTC.
+pub(crate) fn date(seconds: i64) -> String {
+    // Days to a date of the Gregorian calendar, with years that begin in March.
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + 400 * era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", second / 3600, second / 60 % 60)
+}
+
+/// `9.04 M`: operations.
+pub(crate) fn operations(value: f64) -> String {
+    if value > 0.0 { scaled(value, &["", " K", " M", " G", " T"]) } else { "–".to_owned() }
+}
+
+/// What is wrong with a step, in words.
+pub(crate) fn error_kind(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Arithmetic => "arithmetic",
+        ErrorKind::Copy => "wrong copy",
+        ErrorKind::Logic => "logic",
+        ErrorKind::Conclusion => "conclusion",
+        ErrorKind::Repetition => "repetition",
+        ErrorKind::Unfinished => "unfinished",
+        ErrorKind::Unknown => "unknown",
+    }
+}
+
+/// What tells that a step is wrong, in words.
+pub(crate) fn evidence(evidence: Evidence) -> &'static str {
+    match evidence {
+        Evidence::Check => "computed again",
+        Evidence::Likelihood => "unlikely to a model",
+        Evidence::Rollout => "no way back from here",
+        Evidence::Form => "form of the chain",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +198,8 @@ mod tests {
         assert_eq!(p_value(0.0312), "0.031");
         assert_eq!(whole(1_234_567.0), "1,234,567");
         assert_eq!(whole(523.4), "523");
+        assert_eq!(date(0), "1970-01-01 00:00");
+        assert_eq!(date(951_827_696), "2000-02-29 12:34");
+        assert_eq!(date(1_795_843_260), "2026-11-28 05:21");
     }
 }

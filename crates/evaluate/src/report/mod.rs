@@ -7,31 +7,42 @@
 //! shows), `page`.
 
 mod ablation;
+mod attention;
 mod axis;
+pub mod chains;
+pub(crate) mod chart;
 pub mod comparison;
+pub mod conclusion;
 pub mod config;
-mod cost;
 mod curves;
 pub mod domains;
 pub(crate) mod format;
-mod page;
+pub(crate) mod page;
 pub mod provenance;
+pub mod run_comparison;
+pub mod runs;
+mod summary;
 mod table;
 pub mod training;
-mod view;
+pub(crate) mod view;
 
 use std::path::{Path, PathBuf};
 
 use limbeck_run::Manifest;
 use serde::Serialize;
 
+pub use chains::ChainQuality;
 pub use comparison::Comparison;
+pub use conclusion::Conclusion;
 pub use config::ReportConfig;
 pub use domains::DomainAdapter;
 pub use provenance::Provenance;
+pub use run_comparison::RunComparison;
 pub use training::Training;
 
+use self::view::View;
 use crate::ablation::Ablation;
+use crate::attention::AttentionMap;
 use crate::evaluation::Evaluation;
 use crate::folder::write_json;
 use crate::{Error, Result};
@@ -41,8 +52,30 @@ use crate::{Error, Result};
 pub struct Model {
     /// Its numbers.
     pub evaluation: Evaluation,
-    /// How they came about, if the folder has a manifest.
+    /// What became of the answers, and how the chains hold up.
+    pub chains: ChainQuality,
+    /// Where it looks while it reasons; empty where that was not measured. It stays in its own
+    /// file.
+    #[serde(skip)]
+    pub attention: Vec<AttentionMap>,
+    /// How the numbers came about, if the folder has a manifest.
     pub provenance: Option<Provenance>,
+}
+
+impl Model {
+    /// Reads an evaluation folder with what lies beside the evaluation.
+    ///
+    /// # Errors
+    /// A missing or damaged file.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let evaluation = Evaluation::read(folder)?;
+        Ok(Self {
+            chains: ChainQuality::of(&evaluation.samples),
+            attention: attention::read(folder)?,
+            provenance: Manifest::read(folder)?.map(Provenance::from),
+            evaluation,
+        })
+    }
 }
 
 /// The content of a report.
@@ -85,17 +118,16 @@ impl Report {
         }
         let mut models: Vec<Model> = Vec::with_capacity(folders.len());
         for (index, folder) in folders.iter().enumerate() {
-            let evaluation = Evaluation::read(folder)?;
-            let same = |model: &Model| model.evaluation.model == evaluation.model;
+            let model = Model::read(folder)?;
+            let same = |earlier: &Model| earlier.evaluation.model == model.evaluation.model;
             if let Some(earlier) = models.iter().position(same) {
                 return Err(Error::DuplicateName {
-                    name: evaluation.model,
+                    name: model.evaluation.model,
                     first: folders[earlier].clone(),
                     second: folders[index].clone(),
                 });
             }
-            let provenance = Manifest::read(folder)?.map(Provenance::from);
-            models.push(Model { evaluation, provenance });
+            models.push(model);
         }
         let evaluations: Vec<&Evaluation> = models.iter().map(|model| &model.evaluation).collect();
         let comparisons = comparison::all(&evaluations, config)?;
@@ -143,8 +175,8 @@ impl Report {
         table::text(self)
     }
 
-    /// Writes `report.json`, `table.txt`, `table.md` and `report.html` into a folder that
-    /// exists.
+    /// Writes `report.json`, `table.txt`, `table.md`, `summary.md` and `report.html` into a
+    /// folder that exists.
     ///
     /// # Errors
     /// Write errors.
@@ -153,7 +185,8 @@ impl Report {
         let files = [
             ("table.txt", self.table()),
             ("table.md", table::markdown(self)),
-            ("report.html", page::render(self)?),
+            ("summary.md", summary::markdown(self)),
+            ("report.html", page::render("report.html", &View::new(self))?),
         ];
         for (name, content) in files {
             limbeck_run::write_file(&folder.join(name), content.as_bytes())?;

@@ -12,6 +12,8 @@ pub struct Provenance {
     pub seed: u64,
     /// Device that was computed on.
     pub device: String,
+    /// The machine, in words; empty where it was not recorded.
+    pub hardware: String,
     /// Commit of the sources, where known.
     pub commit: Option<String>,
     /// Version of the program.
@@ -27,6 +29,7 @@ impl From<Manifest> for Provenance {
         Self {
             seed: manifest.seed,
             device: manifest.device,
+            hardware: manifest.hardware,
             commit: manifest.commit,
             version: manifest.version,
             inputs: manifest.inputs,

@@ -3,7 +3,6 @@
 use super::{Comparison, Report};
 use super::{domains, format};
 use crate::columns;
-use crate::statistics::Proportion;
 
 /// The column of [`Divergence`](crate::Divergence), which only some reports have.
 const DIVERGENCE: &str = "KL a token";
@@ -72,17 +71,14 @@ fn cells(report: &Report) -> (Vec<String>, Vec<Vec<String>>) {
 }
 
 fn rows(report: &Report) -> Vec<Vec<String>> {
-    let rate = |proportion: &Proportion| {
-        format!("{} [{}]", format::percent(proportion.value), format::interval(proportion))
-    };
     let models = report.models.iter().map(|model| &model.evaluation);
     models
         .map(|evaluation| {
             let cost = &evaluation.cost;
             vec![
                 evaluation.model.clone(),
-                rate(&evaluation.overall.accuracy),
-                rate(&evaluation.overall.cot_completion),
+                format::rate(&evaluation.overall.accuracy),
+                format::rate(&evaluation.overall.cot_completion),
                 evaluation.divergence.as_ref().map_or_else(|| "–".to_owned(), format::divergence),
                 format::count(cost.parameters),
                 format::bytes(cost.weight_bytes),
@@ -109,7 +105,7 @@ pub(super) fn problems(report: &Report) -> String {
 }
 
 /// `distilled vs teacher: −2.1 points [−3.6 to −0.7], p = 0.004, 97.8% of its accuracy`.
-fn sentence(comparison: &Comparison) -> String {
+pub(super) fn sentence(comparison: &Comparison) -> String {
     let accuracy = &comparison.accuracy;
     let p_value = format::p_value(comparison.adjusted_p_value);
     let relation = if p_value.starts_with('<') { "" } else { "= " };

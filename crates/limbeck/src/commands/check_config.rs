@@ -4,7 +4,7 @@
 use anyhow::Result;
 use limbeck_core::tokenizer_training::TokenizerConfig;
 use limbeck_distill::DistillConfig;
-use limbeck_evaluate::EvaluateConfig;
+use limbeck_evaluate::{EvaluateConfig, GatesConfig};
 use limbeck_lora::LoraConfig;
 use limbeck_run::config::{Invalid, Validate, apply_overrides, load_table, parse};
 use serde::{Deserialize, Serialize};
@@ -31,11 +31,12 @@ struct PipelineConfig {
     domain_lora: LoraConfig,
     quantize: QuantizeTable,
     evaluate: EvaluateConfig,
+    gates: GatesConfig,
 }
 
 impl Validate for PipelineConfig {
     fn validate(&self) -> std::result::Result<(), Invalid> {
-        let tables: [(&str, &dyn Validate); 9] = [
+        let tables: [(&str, &dyn Validate); 10] = [
             ("data", &self.data),
             ("tokenizer", &self.tokenizer),
             ("sft", &self.sft),
@@ -45,6 +46,7 @@ impl Validate for PipelineConfig {
             ("domain_lora", &self.domain_lora),
             ("quantize", &self.quantize),
             ("evaluate", &self.evaluate),
+            ("gates", &self.gates),
         ];
         for (name, table) in tables {
             table.validate().map_err(|invalid| invalid.within(name))?;

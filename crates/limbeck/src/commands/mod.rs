@@ -10,7 +10,9 @@ mod convert;
 mod data;
 mod distill;
 mod evaluate;
+mod gate;
 mod generate;
+mod history;
 mod lora;
 mod lr_find;
 mod quantize;
@@ -67,6 +69,8 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Quantize(arguments) => quantize::run(&arguments, json),
         Command::Evaluate(arguments) => evaluate::run(&arguments, json),
         Command::Report(arguments) => report::run(&arguments, json),
+        Command::Gate(arguments) => gate::run(&arguments, json),
+        Command::History(arguments) => history::run(&arguments, json),
         Command::Ablation(arguments) => ablation::run(&arguments, json),
         Command::Generate(arguments) => generate::run(&arguments, json),
         Command::Bench(arguments) => bench::run(&arguments, json),

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use limbeck_evaluate::Report;
-use limbeck_evaluate::report::training;
+use limbeck_evaluate::report::{RunComparison, runs, training};
 
 use super::announce;
 use crate::cli::ReportArguments;
 use crate::stage::Stage;
 
 pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<()> {
+    if let [first, second] = arguments.compare.as_slice() {
+        return compare(first, second, arguments, json);
+    }
     let options = &arguments.stage;
     let name = |path: &Path| {
         path.file_name().map_or_else(|| "input".to_owned(), |name| name.to_string_lossy().into())
@@ -39,6 +42,29 @@ pub(crate) fn run(arguments: &ReportArguments, json: bool) -> Result<()> {
     let manifest = stage.finish()?;
     if !json {
         print!("{}", report.table());
+    }
+    announce(&manifest, &options.output, json)
+}
+
+/// What changed from one run to another.
+fn compare(first: &Path, second: &Path, arguments: &ReportArguments, json: bool) -> Result<()> {
+    let options = &arguments.stage;
+    let mut named: Vec<(String, PathBuf)> = Vec::new();
+    for (place, run) in [("first", first), ("second", second)] {
+        let evaluations = runs::evaluations(run)?;
+        named.extend(
+            evaluations.into_iter().map(|path| (format!("{place} {}", runs::name(&path)), path)),
+        );
+    }
+    let inputs: Vec<(&str, &Path)> =
+        named.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
+    let comparison = RunComparison::read(first, second, options.seed)?;
+    let config = serde_json::json!({ "compare": [runs::name(first), runs::name(second)] });
+    let stage = Stage::begin("report", options, config, &inputs)?;
+    comparison.write(stage.folder())?;
+    let manifest = stage.finish()?;
+    if !json {
+        print!("{}", comparison.table());
     }
     announce(&manifest, &options.output, json)
 }
