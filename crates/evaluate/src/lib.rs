@@ -44,4 +44,6 @@ pub use report::{Report, ReportConfig};
 pub use sample::Sample;
 pub use scorer::Verdict;
 pub use scores::{Group, Scores, TaskScores};
-pub use statistics::{Estimate, PairedDifference, PooledAccuracy, PooledDifference, Proportion};
+pub use statistics::{
+    Conclusion, Estimate, PairedDifference, PooledAccuracy, PooledDifference, Proportion,
+};

@@ -1,4 +1,14 @@
 //! What the replies cost.
+//!
+//! [`flops`] and weights are counted from the model's configuration; [`load`] is measured by a
+//! run of its own, [`energy`] by the machine's counters while replies are generated.
+
+pub mod energy;
+pub mod flops;
+pub mod load;
+
+pub use energy::EnergyMeter;
+pub use flops::{active_parameters, flops_per_token};
 
 use std::path::Path;
 

@@ -5,11 +5,13 @@
 //! over [`pattern`] (Python's regular expressions). And by meaning: [`robust`].
 //! [`repeats`] is over several replies to a problem, [`binary`] over problems of two classes.
 
+pub mod binary;
 pub mod exact_match;
 pub mod filters;
 pub mod gsm8k;
 pub mod pattern;
 pub mod repeats;
+pub mod robust;
 
 use std::fmt;
 
