@@ -1,6 +1,7 @@
 //! The arguments, and nothing else.
 
 mod adapters;
+mod analyze;
 mod capture;
 mod data;
 mod lora;
@@ -14,6 +15,7 @@ use limbeck_model::gguf::TensorType;
 use limbeck_run::{Diagnose, Exit};
 
 pub(crate) use adapters::{AdaptersArguments, AdaptersCommand, PublishArguments};
+pub(crate) use analyze::AnalyzeArguments;
 pub(crate) use capture::CaptureArguments;
 pub(crate) use data::{
     AugmentArguments, Chains, CleanArguments, CurriculumName, DataCommand, ExportArguments,
@@ -71,6 +73,8 @@ pub(crate) enum Command {
     Quantize(QuantizeArguments),
     /// Measure accuracy, chains and cost on records
     Evaluate(EvaluateArguments),
+    /// Find where chains of thought go wrong
+    Analyze(AnalyzeArguments),
     /// Join evaluations into one table and one page
     Report(ReportArguments),
     /// Compare ways of training one student, over several seeds

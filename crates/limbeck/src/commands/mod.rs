@@ -3,6 +3,7 @@
 mod ablation;
 mod accuracy;
 mod adapters;
+mod analyze;
 mod bench;
 mod capture;
 mod check_config;
@@ -66,6 +67,7 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Adapters(arguments) => adapters::run(&arguments, json),
         Command::Quantize(arguments) => quantize::run(&arguments, json),
         Command::Evaluate(arguments) => evaluate::run(&arguments, json),
+        Command::Analyze(arguments) => analyze::run(&arguments, json),
         Command::Report(arguments) => report::run(&arguments, json),
         Command::Ablation(arguments) => ablation::run(&arguments, json),
         Command::Generate(arguments) => generate::run(&arguments, json),
