@@ -1,6 +1,7 @@
 //! The arguments, and nothing else.
 
 mod adapters;
+mod analyze;
 mod capture;
 mod data;
 mod gate;
@@ -16,6 +17,7 @@ use limbeck_model::gguf::TensorType;
 use limbeck_run::{Diagnose, Exit};
 
 pub(crate) use adapters::{AdaptersArguments, AdaptersCommand, PublishArguments};
+pub(crate) use analyze::AnalyzeArguments;
 pub(crate) use capture::CaptureArguments;
 pub(crate) use data::{
     AugmentArguments, Chains, CleanArguments, CurriculumName, DataCommand, ExportArguments,
@@ -75,6 +77,8 @@ pub(crate) enum Command {
     Quantize(QuantizeArguments),
     /// Measure accuracy, chains and cost on records
     Evaluate(EvaluateArguments),
+    /// Find where chains of thought go wrong
+    Analyze(AnalyzeArguments),
     /// Join evaluations into one table and one page
     Report(ReportArguments),
     /// Hold evaluations against limits; keep the last result that passes

@@ -88,6 +88,9 @@ pub struct ChainReport {
     pub closed: bool,
     /// Whether its last conclusion is the answer.
     pub consistent: bool,
+    /// That conclusion, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conclusion: Option<String>,
     /// Whether the answer is right, as given or, for a question of our own, as solved again;
     /// nothing where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,8 +132,7 @@ mod confidence {
 /// A chain that is right and whole has no breakpoint. Where the text tells nothing, as with a
 /// calculation that holds and answers another question, a wrong chain has none either.
 pub fn analyze(chain: &Chain<'_>) -> ChainReport {
-    let places = split(chain.reasoning);
-    report(chain, places)
+    analyze_steps(chain, split(chain.reasoning))
 }
 
 /// Where a judged reply goes wrong, by the lines of its chain: the step is an index into
@@ -151,11 +153,14 @@ pub fn locate(record: &CotRecord, sample: &Sample) -> Option<Breakpoint> {
         closed: sample.closed,
         finish: sample.finish_reason,
     };
-    report(&chain, lines(reasoning)).breakpoint
+    analyze_steps(&chain, lines(reasoning)).breakpoint
 }
 
-fn report(chain: &Chain<'_>, places: Vec<Range<usize>>) -> ChainReport {
-    let steps: Vec<&str> = places.iter().map(|place| &chain.reasoning[place.clone()]).collect();
+/// As [`analyze`], of a chain whose steps are known by their places in its text; a place that is
+/// none of the text's is an empty step.
+pub fn analyze_steps(chain: &Chain<'_>, places: Vec<Range<usize>>) -> ChainReport {
+    let steps: Vec<&str> =
+        places.iter().map(|place| chain.reasoning.get(place.clone()).unwrap_or_default()).collect();
     let check = check_steps(chain.question, &steps, chain.answer);
     // Our own questions can be solved again; the others have no second solver.
     let solved = || solve(chain.question).map(|found| answers_equal(&found, chain.answer));
@@ -184,13 +189,15 @@ fn report(chain: &Chain<'_>, places: Vec<Range<usize>>) -> ChainReport {
         repeating: repeated.is_some(),
         closed: !chain.is_unfinished(),
         consistent: check.consistent,
+        conclusion: check.conclusion.clone(),
         correct,
         prose: check.is_prose,
-        steps: places
-            .into_iter()
+        steps: steps
+            .iter()
+            .zip(places)
             .zip(check.steps.iter().zip(kinds))
-            .map(|(place, (verdict, kind))| StepReport {
-                text: chain.reasoning[place.clone()].to_owned(),
+            .map(|((text, place), (verdict, kind))| StepReport {
+                text: (*text).to_owned(),
                 place,
                 verdict: Step::from(*verdict),
                 kind,
@@ -231,6 +238,7 @@ fn breakpoint(
     let at =
         |step, kind, confidence, evidence| Some(Breakpoint { step, kind, confidence, evidence });
     let unfinished = chain.is_unfinished();
+    let no_answer = chain.answer.trim().is_empty();
     let repeated = signs.repeated.filter(|_| unfinished);
     if let Some((step, kind)) = signs.wrong.filter(|(step, _)| repeated.is_none_or(|at| *step < at))
     {
@@ -250,6 +258,9 @@ fn breakpoint(
         let wrong = correct == Some(false);
         return match signs.unread.filter(|_| wrong) {
             Some(unread) => at(unread, ErrorKind::Unknown, confidence::UNREAD, Evidence::Check),
+            None if !check.consistent && no_answer => {
+                at(last, ErrorKind::Unfinished, confidence::FORM, Evidence::Form)
+            }
             None if !check.consistent => {
                 at(last, ErrorKind::Conclusion, confidence::CHECKED, Evidence::Check)
             }
@@ -264,7 +275,7 @@ fn breakpoint(
     if let Some(step) = signs.nowhere {
         return at(step, ErrorKind::Copy, confidence::OPERAND, Evidence::Check);
     }
-    if check.conclusion.is_some() && !check.consistent {
+    if check.conclusion.is_some() && !check.consistent && !no_answer {
         return at(last, ErrorKind::Conclusion, confidence::CONCLUSION, Evidence::Check);
     }
     None
