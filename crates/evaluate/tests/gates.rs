@@ -138,6 +138,8 @@ fn the_last_good_result_outlives_what_replaces_its_files() {
     LastGood::keep(&good, std::slice::from_ref(&model), None).unwrap();
     assert_eq!(fs::read(&weights).unwrap(), b"second");
     // Two of one name would overwrite each other: the old result stays.
-    LastGood::keep(&good, &[model.clone(), model], None).unwrap_err();
-    assert_eq!(fs::read(&weights).unwrap(), b"second");
+    LastGood::keep(&good, &[model.clone(), model.clone()], None).unwrap_err();
+    for path in [weights, model.join("model.safetensors")] {
+        assert_eq!(fs::read(path).unwrap(), b"second");
+    }
 }

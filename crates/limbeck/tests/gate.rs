@@ -34,10 +34,8 @@ fn evaluation(run: &Path, name: &str, wrong: usize) -> PathBuf {
 fn a_broken_limit_ends_with_5_and_leaves_the_last_good_result() {
     let root = tempfile::tempdir().unwrap();
     let path = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
-    let (tuned, quantized) = (
-        evaluation(root.path(), "tuned", 1),
-        evaluation(root.path(), "gptq-4bit", 2),
-    );
+    let (tuned, quantized) =
+        (evaluation(root.path(), "tuned", 1), evaluation(root.path(), "gptq-4bit", 2));
     fs::create_dir(root.path().join("quantized")).unwrap();
     fs::write(root.path().join("quantized/model.safetensors"), "good").unwrap();
     fs::write(root.path().join("gates.toml"), "[models.gptq-4bit]\nmax_accuracy_drop = 2.0\n")
@@ -45,8 +43,17 @@ fn a_broken_limit_ends_with_5_and_leaves_the_last_good_result() {
     let (input, reference) = (quantized.to_str().unwrap(), tuned.to_str().unwrap());
     let (config, model, output) = (path("gates.toml"), path("quantized"), path("gates"));
     let arguments = [
-        "gate", "--config", &config, "--input", input, "--reference", reference, "--keep", &model,
-        "--output", &output,
+        "gate",
+        "--config",
+        &config,
+        "--input",
+        input,
+        "--reference",
+        reference,
+        "--keep",
+        &model,
+        "--output",
+        &output,
     ];
     check(&arguments, 0, &["kept as the last good result"]);
     assert_eq!(json(&root.path().join("gates/gates.json"))["passed"], true);
@@ -57,8 +64,12 @@ fn a_broken_limit_ends_with_5_and_leaves_the_last_good_result() {
     evaluation(root.path(), "gptq-4bit", 30);
     fs::remove_file(root.path().join("quantized/model.safetensors")).unwrap();
     fs::write(root.path().join("quantized/model.safetensors"), "bad").unwrap();
-    let said = ["1 of 1 gate is not passed: gptq-4bit: max_accuracy_drop 2, found 48.3 [", "n = 60",
-        "--from quantize", "last-good"];
+    let said = [
+        "1 of 1 gate is not passed: gptq-4bit: max_accuracy_drop 2, found 48.3 [",
+        "n = 60",
+        "--from quantize",
+        "last-good",
+    ];
     check(&arguments, 5, &said);
     assert_eq!(fs::read_to_string(&kept).unwrap(), "good");
     let failed = json(&root.path().join("gates-failed.json"));

@@ -60,17 +60,19 @@ impl LastGood {
         let mut folders = BTreeMap::new();
         for source in kept {
             let name = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy();
-            let hashes = sha256_files_as_recorded(source)?;
-            for file in hashes.keys() {
-                link(&source.join(file), &output.path().join(&*name).join(file))?;
-            }
-            if folders.insert(name.clone().into_owned(), hashes).is_some() {
+            // Before any file: linking over what is linked already would empty both.
+            if folders.contains_key(&*name) {
                 return Err(Error::Folder {
                     path: source.clone(),
                     expected: "kept folders of different names".to_owned(),
                     found: format!("{name} twice"),
                 });
             }
+            let hashes = sha256_files_as_recorded(source)?;
+            for file in hashes.keys() {
+                link(&source.join(file), &output.path().join(&*name).join(file))?;
+            }
+            folders.insert(name.into_owned(), hashes);
         }
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // Its manifest makes the folder one that may be replaced.
@@ -93,8 +95,12 @@ fn link(from: &Path, to: &Path) -> Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
     }
-    if fs::hard_link(from, to).is_err() {
-        fs::copy(from, to).map_err(failed)?;
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        // A copy onto a link of itself would empty it.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(failed(error).into())
+        }
+        Err(_) => Ok(fs::copy(from, to).map(drop).map_err(failed)?),
     }
-    Ok(())
 }
