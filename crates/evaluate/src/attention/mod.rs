@@ -5,7 +5,10 @@
 //! order: `spans`, `measure` (a few rows at a time).
 
 mod measure;
+mod problems;
 mod spans;
+
+pub use problems::attention_of_tasks;
 
 use std::path::Path;
 
