@@ -84,8 +84,12 @@ pub(crate) const PIPELINE: &[Row] = &[
         "evaluate --config {config} --model {run}/distilled --name distilled --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/distilled"),
     row("evaluate", "evaluate tuned", Some("evaluate"),
-        "evaluate --config {config} --model {run}/tuned --name tuned --task {run}/data/test.jsonl \
+        "evaluate --config {config} --model {run}/distilled --adapter {run}/adapter --name tuned \
+         --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/tuned"),
+    row("evaluate", "evaluate merged", Some("evaluate"),
+        "evaluate --config {config} --model {run}/tuned --name merged --task {run}/data/test.jsonl \
+         --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/merged"),
     row("evaluate", "evaluate quantized", Some("evaluate"),
         "evaluate --config {config} --model {run}/quantized --name gptq-4bit --against {run}/tuned \
          --task {run}/data/test.jsonl \
@@ -99,39 +103,45 @@ pub(crate) const PIPELINE: &[Row] = &[
          --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized-8bit"),
     row("evaluate", "evaluate medical before", Some("evaluate"),
-        "evaluate --config {config} --model {run}/distilled --name distilled \
-         --task {run}/domains/medical/data/test.jsonl \
+        "evaluate --config {config} --set attention=0 --set loads.batches=[] \
+         --model {run}/distilled --name distilled --task {run}/domains/medical/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/medical/before"),
     row("evaluate", "evaluate medical", Some("evaluate"),
-        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/medical/adapter \
+        "evaluate --config {config} --set attention=0 --set loads.batches=[] \
+         --model {run}/distilled --adapter {run}/domains/medical/adapter \
          --name medical --task {run}/domains/medical/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/medical/after"),
     row("evaluate", "evaluate medical on base", Some("evaluate"),
-        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/medical/adapter \
+        "evaluate --config {config} --set attention=0 --set loads.batches=[] \
+         --model {run}/distilled --adapter {run}/domains/medical/adapter \
          --name medical --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/medical/base-task"),
     row("evaluate", "evaluate legal before", Some("evaluate"),
-        "evaluate --config {config} --model {run}/distilled --name distilled \
-         --task {run}/domains/legal/data/test.jsonl \
+        "evaluate --config {config} --set attention=0 --set loads.batches=[] \
+         --model {run}/distilled --name distilled --task {run}/domains/legal/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/legal/before"),
     row("evaluate", "evaluate legal", Some("evaluate"),
-        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/legal/adapter \
+        "evaluate --config {config} --set attention=0 --set loads.batches=[] \
+         --model {run}/distilled --adapter {run}/domains/legal/adapter \
          --name legal --task {run}/domains/legal/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/legal/after"),
     row("evaluate", "evaluate legal on base", Some("evaluate"),
-        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/legal/adapter \
+        "evaluate --config {config} --set attention=0 --set loads.batches=[] \
+         --model {run}/distilled --adapter {run}/domains/legal/adapter \
          --name legal --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/legal/base-task"),
     row("evaluate", "evaluate finance before", Some("evaluate"),
-        "evaluate --config {config} --model {run}/distilled --name distilled \
-         --task {run}/domains/finance/data/test.jsonl \
+        "evaluate --config {config} --set attention=0 --set loads.batches=[] \
+         --model {run}/distilled --name distilled --task {run}/domains/finance/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/finance/before"),
     row("evaluate", "evaluate finance", Some("evaluate"),
-        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/finance/adapter \
+        "evaluate --config {config} --set attention=0 --set loads.batches=[] \
+         --model {run}/distilled --adapter {run}/domains/finance/adapter \
          --name finance --task {run}/domains/finance/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/finance/after"),
     row("evaluate", "evaluate finance on base", Some("evaluate"),
-        "evaluate --config {config} --model {run}/distilled --adapter {run}/domains/finance/adapter \
+        "evaluate --config {config} --set attention=0 --set loads.batches=[] \
+         --model {run}/distilled --adapter {run}/domains/finance/adapter \
          --name finance --task {run}/data/test.jsonl \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/finance/base-task"),
     row("publish", "publish medical", None,
@@ -151,9 +161,13 @@ pub(crate) const PIPELINE: &[Row] = &[
          --promote --output {run}/domains/finance/published"),
     row("report", "report", None,
         "report --input {run}/evaluate/teacher {run}/evaluate/baseline {run}/evaluate/distilled \
-         {run}/evaluate/tuned {run}/evaluate/quantized {run}/evaluate/quantized-awq {run}/evaluate/quantized-8bit \
-         --domains {run}/evaluate/medical {run}/evaluate/legal {run}/evaluate/finance \
+         {run}/evaluate/tuned {run}/evaluate/merged {run}/evaluate/quantized {run}/evaluate/quantized-awq \
+         {run}/evaluate/quantized-8bit --domains {run}/evaluate/medical {run}/evaluate/legal {run}/evaluate/finance \
          --training {run}/baseline {run}/distilled {run}/adapter --output {run}/report"),
+    row("gate", "gate", Some("gates"),
+        "gate --config {config} --input {run}/evaluate/distilled {run}/evaluate/tuned {run}/evaluate/merged \
+         {run}/evaluate/quantized {run}/evaluate/quantized-awq {run}/evaluate/quantized-8bit \
+         --reference {run}/evaluate/teacher --keep {run}/tuned {run}/quantized --output {run}/gates"),
 ];
 
 /// `cargo xtask teacher`; the model is then copied to the fixture's folder.

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result};
 use limbeck_run::{Error, Exit, config, format_duration, write_file};
 use serde_json::{Value, json};
 
+use crate::child;
 use crate::commands::{PIPELINE, Row};
 use crate::failure::Failure;
 use crate::pipeline::graph::{Context, Stage};
@@ -67,7 +68,12 @@ impl Args {
 /// Runs the pipeline and prints the report's table.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let started = Instant::now();
-    let Some((run, outcomes)) = run_rows(workspace, args, PIPELINE)? else { return Ok(()) };
+    let finished = run_rows(workspace, args, PIPELINE);
+    // A run that a gate stopped belongs to the history too.
+    if !args.dry_run {
+        record(workspace, args)?;
+    }
+    let Some((run, outcomes)) = finished? else { return Ok(()) };
     let report = run.join("report");
     if args.json {
         let stages: Vec<Value> = outcomes.iter().map(Outcome::to_json).collect();
@@ -81,13 +87,36 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         stdout::line(format!("{summary:#}"));
         return Ok(());
     }
-    if outcomes.last().is_some_and(|outcome| outcome.label == "report") {
+    if outcomes.iter().any(|outcome| outcome.label == "report") {
         let path = report.join("table.txt");
         let table = fs::read_to_string(&path).map_err(|source| Error::read(&path, source))?;
         stdout::text(table);
         stdout::line(format!("report: {}", report.join("report.html").display()));
+        stdout::line(format!("history: {}", run.with_file_name("history.html").display()));
     }
     eprintln!("pipeline finished in {}", format_duration(started.elapsed()));
+    Ok(())
+}
+
+/// Adds the run to the history beside it, and draws that anew: `history.sqlite` and
+/// `history.html`. A run without evaluations has nothing to add.
+fn record(workspace: &Workspace, args: &Args) -> Result<()> {
+    let settings = settings(&config_file(workspace, &args.config), &args.overrides)?;
+    let run = Context::new(workspace.root(), settings).run();
+    let path = workspace.limbeck()?;
+    if !run.join("evaluate").is_dir() || !path.is_file() {
+        return Ok(());
+    }
+    let program = Program::at(workspace, path)?;
+    let database = run.with_file_name("history.sqlite");
+    let page = run.with_file_name("history.html");
+    let history = |verb: &str, rest: &[&Path]| {
+        let mut command = program.command();
+        command.args(["history", verb, "--database"]).arg(&database).args(rest);
+        child::output_of("limbeck history", &mut command)
+    };
+    history("add", &[&run])?;
+    history("page", &[Path::new("--output"), &page])?;
     Ok(())
 }
 
