@@ -1,5 +1,7 @@
 //! Models against models, problem by problem.
 
+#![expect(clippy::doc_markdown, reason = "McNemar is a person")]
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;

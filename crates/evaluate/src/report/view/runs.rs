@@ -46,16 +46,7 @@ pub(crate) fn render_runs(view: &RunView) -> Result<String> {
 
 impl RunView {
     pub(crate) fn new(runs: &RunComparison) -> Self {
-        let comparisons: Vec<_> = runs
-            .changes
-            .iter()
-            .map(|change| {
-                let mut comparison = change.comparison.clone();
-                comparison.first = format!("{} in {}", change.model, runs.second);
-                comparison.second = format!("in {}", runs.first);
-                comparison
-            })
-            .collect();
+        let comparisons: Vec<_> = runs.changes.iter().map(|change| &change.comparison).collect();
         let links = [
             ("accuracy", "Accuracy"),
             ("figures", "Chains and cost"),
@@ -65,7 +56,7 @@ impl RunView {
             title: format!("{} against {}", runs.second, runs.first),
             scope: format!("{} models, paired by problem.", runs.changes.len()),
             links: links.map(|(id, title)| Link { id, title }).to_vec(),
-            headline: headline::Headline::of(&comparisons),
+            headline: headline::Headline::of_changes(&comparisons),
             chart: chart(runs),
             accuracy: accuracy(runs),
             figures: runs.changes.iter().map(|change| figures(runs, change)).collect(),
@@ -204,5 +195,8 @@ fn samples(runs: &RunComparison, limits: Limits) -> SamplesView {
          up to {} of a kind and model.",
         runs.second, limits.wrong
     );
-    SamplesView::of(views, models, runs.first.clone(), left_out, note)
+    SamplesView {
+        title: "Fixed and broken",
+        ..SamplesView::of(views, models, runs.first.clone(), left_out, note)
+    }
 }

@@ -31,6 +31,7 @@ impl Default for Limits {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct SamplesView {
+    pub(crate) title: &'static str,
     pub(crate) samples: Vec<SampleView>,
     /// The model whose chains stand beside the others'.
     pub(crate) reference: String,
@@ -110,7 +111,8 @@ impl SamplesView {
             let wrong = by_turns(wrong).into_iter().take(limits.wrong);
             let mut shown = 0;
             for sample in wrong.chain(right) {
-                let length = weight(sample) + beside(sample).map_or(0, weight);
+                let beside_length = beside(sample).map_or(0, |beside| weight(beside, limits));
+                let length = weight(sample, limits) + beside_length;
                 if bytes + length > limits.bytes {
                     continue;
                 }
@@ -147,6 +149,7 @@ impl SamplesView {
         let kinds: BTreeSet<&'static str> =
             samples.iter().map(|sample| sample.kind).filter(|kind| !kind.is_empty()).collect();
         Self {
+            title: "Samples",
             domains: domains.into_iter().map(str::to_owned).collect(),
             verdicts: Verdict::ALL.map(Verdict::name).to_vec(),
             kinds: kinds.into_iter().collect(),
@@ -181,9 +184,11 @@ fn by_turns(samples: Vec<&Sample>) -> Vec<&Sample> {
     turns.into_iter().map(|(_, sample)| sample).collect()
 }
 
-/// About what a sample adds to the page.
-fn weight(sample: &Sample) -> usize {
-    500 + sample.question.len() + sample.reply.len() + 80 * sample.steps.len()
+/// About how many bytes a sample adds to the page.
+fn weight(sample: &Sample, limits: Limits) -> usize {
+    let (whole, shown) = (sample.reply.len().max(1), sample.reply.len().min(limits.text));
+    let steps = 80 * sample.steps.len() * shown / whole;
+    500 + sample.question.len().min(limits.text) + shown + steps
 }
 
 impl SampleView {
