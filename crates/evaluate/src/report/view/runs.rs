@@ -143,7 +143,7 @@ fn accuracy(runs: &RunComparison) -> Table {
 }
 
 fn figures(runs: &RunComparison, change: &ModelChange) -> Table {
-    let mut table = Table::new(change.model.clone(), &["", &runs.first, &runs.second, "change"]);
+    let mut table = Table::new(change.model.clone(), &["Figure", &runs.first, &runs.second, "change"]);
     for (key, name, words) in FIGURES {
         let Some([before, after]) = change.figures.get(key) else { continue };
         if before.is_none() && after.is_none() {
