@@ -25,6 +25,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// Instructions for the whole conversation.
+    pub fn system(content: impl Into<String>) -> Self {
+        Self { role: "system".to_owned(), content: content.into(), reasoning_content: None }
+    }
+
     /// A user's turn.
     pub fn user(content: impl Into<String>) -> Self {
         Self { role: "user".to_owned(), content: content.into(), reasoning_content: None }

@@ -98,6 +98,10 @@ pub struct ChainCheck {
     /// Whether the last step's conclusion equals the answer; in prose, the marked answer of
     /// the last step or else the last result of an equation.
     pub consistent: bool,
+    /// What the chain concludes, where it can be read.
+    pub conclusion: Option<String>,
+    /// Whether no reader knows the question, so that only the arithmetic was checked.
+    pub is_prose: bool,
 }
 
 impl ChainCheck {
@@ -237,15 +241,26 @@ pub fn solve(question: &str) -> Option<String> {
 /// Checks a chain and its answer against the question.
 pub fn check_chain(question: &str, steps: &[String], answer: &str) -> ChainCheck {
     let reading = read(question);
-    let lines: Vec<&str> = steps.iter().map(String::as_str).collect();
-    let checks = check_lines(question, &*reading, &lines);
     let verdict = match reading.answer() {
         None => AnswerVerdict::Unchecked,
         Some(found) if answers_equal(&found, answer) => AnswerVerdict::Ok,
         Some(_) => AnswerVerdict::Wrong,
     };
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    ChainCheck { answer: verdict, ..check_read(question, &*reading, &steps, answer) }
+}
+
+/// As [`check_chain`] without solving the question, which takes most of the time: the answer
+/// is left unchecked.
+pub fn check_steps(question: &str, steps: &[&str], answer: &str) -> ChainCheck {
+    check_read(question, &*read(question), steps, answer)
+}
+
+fn check_read(question: &str, reading: &dyn Reading, steps: &[&str], answer: &str) -> ChainCheck {
+    let checks = check_lines(question, reading, steps);
     let consistent = checks.conclude(answer);
-    ChainCheck { steps: checks.verdicts, answer: verdict, consistent }
+    let LineChecks { verdicts: steps, conclusion, prose: is_prose } = checks;
+    ChainCheck { steps, answer: AnswerVerdict::Unchecked, consistent, conclusion, is_prose }
 }
 
 /// Judges lines that name items in full or by their labels alone.

@@ -51,8 +51,8 @@ pub use augment::{AugmentConfig, Augmentation};
 pub use card::{Card, CardCounts, Property};
 pub use check::{
     AnswerMark, AnswerVerdict, ChainCheck, Equivalence, ExtractedAnswer, Rational, ReplyCheck,
-    StepFinding, StepVerdict, answers_equal, check_chain, check_reply, equivalence, extract_answer,
-    find_equations, solve,
+    StepFinding, StepVerdict, answers_equal, check_chain, check_reply, check_steps, equivalence,
+    extract_answer, find_equations, solve,
 };
 pub use clean::{CleanConfig, CleanReport, JsonlSource, RecordSource, Removed, clean};
 pub use config::DataConfig;

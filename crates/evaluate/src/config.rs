@@ -5,6 +5,8 @@ use limbeck_model::CacheDtype;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
+use crate::task::Style;
+
 /// The `[evaluate]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -23,10 +25,43 @@ pub struct EvaluateConfig {
     pub temperature: f64,
     /// Nucleus of sampling; without effect at temperature 0. Default 1.
     pub top_p: f64,
-    /// Problems used, spread evenly over the task; 0 for all. Default 0.
+    /// Replies to each problem, where its task does not say; more than one needs a temperature.
+    /// Default 1.
+    pub repeats: usize,
+    /// How prompts are put, `chat` or `raw`, instead of how each task says. Default: as the task
+    /// says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub style: Option<Style>,
+    /// Whether scores are the same bit by bit, however problems are batched. Several times
+    /// slower; on the CPU only. Default false.
+    pub deterministic: bool,
+    /// Problems used of each task, spread evenly over it; 0 for all. Default 0.
     pub limit: usize,
+    /// Problems, of those with chains, whose attention over the records' own chains is kept.
+    /// Default 0.
+    pub attention: usize,
+    /// Latency and throughput under load.
+    pub loads: LoadsConfig,
     /// Fixes the draws of sampling. Default 0.
     pub seed: u64,
+}
+
+/// The `[evaluate.loads]` table: how latency is measured, beside the evaluation itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadsConfig {
+    /// Requests at a time, measured one after another. Default none.
+    pub batches: Vec<usize>,
+    /// Requests of each; at least one full batch is run. Default 32.
+    pub requests: usize,
+    /// Tokens generated for each. Default 64.
+    pub new_tokens: usize,
+}
+
+impl Default for LoadsConfig {
+    fn default() -> Self {
+        Self { batches: Vec::new(), requests: 32, new_tokens: 64 }
+    }
 }
 
 impl Default for EvaluateConfig {
@@ -39,7 +74,12 @@ impl Default for EvaluateConfig {
             cache_dtype: engine.cache_dtype,
             temperature: 0.0,
             top_p: 1.0,
+            repeats: 1,
+            style: None,
+            deterministic: false,
             limit: 0,
+            attention: 0,
+            loads: LoadsConfig::default(),
             seed: 0,
         }
     }
@@ -52,6 +92,7 @@ impl EvaluateConfig {
             max_batch: self.max_batch,
             max_cache_bytes: self.max_cache_bytes,
             cache_dtype: self.cache_dtype,
+            deterministic: self.deterministic,
             ..EngineConfig::default()
         }
     }
@@ -67,19 +108,23 @@ impl EvaluateConfig {
             ..SamplingParams::default()
         }
     }
-
-    /// Places of the problems used among `total`, in order.
-    pub(crate) fn selection(&self, total: usize) -> Vec<usize> {
-        if self.limit == 0 || self.limit >= total {
-            return (0..total).collect();
-        }
-        (0..self.limit).map(|place| place * total / self.limit).collect()
-    }
 }
 
 impl Validate for EvaluateConfig {
     fn validate(&self) -> Result<(), Invalid> {
         self.engine().validate()?;
+        if self.repeats == 0 {
+            return Err(Invalid::new("repeats", "at least 1", self.repeats));
+        }
+        let LoadsConfig { batches, requests, new_tokens } = &self.loads;
+        let smallest = batches.iter().copied().min().unwrap_or(1);
+        for (field, value) in
+            [("batches", smallest), ("requests", *requests), ("new_tokens", *new_tokens)]
+        {
+            if value == 0 {
+                return Err(Invalid::new(field, "at least 1", value).within("loads"));
+            }
+        }
         self.sampling(&[]).validate()
     }
 }
@@ -87,15 +132,6 @@ impl Validate for EvaluateConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_limit_takes_problems_from_the_whole_task() {
-        let config = EvaluateConfig { limit: 4, ..EvaluateConfig::default() };
-        assert_eq!(config.selection(12), [0, 3, 6, 9]);
-        assert_eq!(config.selection(5), [0, 1, 2, 3]);
-        assert_eq!(config.selection(3), [0, 1, 2]);
-        assert_eq!(EvaluateConfig::default().selection(3), [0, 1, 2]);
-    }
 
     #[test]
     fn impossible_values_name_their_key() {

@@ -15,6 +15,46 @@ pub enum Error {
     /// A setting has an impossible value.
     #[error("{}: expected {}, found {}", .0.field, .0.expected, .0.got)]
     Setting(Invalid),
+    /// A task file says what cannot be done.
+    #[error("task {}: expected {expected}, found {found}", path.display())]
+    Task {
+        /// The task file, or the data that it names.
+        path: PathBuf,
+        /// What belongs there.
+        expected: String,
+        /// What is there.
+        found: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A line of a file of replies that is none.
+    #[error("{place}: expected id and text, or doc_id and resps, found {found}")]
+    Replies {
+        /// File and line.
+        place: String,
+        /// The line's fields.
+        found: String,
+    },
+    /// Not one problem could be asked.
+    #[error("none of the {count} problems could be answered; {id}: {reason}")]
+    NothingAnswered {
+        /// Problems.
+        count: usize,
+        /// The first of them.
+        id: String,
+        /// Why it could not.
+        reason: String,
+    },
+    /// A task without a problem.
+    #[error("task {}: none of its {rows} rows is a problem", path.display())]
+    EmptyTask {
+        /// The task file.
+        path: PathBuf,
+        /// Rows that were read.
+        rows: usize,
+        /// Why the first of them is none.
+        first: Option<String>,
+    },
     /// There is nothing to evaluate on.
     #[error("the task holds no record")]
     NoRecords,
@@ -23,15 +63,6 @@ pub enum Error {
     DuplicateId {
         /// The id.
         id: String,
-    },
-    /// A record that the model cannot take.
-    #[error("record {id}")]
-    Record {
-        /// The record's id.
-        id: String,
-        /// Why.
-        #[source]
-        source: Box<limbeck_infer::Error>,
     },
     /// A file of an evaluation folder is not as this crate writes it.
     #[error("{}{}: expected {expected}", path.display(), line_suffix(*line))]
@@ -67,6 +98,26 @@ pub enum Error {
         expected: &'static str,
         /// What is there.
         found: String,
+    },
+    /// A pattern of a task's filters or metrics that does not compile.
+    #[error("pattern {pattern:?}")]
+    Pattern {
+        /// As the task gives it.
+        pattern: String,
+        /// The compiler's complaint.
+        #[source]
+        source: Box<fancy_regex::Error>,
+    },
+    /// A pattern that takes too long on a reply.
+    #[error("pattern {pattern:?} on a reply of {length} bytes")]
+    PatternRun {
+        /// As the task gives it.
+        pattern: String,
+        /// The reply's length.
+        length: usize,
+        /// What the matcher says.
+        #[source]
+        source: Box<fancy_regex::Error>,
     },
     /// A report of nothing.
     #[error("no evaluation folder was given")]
@@ -214,6 +265,9 @@ pub enum Error {
     /// The page's template failed, which is a defect of this crate.
     #[error("the report page")]
     Page(#[from] minijinja::Error),
+    /// From the data crate.
+    #[error(transparent)]
+    Data(#[from] limbeck_cot_data::Error),
     /// From the core crate.
     #[error(transparent)]
     Core(#[from] limbeck_core::Error),
@@ -235,6 +289,13 @@ fn line_suffix(line: Option<usize>) -> String {
     line.map(|line| format!(":{line}")).unwrap_or_default()
 }
 
+impl Error {
+    /// A task that asks for what there is not.
+    pub(crate) fn task(path: &std::path::Path, expected: impl Into<String>, found: String) -> Self {
+        Self::Task { path: path.to_owned(), expected: expected.into(), found, hint: None }
+    }
+}
+
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         Self::Setting(invalid)
@@ -253,8 +314,14 @@ impl Diagnose for Error {
             | Self::UnknownModel { .. } => Exit::Usage,
             Self::Gates { .. } => Exit::Gate,
             Self::NoRecords
+            | Self::Task { .. }
+            | Self::EmptyTask { .. }
+            | Self::Replies { .. }
+            | Self::NothingAnswered { .. }
             | Self::DuplicateId { .. }
             | Self::Json { .. }
+            | Self::Pattern { .. }
+            | Self::PatternRun { .. }
             | Self::Training { .. }
             | Self::AblationIncomplete { .. }
             | Self::AblationProblem { .. }
@@ -265,8 +332,12 @@ impl Diagnose for Error {
             | Self::DatabaseVersion { .. }
             | Self::Folder { .. } => Exit::BadInput,
             Self::Page(_) | Self::Torch(_) | Self::Database { .. } => Exit::Failed,
-            Self::Record { source, .. } => source.exit(),
             Self::Infer(source) => source.exit(),
+            Self::Data(source) => match source.kind() {
+                limbeck_cot_data::ErrorKind::Usage => Exit::Usage,
+                limbeck_cot_data::ErrorKind::BadInput => Exit::BadInput,
+                limbeck_cot_data::ErrorKind::Failed => Exit::Failed,
+            },
             Self::Core(source) => source.exit(),
             Self::Model(source) => source.exit(),
             Self::Run(source) => source.exit(),
@@ -275,8 +346,8 @@ impl Diagnose for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Record { source, .. } => return source.hint(),
             Self::Infer(source) => return source.hint(),
+            Self::Data(source) => return source.hint(),
             Self::Core(source) => return source.hint(),
             Self::Run(source) => return source.hint(),
             Self::Gates { hint, .. } => hint,
@@ -291,9 +362,15 @@ impl Diagnose for Error {
             Self::NoRun { .. } => "give a run's folder, such as runs/default, or evaluations",
             Self::Database { .. } => "another process may be writing; else give another --database",
             Self::DatabaseVersion { .. } => "give another --database, or a later limbeck",
+            Self::Task { hint, .. } => return hint.clone(),
+            Self::EmptyTask { first, .. } => return first.clone(),
             Self::DuplicateId { .. } => "rename or drop one; a file may have been given twice",
             Self::Json { .. } | Self::Folder { .. } => {
                 "run `limbeck evaluate` again for that folder"
+            }
+            Self::Pattern { .. } => "patterns are Python's, as far as Rust's fancy-regex has them",
+            Self::PatternRun { .. } => {
+                "nested repetitions such as (a*)* cost exponential time; write the pattern without"
             }
             Self::Training { .. } => {
                 "--training takes folders of limbeck sft, distill and lora train"

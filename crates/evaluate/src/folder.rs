@@ -27,6 +27,15 @@ impl Evaluation {
         }
         limbeck_run::write_file(&folder.join(SAMPLES), lines.as_bytes())?;
         write_json(&folder.join(RESULTS), &lm_eval::results(self))?;
+        for (task, lines) in &self.lm_eval_samples {
+            let path = folder.join(format!("samples_{}_limbeck.jsonl", file_name(task)));
+            let mut text = String::new();
+            for line in lines {
+                text.push_str(&json(&path, line, false)?);
+                text.push('\n');
+            }
+            limbeck_run::write_file(&path, text.as_bytes())?;
+        }
         write_json(&folder.join(EVALUATION), self)
     }
 
@@ -53,7 +62,7 @@ impl Evaluation {
                 expected: "a judged reply",
                 source,
             })?;
-            if !ids.insert(sample.id.clone()) {
+            if !ids.insert((sample.task.clone(), sample.id.clone(), sample.repeat)) {
                 return Err(Error::Folder {
                     expected: "one reply for each id".to_owned(),
                     found: format!("{} again in line {}", sample.id, index + 1),
@@ -77,6 +86,12 @@ impl Evaluation {
         }
         Ok(evaluation)
     }
+}
+
+/// A task's name as part of a file's.
+fn file_name(task: &str) -> String {
+    let plain = |next: char| next.is_alphanumeric() || matches!(next, '-' | '_' | '.');
+    task.chars().map(|next| if plain(next) { next } else { '_' }).collect()
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -192,11 +192,12 @@ mod tests {
             config: crate::EvaluateConfig::default(),
             overall: Scores::of(&samples),
             groups: Vec::new(),
-            cost: Cost::new(1, 1, &[], &[], 1.0),
+            cost: Cost::new(1, 1, 0, 0, 1.0),
             chat_template_sha256: String::new(),
             divergence: None,
             fit: None,
             tasks: Vec::new(),
+            lm_eval_samples: std::collections::BTreeMap::new(),
             samples,
         }
     }

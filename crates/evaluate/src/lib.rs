@@ -18,6 +18,7 @@ pub mod divergence;
 mod error;
 pub mod evaluation;
 pub mod fit;
+pub mod flow;
 mod folder;
 pub mod gate;
 pub mod gates;
@@ -28,6 +29,7 @@ pub mod sample;
 pub mod scorer;
 pub mod scores;
 pub mod statistics;
+pub mod task;
 
 pub use ablation::Ablation;
 pub use chain::{Breakpoint, ErrorKind, Evidence};
@@ -35,7 +37,9 @@ pub use config::EvaluateConfig;
 pub use cost::{Cost, weight_bytes};
 pub use divergence::{Compared, Divergence};
 pub use error::{Error, Result};
-pub use evaluation::{Evaluation, evaluate};
+pub use evaluation::{Evaluation, Subject, evaluate, evaluate_replies, evaluate_tasks};
+pub use flow::journal::Journal;
+pub use flow::replies::Replies;
 
 pub use gate::{Gate, GateConfig};
 pub use gates::{Gates, GatesConfig, LastGood};
@@ -44,4 +48,7 @@ pub use report::{Report, ReportConfig};
 pub use sample::Sample;
 pub use scorer::Verdict;
 pub use scores::{Group, Scores, TaskScores};
-pub use statistics::{Estimate, PairedDifference, PooledAccuracy, PooledDifference, Proportion};
+pub use statistics::{
+    Conclusion, Estimate, PairedDifference, PooledAccuracy, PooledDifference, Proportion,
+};
+pub use task::Task;

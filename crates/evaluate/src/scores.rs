@@ -15,7 +15,7 @@ pub struct Scores {
     pub n: u64,
     /// Replies whose answer is right.
     pub accuracy: Proportion,
-    /// Replies whose chain closes and whose every step checks.
+    /// Replies whose chain is whole ([`Sample::complete`]), among those that are text.
     pub cot_completion: Proportion,
     /// Replies cut at the token limit.
     pub truncation: Proportion,
@@ -36,7 +36,12 @@ impl Scores {
         Self {
             n: samples.len() as u64,
             accuracy: proportion(|sample| sample.correct),
-            cot_completion: proportion(|sample| sample.complete),
+            cot_completion: Proportion::of(
+                samples
+                    .iter()
+                    .filter(|sample| sample.rated.is_none())
+                    .map(|sample| sample.complete),
+            ),
             truncation: proportion(Sample::truncated),
             unanswered: proportion(|sample| sample.answer.is_empty()),
             mean_reply_tokens: tokens as f64 / samples.len().max(1) as f64,
@@ -56,9 +61,13 @@ pub struct TaskScores {
     /// has them: `exact_match,strict-match`, `acc,none`, `acc_norm,none`, `pass@4,none`,
     /// `maj@4,none`, `recall,none`, `false_positive_rate,none`, `precision,none`, `auroc,none`.
     pub metrics: BTreeMap<String, Estimate>,
-    /// Problems that failed, by reason; they count as wrong.
+    /// Replies that failed, by reason; they count as wrong.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<String, u64>,
+    /// Rows of the task's files that are no problem, such as those without an answer: they count
+    /// nowhere.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 /// The scores of one family at one level.

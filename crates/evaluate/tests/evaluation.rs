@@ -105,9 +105,21 @@ fn records_that_cannot_be_asked_are_named() {
     let twice = [records[0].clone(), records[0].clone()];
     assert!(matches!(run(&twice, &config()), Error::DuplicateId { .. }));
     records[7].question = "9 + ".repeat(400);
-    let error = run(&records, &config());
-    assert!(matches!(&error, Error::Record { id, .. } if *id == records[7].id), "{error}");
+    let error = run(&records[7..8], &config());
+    assert!(matches!(&error, Error::NothingAnswered { id, .. } if *id == records[7].id), "{error}");
     assert_eq!(error.exit(), Exit::BadInput);
+    // The others are asked all the same.
+    let evaluation = evaluate("random", &decoder, &tokenizer, &records, &config()).unwrap();
+    let failed: Vec<&str> = evaluation
+        .samples
+        .iter()
+        .filter(|sample| sample.failure.is_some())
+        .map(|sample| sample.id.as_str())
+        .collect();
+    assert_eq!(failed, [records[7].id.as_str()]);
+    let (reason, count) = evaluation.tasks[0].failures.first_key_value().unwrap();
+    assert!(reason.contains("max_position_embeddings of 512"), "{reason}");
+    assert_eq!((*count, evaluation.overall.n), (1, 12));
     let error = run(&records[..2], &EvaluateConfig { top_p: 2.0, ..config() });
     assert_eq!(error.exit(), Exit::Usage);
 

@@ -79,10 +79,14 @@ impl Engine<'_> {
             let max_cache_bytes = self.config.max_cache_bytes;
             return Err(Error::OverBudget { index, bytes, max_cache_bytes });
         }
-        let mut needed: Vec<usize> =
-            prompts.iter().map(|prompt| blocks_for(tokens(prompt))).collect();
+        Ok(self.blocks_of(&prompts.iter().map(tokens).collect::<Vec<usize>>()))
+    }
+
+    /// The same for so many tokens each, where one that exceeds the limit alone counts as that.
+    pub(crate) fn blocks_of(&self, lengths: &[usize]) -> usize {
+        let mut needed: Vec<usize> = lengths.iter().map(|&tokens| blocks_for(tokens)).collect();
         needed.sort_unstable_by(|left, right| right.cmp(left));
         let together: usize = needed.iter().take(self.config.max_batch).sum();
-        Ok(together.clamp(1, blocks_for(slots)))
+        together.clamp(1, blocks_for(self.slots()))
     }
 }

@@ -53,6 +53,15 @@ impl<'m> Engine<'m> {
     pub fn session(&self) -> Result<Session<'m>> {
         Session::new(self, self.slots().div_ceil(BLOCK_SIZE))
     }
+
+    /// A session whose pool is no larger than requests of these lengths can fill, prompt and
+    /// reply together: for a set that is known beforehand.
+    ///
+    /// # Errors
+    /// As [`Self::session`].
+    pub fn session_for(&self, lengths: &[usize]) -> Result<Session<'m>> {
+        Session::new(self, self.blocks_of(lengths))
+    }
 }
 
 impl<'m> Session<'m> {
@@ -98,8 +107,12 @@ impl<'m> Session<'m> {
         self.submit_stream(request, 0)
     }
 
-    /// As [`Self::submit`]; the first choice draws as `stream`, the next as the next.
-    pub(crate) fn submit_stream(&mut self, request: Request, stream: u64) -> Result<RequestId> {
+    /// As [`Self::submit`]; the first choice draws as `stream`, the next as the next: so draws
+    /// stay the same where only some of a set of requests are submitted.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_stream(&mut self, request: Request, stream: u64) -> Result<RequestId> {
         let Request { prompt, params, adapters, salt, priority, prompt_logprobs, constraint } =
             request;
         let id = self.next;

@@ -1,8 +1,10 @@
 //! The arguments, and nothing else.
 
 mod adapters;
+mod analyze;
 mod capture;
 mod data;
+mod evaluate;
 mod gate;
 mod history;
 mod lora;
@@ -16,12 +18,14 @@ use limbeck_model::gguf::TensorType;
 use limbeck_run::{Diagnose, Exit};
 
 pub(crate) use adapters::{AdaptersArguments, AdaptersCommand, PublishArguments};
+pub(crate) use analyze::AnalyzeArguments;
 pub(crate) use capture::CaptureArguments;
 pub(crate) use data::{
     AugmentArguments, Chains, CleanArguments, CurriculumName, DataCommand, ExportArguments,
     GenerateRecordsArguments, ImportArguments, NegativesArguments, PartOptions, StratifyArguments,
     VariantsArguments,
 };
+pub(crate) use evaluate::EvaluateArguments;
 pub(crate) use gate::GateArguments;
 pub(crate) use history::{HistoryArguments, HistoryCommand};
 pub(crate) use lora::{
@@ -75,6 +79,8 @@ pub(crate) enum Command {
     Quantize(QuantizeArguments),
     /// Measure accuracy, chains and cost on records
     Evaluate(EvaluateArguments),
+    /// Find where chains of thought go wrong
+    Analyze(AnalyzeArguments),
     /// Join evaluations into one table and one page
     Report(ReportArguments),
     /// Hold evaluations against limits; keep the last result that passes
@@ -293,24 +299,6 @@ pub(crate) struct QuantizeArguments {
     /// limits of the table `gate` in the configuration (gate.records of them; 0 for no gate)
     #[arg(long, value_name = "FILE")]
     pub(crate) gate: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) stage: StageOptions,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EvaluateArguments {
-    #[command(flatten)]
-    pub(crate) model: ModelOptions,
-    /// What the report calls the model [default: its folder's name]
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// JSONL records to solve
-    #[arg(long, value_name = "FILE", required = true)]
-    pub(crate) task: Vec<PathBuf>,
-    /// The model that this one was made from: also measures how far its distributions are from
-    /// that one's on the records' own chains
-    #[arg(long, value_name = "DIR")]
-    pub(crate) against: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) stage: StageOptions,
 }

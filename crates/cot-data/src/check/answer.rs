@@ -1,8 +1,10 @@
 //! Equality of answers: as numbers, as points, or else as words. There is no credit for
 //! an answer that merely contains the right one.
 
+mod algebra;
 mod equivalence;
 mod extract;
+mod formula;
 mod latex;
 mod value;
 

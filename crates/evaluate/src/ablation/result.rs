@@ -2,7 +2,6 @@
 //! paired by problem and by seed.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use limbeck_run::Manifest;
@@ -11,6 +10,7 @@ use serde_json::Value;
 
 use super::{Ablation, Tree};
 use crate::evaluation::Evaluation;
+pub use crate::statistics::Conclusion as Verdict;
 use crate::statistics::{PooledAccuracy, PooledDifference};
 use crate::{Error, Result};
 
@@ -46,18 +46,6 @@ pub struct Difference {
     pub seeds_agreeing: usize,
 }
 
-/// What a difference's interval says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The whole interval is above 0.
-    Better,
-    /// The whole interval is below 0.
-    Worse,
-    /// The interval holds 0.
-    NoDifferenceShown,
-}
-
 /// What training cost, means over the seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,27 +57,6 @@ pub struct TrainingCost {
     pub seconds: f64,
     /// What it ran on; several where seeds differ, so that times do not compare.
     pub devices: Vec<String>,
-}
-
-impl Verdict {
-    /// What an interval of a difference says.
-    pub fn of(low: f64, high: f64) -> Self {
-        match (low, high) {
-            (low, _) if low > 0.0 => Self::Better,
-            (_, high) if high < 0.0 => Self::Worse,
-            _ => Self::NoDifferenceShown,
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Better => "better",
-            Self::Worse => "worse",
-            Self::NoDifferenceShown => "no difference shown",
-        })
-    }
 }
 
 impl Difference {
@@ -239,15 +206,6 @@ fn training(tree: &Tree, variant: &str) -> Result<Option<TrainingCost>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_verdict_needs_the_whole_interval_on_one_side() {
-        assert_eq!(Verdict::of(0.001, 0.1), Verdict::Better);
-        assert_eq!(Verdict::of(-0.1, -0.001), Verdict::Worse);
-        for (low, high) in [(-0.1, 0.1), (0.0, 0.1), (-0.1, 0.0), (0.0, 0.0)] {
-            assert_eq!(Verdict::of(low, high), Verdict::NoDifferenceShown, "{low} {high}");
-        }
-    }
 
     #[test]
     fn seeds_that_do_not_agree_are_told() {

@@ -1,7 +1,33 @@
 //! Where a chain of thought goes wrong.
+//!
+//! Three things tell, each used where those before it say nothing: the steps computed again
+//! ([`analyze`], from the text alone), the likelihood of each step under a model
+//! ([`likelihood`]), and whether a model that goes on from a step still arrives ([`rollout`];
+//! Wang et al., Math-Shepherd, arXiv 2312.08935). How well they locate errors is measured by
+//! [`f1`] (Zheng et al., ProcessBench, arXiv 2412.06559).
+//!
+//! Modules in reading order: [`split`], [`repetition`], `kind`, `text` (the analysis),
+//! [`likelihood`], [`rollout`], `combined` (all three in order), [`f1`],
+//! [`input`] (chains of files), [`summary`].
+
+mod combined;
+pub mod f1;
+pub mod input;
+mod kind;
+pub mod likelihood;
+pub mod repetition;
+pub mod rollout;
+pub mod split;
+pub mod summary;
+mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub use combined::{ModelEvidence, ask_model};
+pub use f1::{Located, StepF1};
+pub use input::Entry;
+pub use summary::ChainSummary;
+pub use text::{Chain, ChainReport, StepReport, analyze, analyze_steps, locate};
 /// What is wrong with a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,6 +46,32 @@ pub enum ErrorKind {
     Unfinished,
     /// Something is wrong; what is not known.
     Unknown,
+}
+
+impl ErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Arithmetic,
+        Self::Copy,
+        Self::Logic,
+        Self::Conclusion,
+        Self::Repetition,
+        Self::Unfinished,
+        Self::Unknown,
+    ];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Arithmetic => "arithmetic",
+            Self::Copy => "copy",
+            Self::Logic => "logic",
+            Self::Conclusion => "conclusion",
+            Self::Repetition => "repetition",
+            Self::Unfinished => "unfinished",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What tells that a chain goes wrong where it does.

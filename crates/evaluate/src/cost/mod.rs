@@ -1,8 +1,17 @@
 //! What the replies cost.
+//!
+//! [`flops`] and weights are counted from the model's configuration; [`load`] is measured by a
+//! run of its own, [`energy`] by the machine's counters while replies are generated.
+
+pub mod energy;
+pub mod flops;
+pub mod load;
+
+pub use energy::EnergyMeter;
+pub use flops::{active_parameters, flops_per_token};
 
 use std::path::Path;
 
-use limbeck_infer::{FinishReason, Generation};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -86,22 +95,19 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// Of replies that were made elsewhere.
+    pub(crate) fn unknown() -> Self {
+        Self { peak_memory_bytes: None, ..Self::new(0, 0, 0, 0, 0.0) }
+    }
+
     /// Adds up what was generated in `seconds`.
     pub(crate) fn new(
         parameters: i64,
         weight_bytes: u64,
-        prompts: &[Vec<i64>],
-        generations: &[Generation],
+        prompt_tokens: u64,
+        generated_tokens: u64,
         seconds: f64,
     ) -> Self {
-        let prompt_tokens = prompts.iter().map(|prompt| prompt.len() as u64).sum();
-        let generated_tokens = generations
-            .iter()
-            .map(|generation| {
-                let stop = u64::from(generation.finish_reason == FinishReason::Stop);
-                generation.tokens.len() as u64 + stop
-            })
-            .sum();
         Self {
             parameters,
             weight_bytes,
@@ -138,18 +144,6 @@ pub fn weight_bytes(folder: &Path) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tokens_count_stops_and_prompts() {
-        let prompts = [vec![1, 2, 3], vec![4]];
-        let generations = [
-            Generation { tokens: vec![5, 6], finish_reason: FinishReason::Stop },
-            Generation { tokens: vec![7; 4], finish_reason: FinishReason::Length },
-        ];
-        let cost = Cost::new(10, 40, &prompts, &generations, 2.0);
-        assert_eq!((cost.prompt_tokens, cost.generated_tokens), (4, 7));
-        assert!((cost.tokens_per_second - 3.5).abs() < 1e-12);
-    }
 
     #[test]
     fn only_weight_files_count() {

@@ -1,4 +1,17 @@
 //! What a reply is worth: how its answer is read and held against the expected one.
+//!
+//! Two ways side by side. Compatible with lm-eval 0.4.13, verdict by verdict, traps included:
+//! [`filters`] and [`exact_match`] for any of its tasks, [`gsm8k`] for the one that is quoted most,
+//! over [`pattern`] (Python's regular expressions). And by meaning: [`robust`].
+//! [`repeats`] is over several replies to a problem, [`binary`] over problems of two classes.
+
+pub mod binary;
+pub mod exact_match;
+pub mod filters;
+pub mod gsm8k;
+pub mod pattern;
+pub mod repeats;
+pub mod robust;
 
 use std::fmt;
 

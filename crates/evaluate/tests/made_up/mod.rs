@@ -101,6 +101,7 @@ pub(crate) fn evaluation(model: usize, records: &[CotRecord]) -> Evaluation {
             perplexity_ratio: Some(1.0 + 0.1 * model as f64),
         }),
         tasks: vec![task(&samples)],
+        lm_eval_samples: std::collections::BTreeMap::new(),
         chat_template_sha256: limbeck_run::sha256_bytes(b"template"),
         samples,
     }
@@ -152,6 +153,7 @@ fn task(samples: &[Sample]) -> TaskScores {
         ),
     ];
     TaskScores {
+        skipped: 1,
         task: "generated".to_owned(),
         scores: Scores::of(samples),
         metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),

@@ -3,6 +3,7 @@
 mod ablation;
 mod accuracy;
 mod adapters;
+mod analyze;
 mod bench;
 mod capture;
 mod check_config;
@@ -68,6 +69,7 @@ pub(crate) fn run(arguments: Cli) -> Result<()> {
         Command::Adapters(arguments) => adapters::run(&arguments, json),
         Command::Quantize(arguments) => quantize::run(&arguments, json),
         Command::Evaluate(arguments) => evaluate::run(&arguments, json),
+        Command::Analyze(arguments) => analyze::run(&arguments, json),
         Command::Report(arguments) => report::run(&arguments, json),
         Command::Gate(arguments) => gate::run(&arguments, json),
         Command::History(arguments) => history::run(&arguments, json),

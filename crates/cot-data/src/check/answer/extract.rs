@@ -104,8 +104,9 @@ fn last_number(text: &str) -> Option<&str> {
     if start > 0 && bytes[start - 1] == b'$' {
         start -= 1;
     }
-    if start > 0 && bytes[start - 1] == b'-' && !word_before(start - 1) {
-        start -= 1;
+    let minus = ["-", "−"].into_iter().find(|minus| text[..start].ends_with(minus));
+    if let Some(minus) = minus.filter(|minus| !word_before(start - minus.len())) {
+        start -= minus.len();
     }
     let end = if bytes.get(end) == Some(&b'%') { end + 1 } else { end };
     text.get(start..end)
@@ -129,6 +130,7 @@ mod tests {
             ("He has 3 cats, 4.5 dogs and -1/2 of 10%.", "10%", LastNumber),
             ("It costs $1,200.50.", "$1,200.50", LastNumber),
             ("It is -$5", "-$5", LastNumber),
+            ("It is −5", "−5", LastNumber),
             ("From 7-3", "3", LastNumber),
             ("about .5", ".5", LastNumber),
         ] {

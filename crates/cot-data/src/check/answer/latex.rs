@@ -53,12 +53,14 @@ fn command<'text>(text: &'text str, out: &mut String, depth: usize) -> &'text st
             match mark {
                 Some(mark @ ('%' | '$' | '{' | '}')) => out.push(mark),
                 Some(' ' | ';') => out.push(' '),
+                // A new line, as between the rows of a matrix.
+                Some('\\') => out.push(';'),
                 // `\!`, `\,`, `\(`, `\[` and their ends.
                 _ => {}
             }
             &text[mark.map_or(0, char::len_utf8)..]
         }
-        "left" | "right" | "displaystyle" => rest,
+        "left" | "right" | "displaystyle" | "quad" => rest,
         "circ" | "degree" => {
             if out.ends_with('^') {
                 out.pop();
@@ -66,8 +68,8 @@ fn command<'text>(text: &'text str, out: &mut String, depth: usize) -> &'text st
             out.push_str(" degrees");
             rest
         }
-        "infty" => {
-            out.push('∞');
+        name if sign(name).is_some() => {
+            out.extend(sign(name));
             rest
         }
         name if TYPE.contains(&name) && depth < MAX_DEPTH => match argument(rest) {
@@ -103,6 +105,24 @@ fn command<'text>(text: &'text str, out: &mut String, depth: usize) -> &'text st
             rest
         }
     }
+}
+
+/// What one character says as well.
+fn sign(name: &str) -> Option<char> {
+    Some(match name {
+        "infty" => '∞',
+        "pi" => 'π',
+        "cdot" | "times" => '*',
+        "div" => '/',
+        "pm" => '±',
+        "le" | "leq" | "leqslant" => '≤',
+        "ge" | "geq" | "geqslant" => '≥',
+        "lt" => '<',
+        "gt" => '>',
+        "cup" => '∪',
+        "in" => '∈',
+        _ => return None,
+    })
 }
 
 /// The group or the single character at the start of a text, and what follows it.
@@ -147,6 +167,8 @@ mod tests {
             (r"\sqrt{2}", r"\sqrt{2}"),
             (r"\frac{1", r"\frac{1"),
             (r"\", ""),
+            (r"-\infty < x \le 2\pi", "-∞ < x ≤ 2π"),
+            (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{pmatrix}1&2;3&4\end{pmatrix}"),
         ] {
             assert_eq!(plain(text), expected, "{text}");
         }

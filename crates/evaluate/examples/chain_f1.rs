@@ -1,0 +1,183 @@
+//! Measures how well the text of a chain tells where it goes wrong, without any model.
+//!
+//! `cargo run --release -p limbeck-evaluate --example chain_f1 -- [COUNT] [GSM8K]`
+//!
+//! For each family and language, COUNT records (400) make two sets: planted mistakes
+//! (`limbeck data negatives`), and a number or a name of one step changed blindly. The right
+//! chains of the same records are the controls. Mistakes of most families are planted only where
+//! the checker finds them, so that the first set is a test of the generators as much; the second
+//! owes nothing to it. GSM8K is a folder with `example_model_solutions.jsonl`, whose chains have
+//! a label as a whole.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+use std::time::Instant;
+
+use limbeck_core::seed::{CounterRng, derive};
+use limbeck_cot_data::negatives::in_turn;
+use limbeck_cot_data::{
+    CotRecord, Family, Label, Mistake, Recipe, Shard, extract_answer, generate_many, wrong_record,
+};
+use limbeck_evaluate::chain::{Chain, Located, StepF1, analyze};
+use serde_json::Value;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let count: u64 = arguments.first().map_or(Ok(400), |count| count.parse())?;
+    families(count)?;
+    match arguments.get(1) {
+        Some(folder) => gsm8k(&Path::new(folder).join("example_model_solutions.jsonl")),
+        None => Ok(()),
+    }
+}
+
+fn families(count: u64) -> Result<(), Box<dyn Error>> {
+    println!("{:22}{:>30}{:>30}", "", "planted mistakes", "a word changed blindly");
+    let (mut all_planted, mut all_blind) = (Vec::new(), Vec::new());
+    let (mut chains, mut seconds) = (0_usize, 0.0);
+    for family in Family::ALL {
+        for &language in family.languages() {
+            let recipe = Recipe { family, language };
+            let records = generate_many(recipe, None, count, 11, Shard::default())?;
+            let (mut planted, mut blind) = (Vec::new(), Vec::new());
+            for (number, record) in records.iter().enumerate() {
+                let started = Instant::now();
+                let right = located(record, None);
+                seconds += started.elapsed().as_secs_f64();
+                chains += 1;
+                planted.push(right);
+                blind.push(right);
+                let made =
+                    in_turn(&Mistake::ALL, number, |mistake| wrong_record(record, mistake, 1));
+                if let Some((_, wrong)) = made {
+                    let Label::Wrong { first_wrong_step, .. } = wrong.label else { continue };
+                    planted.push(located(&wrong, Some(first_wrong_step)));
+                }
+                if let Some((wrong, step)) = blindly_changed(record, number as u64) {
+                    let found = located(&wrong, Some(step));
+                    if found.found != Some(Some(step)) && std::env::var_os("SHOW").is_some() {
+                        println!(
+                            "{} step {step} {:?}\n{}\n--\n{}",
+                            record.id,
+                            found.found,
+                            record.question,
+                            wrong.reasoning()
+                        );
+                    }
+                    blind.push(found);
+                }
+            }
+            row(&format!("{} {}", family.name(), language.code()), &planted, &blind);
+            all_planted.extend(planted);
+            all_blind.extend(blind);
+        }
+    }
+    row("all", &all_planted, &all_blind);
+    println!("{:.0} right chains a second, one core", chains as f64 / seconds);
+    for (name, chains) in [("planted", all_planted), ("blind", all_blind)] {
+        println!("{name}: {}", serde_json::to_string(&StepF1::of(&chains))?);
+    }
+    Ok(())
+}
+
+fn row(name: &str, planted: &[Located], blind: &[Located]) {
+    let cell = |chains: &[Located]| {
+        let f1 = StepF1::of(chains);
+        format!(
+            "{:>5} F1 {:.3} ({:.3}, {:.3})",
+            f1.erroneous.n, f1.f1, f1.erroneous.value, f1.correct.value
+        )
+    };
+    println!("{name:22}{:>30}{:>30}", cell(planted), cell(blind));
+}
+
+fn located(record: &CotRecord, label: Option<usize>) -> Located {
+    let reasoning = record.reasoning();
+    let chain = Chain::whole(&record.question, &reasoning, &record.answer, None);
+    let found = analyze(&chain).breakpoint;
+    Located {
+        label,
+        found: Some(found.as_ref().map(|found| found.step)),
+        kind: found.map(|found| found.kind),
+    }
+}
+
+/// The record with one number one higher, or one name exchanged for another, in one step.
+fn blindly_changed(record: &CotRecord, number: u64) -> Option<(CotRecord, usize)> {
+    let mut random = CounterRng::new(derive(17, "blind", number));
+    let step = random.below(record.thought_process.len());
+    let text = &record.thought_process[step];
+    let is_name =
+        |word: &str| word.len() > 1 && word.starts_with(|next: char| next.is_ascii_uppercase());
+    let words = |text: &str| -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        let mut at = 0;
+        for part in text.split_inclusive(|next: char| !next.is_ascii_alphanumeric()) {
+            let word = part.trim_end_matches(|next: char| !next.is_ascii_alphanumeric());
+            if word.bytes().all(|byte| byte.is_ascii_digit()) && !word.is_empty() || is_name(word) {
+                found.push((at, at + word.len()));
+            }
+            at += part.len();
+        }
+        found
+    };
+    let places = words(text);
+    let &(start, end) = places.get(random.below(places.len().max(1)))?;
+    let word = &text[start..end];
+    let other = match word.parse::<u64>() {
+        Ok(value) => (value + 1).to_string(),
+        Err(_) => {
+            let names: Vec<&str> = words(&record.question)
+                .into_iter()
+                .map(|(start, end)| &record.question[start..end])
+                .filter(|name| is_name(name) && *name != word)
+                .collect();
+            (*names.get(random.below(names.len().max(1)))?).to_owned()
+        }
+    };
+    let mut changed = record.clone();
+    changed.thought_process[step].replace_range(start..end, &other);
+    Some((changed, step))
+}
+
+/// Chain by chain: a breakpoint against `is_correct`.
+fn gsm8k(path: &Path) -> Result<(), Box<dyn Error>> {
+    // By whether the right answer was given: chains by (sign, is right).
+    let mut counts: BTreeMap<(&str, String, bool), u64> = BTreeMap::new();
+    let mut places: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut totals = [0_u64; 2];
+    for line in std::fs::read_to_string(path)?.lines() {
+        let row: Value = serde_json::from_str(line)?;
+        let question = row["question"].as_str().unwrap_or_default();
+        for solution in row.as_object().into_iter().flat_map(|row| row.values()) {
+            let Some(is_correct) = solution["is_correct"].as_bool() else { continue };
+            let text = solution["solution"].as_str().unwrap_or_default().trim();
+            let answer = extract_answer(text).map_or("", |answer| answer.text);
+            let reasoning = match text.rsplit_once('\n') {
+                Some((before, last)) if last.starts_with("A:") => before,
+                _ => text,
+            };
+            totals[usize::from(is_correct)] += 1;
+            let blind = Chain::whole(question, reasoning, answer, None);
+            for (mode, chain) in
+                [("blind", blind), ("known", Chain { correct: Some(is_correct), ..blind })]
+            {
+                let found = analyze(&chain).breakpoint;
+                let sign = found.as_ref().map_or("none".to_owned(), |found| {
+                    format!("{:?} {:?}", found.kind, found.evidence)
+                });
+                *counts.entry((mode, sign, is_correct)).or_default() += 1;
+                if let Some(found) = found.filter(|_| mode == "known" && !is_correct) {
+                    *places.entry(found.step).or_default() += 1;
+                }
+            }
+        }
+    }
+    println!("{} right chains, {} wrong", totals[1], totals[0]);
+    for ((mode, sign, is_correct), count) in counts {
+        println!("{mode} {sign} {}: {count}", if is_correct { "right" } else { "wrong" });
+    }
+    println!("steps: {places:?}");
+    Ok(())
+}
