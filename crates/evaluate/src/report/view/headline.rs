@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::super::conclusion::Conclusion;
+use super::super::conclusion::{self, Conclusion};
 use super::super::{Comparison, Report, format};
 
 #[derive(Debug, Serialize)]
@@ -48,15 +48,15 @@ fn conclusions(comparisons: &[&Comparison], words: impl Fn(&Comparison) -> Strin
     ];
     labels
         .into_iter()
-        .filter_map(|(conclusion, label)| {
+        .filter_map(|(kind, label)| {
             let pairs: Vec<String> = comparisons
                 .iter()
-                .filter(|pair| pair.conclusion == conclusion)
+                .filter(|pair| pair.conclusion == kind)
                 .map(|pair| words(pair))
                 .collect();
             (!pairs.is_empty()).then(|| Line {
-                sign: conclusion.sign(),
-                style: conclusion.style(),
+                sign: conclusion::sign(kind),
+                style: conclusion::style(kind),
                 label,
                 text: format!("{}.", pairs.join("; ")),
             })

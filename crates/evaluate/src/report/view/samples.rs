@@ -222,10 +222,11 @@ impl SampleView {
 
 impl ChainView {
     fn new(model: &str, sample: &Sample, limits: Limits) -> Self {
+        // A reply without a block for its chain is the chain itself.
         let lines: Vec<&str> = sample
             .reasoning
             .as_deref()
-            .unwrap_or_default()
+            .unwrap_or(&sample.reply)
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty())
@@ -265,9 +266,14 @@ impl ChainView {
         if let (Some(words), false) = (words, shown) {
             remarks.push(format!("goes wrong after the steps shown ({words})"));
         }
+        // Of a reply that is all chain, the end is the answer.
+        let answer = match sample.reasoning {
+            None if !steps.is_empty() => sample.answer.trim().lines().last().unwrap_or_default(),
+            _ => sample.answer.as_str(),
+        };
         Self {
             model: model.to_owned(),
-            answer: cut(&sample.answer, limits.text),
+            answer: cut(answer, limits.text),
             verdict: sample.verdict.name(),
             remark: remarks.join("; "),
             raw: steps.is_empty().then(|| cut(&sample.reply, limits.text)),
