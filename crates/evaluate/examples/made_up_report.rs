@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Some runs of growing models, the last two compared and all of them in a history.
+/// Some runs of growing models, two of them compared and all of them in a history.
 fn changes(output: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let records = made_up::records(20);
     let file = output.join("history.sqlite");
@@ -89,14 +89,14 @@ fn changes(output: &Path) -> Result<(), Box<dyn std::error::Error>> {
             // A model of one kind takes the place of another: what it is called stays.
             let kind = if model > 0 && index % 2 == 1 { 1 + (model + index) % 4 } else { model };
             let mut evaluation = made_up::evaluation(kind, &records);
-            evaluation.model = made_up::MODELS[model].0.to_owned();
+            made_up::MODELS[model].0.clone_into(&mut evaluation.model);
             evaluation.cost.tokens_per_second *= 1.0 + 0.1 * index as f64;
             evaluation.write(&folder)?;
         }
         history.add(&Entry::of_run(run)?)?;
     }
     std::fs::write(output.join("history.html"), history.page()?)?;
-    let comparison = RunComparison::read(&runs[3], &runs[4], 0)?;
+    let comparison = RunComparison::read(&runs[1], &runs[2], 0)?;
     let folder = output.join("changes");
     std::fs::create_dir_all(&folder)?;
     comparison.write(&folder)?;

@@ -241,3 +241,58 @@ Accuracy, paired by problem:
 ";
     assert_eq!(report.table(), expected, "\n{}", report.table());
 }
+
+#[test]
+fn long_replies_do_not_make_the_page_grow_without_bound() {
+    let root = tempfile::tempdir().unwrap();
+    let records = made_up::records(20);
+    let folders: Vec<PathBuf> = (0..made_up::MODELS.len())
+        .map(|model| {
+            let mut evaluation = made_up::evaluation(model, &records);
+            for sample in &mut evaluation.samples {
+                // A model that never stops, on every problem.
+                sample.reply = "and again 1 + 1 = 2 & so on\n".repeat(600);
+                sample.reasoning = Some(sample.reply.clone());
+                sample.steps = vec![limbeck_evaluate::sample::Step::Unchecked; 600];
+                sample.correct = false;
+            }
+            evaluation.overall = Scores::of(&evaluation.samples);
+            write(&evaluation, root.path())
+        })
+        .collect();
+    let report = Report::read(&folders).unwrap();
+    let output = tempfile::tempdir().unwrap();
+    report.write(output.path()).unwrap();
+    let page = read(output.path(), "report.html");
+    assert!(page.len() < 5_000_000, "{}", page.len());
+    assert!(page.contains("more steps") && page.contains("more that are not right are in"));
+    let shown = page.matches("class=\"sample\"").count();
+    assert!(shown > 0 && shown < 5 * 240, "{shown}");
+}
+
+#[test]
+fn attention_and_what_is_behind_each_chart_are_on_the_page() {
+    let root = tempfile::tempdir().unwrap();
+    let records = made_up::records(5);
+    let folder = write(&made_up::evaluation(0, &records), root.path());
+    let map = made_up::attention("teacher", &records[0]);
+    let text = serde_json::to_string(&[map]).unwrap();
+    std::fs::write(folder.join("attention.json"), text).unwrap();
+    let report = Report::read(std::slice::from_ref(&folder)).unwrap();
+    let output = tempfile::tempdir().unwrap();
+    report.write(output.path()).unwrap();
+    let page = read(output.path(), "report.html");
+    assert!(page.contains("layer 1, head 3") && page.contains("Looks most, beside itself:"));
+    for figure in page.split("<figure class=\"chart\">").skip(1) {
+        let figure = figure.split("</figure>").next().unwrap();
+        assert!(
+            figure.contains("<table")
+                || figure.contains("class=\"legend marks\"")
+                || figure.contains("class=\"interval\""),
+            "{figure}"
+        );
+    }
+    std::fs::write(folder.join("attention.json"), "[{]").unwrap();
+    let error = Report::read(&[folder]).unwrap_err();
+    assert!(error.to_string().contains("attention.json: expected a list of attention maps"));
+}

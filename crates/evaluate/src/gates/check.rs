@@ -154,8 +154,12 @@ fn drops(
                 found: format!("no problem in common with {}", reference.model),
             });
         }
-        let outcomes: Vec<(bool, bool)> =
-            pairs.iter().map(|(before, after)| (outcome(before), outcome(after))).collect();
+        let text = |sample: &Sample| key != "max_completion_drop" || sample.rated.is_none();
+        let outcomes: Vec<(bool, bool)> = pairs
+            .iter()
+            .filter(|(before, after)| text(before) && text(after))
+            .map(|(before, after)| (outcome(before), outcome(after)))
+            .collect();
         let PairedDifference { n, difference, low, high, .. } =
             PairedDifference::new(&outcomes, seed);
         let drop = 100.0 * difference;

@@ -80,7 +80,7 @@ pub(super) fn render(entries: &[Entry]) -> Result<String> {
             "Tokens of a reply",
             "Mean over all replies.",
             |entry| Some(entry.mean_reply_tokens),
-            format::whole,
+            |tokens| format!("{tokens:.1}"),
         ),
     ];
     let resources = [

@@ -38,7 +38,7 @@ CREATE TABLE evaluation (
     peak_memory_bytes INTEGER,
     stage_seconds REAL,
     PRIMARY KEY (evaluation, model)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 ";
 
 const COLUMNS: &str = "evaluation, model, run, name, evaluated, commit_hash, device, hardware, n, \
@@ -164,7 +164,7 @@ impl History {
     /// Errors of the database.
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let failed = |source| Error::Database { path: self.path.clone(), source };
-        let sql = format!("SELECT {COLUMNS} FROM evaluation ORDER BY evaluated, run, model");
+        let sql = format!("SELECT {COLUMNS} FROM evaluation ORDER BY evaluated, rowid");
         let mut select = self.connection.prepare(&sql).map_err(failed)?;
         let rows = select.query_map([], entry).map_err(failed)?;
         rows.collect::<rusqlite::Result<Vec<Entry>>>().map_err(failed)

@@ -20,7 +20,7 @@ pub const PARTS: usize = 10;
 pub struct ChainQuality {
     /// Answers by what became of them.
     pub verdicts: BTreeMap<Verdict, u64>,
-    /// Chains that were closed, among all replies.
+    /// Chains that were closed, among all replies that are text.
     pub closed: Proportion,
     /// Steps that hold among those that can be checked. The steps of a chain depend on each
     /// other: the interval, which counts them as independent, is too narrow.
@@ -69,7 +69,9 @@ impl ChainQuality {
         let steps = || samples.iter().flat_map(|sample| &sample.steps);
         let mut quality = Self {
             verdicts: Verdict::ALL.into_iter().map(|verdict| (verdict, 0)).collect(),
-            closed: Proportion::of(samples.iter().map(|sample| sample.closed)),
+            closed: Proportion::of(
+                samples.iter().filter(|sample| sample.rated.is_none()).map(|sample| sample.closed),
+            ),
             step_validity: Proportion::of(
                 steps().filter(|step| **step != Step::Unchecked).map(|step| *step == Step::Ok),
             ),

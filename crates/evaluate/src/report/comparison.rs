@@ -1,11 +1,13 @@
 //! Models against models, problem by problem.
 
+#![expect(clippy::doc_markdown, reason = "McNemar is a person")]
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use super::ReportConfig;
-use super::conclusion::{Conclusion, detectable_difference};
+use super::conclusion::{Conclusion, detectable};
 use crate::evaluation::Evaluation;
 use crate::sample::Sample;
 use crate::statistics::{PairedDifference, holm, mcnemar_exact};
@@ -53,9 +55,11 @@ pub struct Comparison {
 
 impl Comparison {
     /// Takes a p-value corrected for the number of comparisons, and concludes again.
-    pub(super) fn adjust(&mut self, p_value: f64) {
+    fn adjust(&mut self, p_value: f64, comparisons: usize) {
+        let accuracy = &self.accuracy;
         self.adjusted_p_value = p_value;
-        self.conclusion = Conclusion::of(&self.accuracy, p_value);
+        self.conclusion = Conclusion::tested(accuracy.low, accuracy.high, p_value);
+        self.detectable_difference = detectable(accuracy, comparisons);
     }
 }
 
@@ -95,11 +99,17 @@ pub(super) fn all(evaluations: &[&Evaluation], config: &ReportConfig) -> Result<
     for [first, second] in pairs {
         comparisons.extend(compare(find(first)?, find(second)?, config.seed));
     }
-    let p_values: Vec<f64> = comparisons.iter().map(|pair| pair.accuracy.p_value).collect();
-    for (comparison, adjusted) in comparisons.iter_mut().zip(holm(&p_values)) {
-        comparison.adjust(adjusted);
-    }
+    adjust(&mut comparisons.iter_mut().collect::<Vec<_>>());
     Ok(comparisons)
+}
+
+/// Corrects the p-values of comparisons that are made together (Holm), and what they conclude.
+pub(super) fn adjust(comparisons: &mut [&mut Comparison]) {
+    let p_values: Vec<f64> = comparisons.iter().map(|pair| pair.accuracy.p_value).collect();
+    let count = comparisons.len();
+    for (comparison, p_value) in comparisons.iter_mut().zip(holm(&p_values)) {
+        comparison.adjust(p_value, count);
+    }
 }
 
 /// The replies of two models to the same problems. Of several replies to one problem the first
@@ -160,26 +170,32 @@ pub(super) fn compare(first: &Evaluation, second: &Evaluation, seed: u64) -> Opt
     if shared.is_empty() {
         return None;
     }
-    let paired = |holds: fn(&Sample) -> bool| {
+    let paired = |shared: &[(&Sample, &Sample)], holds: fn(&Sample) -> bool| {
         let outcomes: Vec<(bool, bool)> =
             shared.iter().map(|(first, second)| (holds(first), holds(second))).collect();
         PairedDifference::new(&outcomes, seed)
     };
+    // Where choices are rated nothing is written: there is no chain.
+    let written: Vec<(&Sample, &Sample)> = shared
+        .iter()
+        .copied()
+        .filter(|(first, second)| first.rated.is_none() && second.rated.is_none())
+        .collect();
     let right = |samples: &mut dyn Iterator<Item = &Sample>| {
         samples.filter(|sample| sample.correct).count() as f64
     };
     let ours = right(&mut shared.iter().map(|(first, _)| *first));
     let theirs = right(&mut shared.iter().map(|(_, second)| *second));
-    let accuracy = paired(|sample| sample.correct);
+    let accuracy = paired(&shared, |sample| sample.correct);
     Some(Comparison {
         first: first.model.clone(),
         second: second.model.clone(),
         accuracy,
-        cot_completion: paired(|sample| sample.complete),
+        cot_completion: paired(&written, |sample| sample.complete),
         accuracy_ratio: (theirs > 0.0).then(|| ours / theirs),
         adjusted_p_value: accuracy.p_value,
-        conclusion: Conclusion::of(&accuracy, accuracy.p_value),
-        detectable_difference: detectable_difference(&accuracy),
+        conclusion: Conclusion::tested(accuracy.low, accuracy.high, accuracy.p_value),
+        detectable_difference: detectable(&accuracy, 1),
         by_family: by_family(&shared),
     })
 }

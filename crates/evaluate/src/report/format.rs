@@ -102,8 +102,11 @@ pub(crate) fn seconds(value: f64) -> String {
     }
 }
 
-/// `97.3% [95.8–98.3]`.
+/// `97.3% [95.8–98.3]`; a dash where nothing was counted.
 pub(crate) fn rate(proportion: &Proportion) -> String {
+    if proportion.n == 0 {
+        return "–".to_owned();
+    }
     format!("{} [{}]", percent(proportion.value), interval(proportion))
 }
 

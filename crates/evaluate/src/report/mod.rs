@@ -7,7 +7,6 @@
 //! shows), `page`.
 
 mod ablation;
-mod attention;
 mod axis;
 pub mod chains;
 pub(crate) mod chart;
@@ -71,7 +70,7 @@ impl Model {
         let evaluation = Evaluation::read(folder)?;
         Ok(Self {
             chains: ChainQuality::of(&evaluation.samples),
-            attention: attention::read(folder)?,
+            attention: AttentionMap::read(folder)?,
             provenance: Manifest::read(folder)?.map(Provenance::from),
             evaluation,
         })

@@ -11,7 +11,6 @@ use super::view::{RunView, render_runs};
 use super::{Model, format, runs};
 use crate::columns;
 use crate::folder::write_json;
-use crate::statistics::holm;
 use crate::{Error, Result};
 
 /// What changed from one run to another.
@@ -86,11 +85,9 @@ impl RunComparison {
                 second_models: second_names,
             });
         }
-        let p_values: Vec<f64> =
-            changes.iter().map(|change| change.comparison.accuracy.p_value).collect();
-        for (change, p_value) in changes.iter_mut().zip(holm(&p_values)) {
-            change.comparison.adjust(p_value);
-        }
+        let mut comparisons: Vec<&mut Comparison> =
+            changes.iter_mut().map(|change| &mut change.comparison).collect();
+        comparison::adjust(&mut comparisons);
         let only = |names: Vec<String>, others: &[String]| {
             names.into_iter().filter(|name| !others.contains(name)).collect()
         };
@@ -174,7 +171,7 @@ impl RunComparison {
                     accuracy.n.to_string(),
                     change.fixed.len().to_string(),
                     change.broken.len().to_string(),
-                    change.comparison.conclusion.words().to_owned(),
+                    change.comparison.conclusion.to_string(),
                 ]
             })
             .collect();

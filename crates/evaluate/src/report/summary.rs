@@ -20,9 +20,10 @@ pub(super) fn markdown(report: &Report) -> String {
         lines.push("### Conclusions".to_owned());
         lines.push(String::new());
         lines.extend(
-            report.comparisons.iter().map(|pair| {
-                format!("- {}: **{}**", table::sentence(pair), pair.conclusion.words())
-            }),
+            report
+                .comparisons
+                .iter()
+                .map(|pair| format!("- {}: **{}**", table::sentence(pair), pair.conclusion)),
         );
         lines.push(String::new());
         lines.push(

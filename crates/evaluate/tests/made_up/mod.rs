@@ -56,8 +56,8 @@ pub(crate) fn evaluation(model: usize, records: &[CotRecord]) -> Evaluation {
                 reply_tokens: text.len() / 2,
             };
             let mut sample = Sample::judge(record, raw);
-            sample.task = "generated".to_owned();
-            sample.bloom = BLOOM[usize::from(record.difficulty - 1) % BLOOM.len()].to_owned();
+            "generated".clone_into(&mut sample.task);
+            BLOOM[usize::from(record.difficulty - 1) % BLOOM.len()].clone_into(&mut sample.bloom);
             sample.breakpoint = breakpoint(&sample, &mut random);
             sample
         })
@@ -82,14 +82,14 @@ pub(crate) fn evaluation(model: usize, records: &[CotRecord]) -> Evaluation {
             flops_per_token: 2.0 * parameters as f64,
             loads: [1, 8, 32].map(|batch| load(batch, parameters as f64)).to_vec(),
             // One machine tells, another does not.
-            energy: (model % 2 == 0).then(|| Energy {
+            energy: model.is_multiple_of(2).then(|| Energy {
                 source: "rapl".to_owned(),
                 joules: 30.0 * seconds,
                 joules_per_token: 30.0 * seconds / generated_tokens as f64,
             }),
         },
         divergence: None,
-        fit: (model > 0).then(|| DomainFit {
+        fit: (model > 0).then_some(DomainFit {
             score: 0.9 - 0.05 * model as f64,
             auroc: Estimate {
                 value: 0.55 + 0.025 * model as f64,

@@ -46,7 +46,9 @@ impl Forest {
         }
         let low = rows.iter().map(|row| row.low).fold(0.0, f64::min);
         let high = rows.iter().map(|row| row.high).fold(0.0, f64::max);
-        let axis = Axis::new(low, high);
+        // Where nothing differs there still is an axis.
+        let room = (1.0 - (high - low)).max(0.0) / 2.0;
+        let axis = Axis::new(low - room, high + room);
         let place = |value: f64| rounded(100.0 * (1.0 - axis.place(value)));
         Some(Self {
             words,

@@ -46,15 +46,15 @@ impl Stack {
         let mut table = Table { caption: words.title.clone(), headings, rows: Vec::new() };
         let mut drawn = Vec::with_capacity(rows.len());
         for row in rows {
-            let total: u64 = row.counts.iter().sum();
+            let total: u64 = row.parts.iter().sum();
             let whole = row.whole.unwrap_or(total).max(1) as f64;
             let mut at = 0.0;
             let mut parts = Vec::new();
             let mut cells = vec![row.name.clone()];
-            for (key, &count) in keys.iter().zip(&row.counts) {
+            for (key, &count) in keys.iter().zip(&row.parts) {
                 let width = 100.0 * count as f64 / whole;
                 if count > 0 {
-                    let share = format!("{:.1}%", width);
+                    let share = format!("{width:.1}%");
                     parts.push(Part {
                         at: rounded(at),
                         width: rounded(width),
@@ -81,7 +81,7 @@ impl Stack {
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
     pub(crate) name: String,
-    pub(crate) counts: Vec<u64>,
+    pub(crate) parts: Vec<u64>,
     /// What a whole bar stands for, where it is more than the counts.
     pub(crate) whole: Option<u64>,
 }
@@ -94,8 +94,8 @@ mod tests {
     fn parts_of_a_bar_add_up_and_the_table_says_the_same() {
         let keys = ["right", "wrong"].map(|name| Key { name: name.into(), style: name.into() });
         let rows = [
-            Counts { name: "a".into(), counts: vec![3, 1], whole: None },
-            Counts { name: "b".into(), counts: vec![0, 2], whole: Some(8) },
+            Counts { name: "a".into(), parts: vec![3, 1], whole: None },
+            Counts { name: "b".into(), parts: vec![0, 2], whole: Some(8) },
         ];
         let stack = Stack::new(Words::new("v", "Verdicts", ""), keys.to_vec(), &rows, " replies");
         let last = &stack.rows[0].parts[1];

@@ -55,7 +55,7 @@ pub(super) fn verdicts(report: &Report) -> Stack {
         .iter()
         .map(|model| Counts {
             name: model.evaluation.model.clone(),
-            counts: Verdict::ALL
+            parts: Verdict::ALL
                 .into_iter()
                 .map(|verdict| model.chains.verdicts.get(&verdict).copied().unwrap_or(0))
                 .collect(),
@@ -230,7 +230,7 @@ fn keys() -> Vec<Key> {
 
 fn counts(name: String, kinds: &BTreeMap<ErrorKind, u64>, whole: Option<u64>) -> Counts {
     let count = |kind: &ErrorKind| kinds.get(kind).copied().unwrap_or(0);
-    Counts { name, counts: KINDS.iter().map(count).collect(), whole }
+    Counts { name, parts: KINDS.iter().map(count).collect(), whole }
 }
 
 fn evidence(models: &[(&str, &ChainQuality)]) -> Table {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::super::chart::{Forest, Interval, Table, Words};
-use super::super::{Comparison, DomainAdapter, Report, domains, format};
+use super::super::{Comparison, DomainAdapter, Report, conclusion, domains, format};
 use crate::fit::DomainFit;
 
 #[derive(Debug, Serialize)]
@@ -19,7 +19,7 @@ struct ComparisonView {
     second: String,
     sign: &'static str,
     style: &'static str,
-    conclusion: &'static str,
+    conclusion: String,
     accuracy: DifferenceView,
     cot_completion: DifferenceView,
     ratio: String,
@@ -59,14 +59,14 @@ fn interval(comparison: &Comparison) -> Interval {
         name: format!("{} vs {}", comparison.first, comparison.second),
         detail: format!(
             "{} {} [{}]",
-            comparison.conclusion.sign(),
+            conclusion::sign(comparison.conclusion),
             format::points(accuracy.difference),
             format::points_interval(accuracy.low, accuracy.high),
         ),
         value: 100.0 * accuracy.difference,
         low: 100.0 * accuracy.low,
         high: 100.0 * accuracy.high,
-        style: comparison.conclusion.style(),
+        style: conclusion::style(comparison.conclusion),
     }
 }
 
@@ -79,9 +79,9 @@ impl ComparisonView {
         Self {
             first: comparison.first.clone(),
             second: comparison.second.clone(),
-            sign: comparison.conclusion.sign(),
-            style: comparison.conclusion.style(),
-            conclusion: comparison.conclusion.words(),
+            sign: conclusion::sign(comparison.conclusion),
+            style: conclusion::style(comparison.conclusion),
+            conclusion: comparison.conclusion.to_string(),
             accuracy: difference(&comparison.accuracy),
             cot_completion: difference(&comparison.cot_completion),
             ratio: comparison.accuracy_ratio.map_or_else(|| "–".to_owned(), format::percent),

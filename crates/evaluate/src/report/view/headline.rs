@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::super::conclusion::Conclusion;
+use super::super::conclusion::{self, Conclusion};
 use super::super::{Comparison, Report, format};
 
 #[derive(Debug, Serialize)]
@@ -21,7 +21,8 @@ struct Line {
 
 impl Headline {
     pub(super) fn new(report: &Report) -> Self {
-        let mut lines = conclusions(&report.comparisons);
+        let comparisons: Vec<&Comparison> = report.comparisons.iter().collect();
+        let mut lines = conclusions(&comparisons, pair);
         lines.extend(smallest(report).map(|text| Line {
             sign: "→",
             style: "plain",
@@ -31,13 +32,15 @@ impl Headline {
         Self { lines }
     }
 
-    /// What comparisons alone say.
-    pub(crate) fn of(comparisons: &[Comparison]) -> Self {
-        Self { lines: conclusions(comparisons) }
+    /// What became of models from one run to another.
+    pub(crate) fn of_changes(comparisons: &[&Comparison]) -> Self {
+        let change =
+            |comparison: &Comparison| format!("{} ({})", comparison.first, points(comparison));
+        Self { lines: conclusions(comparisons, change) }
     }
 }
 
-fn conclusions(comparisons: &[Comparison]) -> Vec<Line> {
+fn conclusions(comparisons: &[&Comparison], words: impl Fn(&Comparison) -> String) -> Vec<Line> {
     let labels = [
         (Conclusion::Better, "Better"),
         (Conclusion::Worse, "Worse"),
@@ -45,12 +48,15 @@ fn conclusions(comparisons: &[Comparison]) -> Vec<Line> {
     ];
     labels
         .into_iter()
-        .filter_map(|(conclusion, label)| {
-            let pairs: Vec<String> =
-                comparisons.iter().filter(|pair| pair.conclusion == conclusion).map(pair).collect();
+        .filter_map(|(kind, label)| {
+            let pairs: Vec<String> = comparisons
+                .iter()
+                .filter(|pair| pair.conclusion == kind)
+                .map(|pair| words(pair))
+                .collect();
             (!pairs.is_empty()).then(|| Line {
-                sign: conclusion.sign(),
-                style: conclusion.style(),
+                sign: conclusion::sign(kind),
+                style: conclusion::style(kind),
                 label,
                 text: format!("{}.", pairs.join("; ")),
             })
@@ -60,15 +66,18 @@ fn conclusions(comparisons: &[Comparison]) -> Vec<Line> {
 
 /// `tuned than distilled (+1.2 points [+0.3 to +2.1])`.
 fn pair(comparison: &Comparison) -> String {
-    let accuracy = &comparison.accuracy;
     let word = match comparison.conclusion {
         Conclusion::NoDifferenceShown => "and",
         _ => "than",
     };
+    format!("{} {word} {} ({})", comparison.first, comparison.second, points(comparison))
+}
+
+/// `+1.2 points [+0.3 to +2.1]`.
+fn points(comparison: &Comparison) -> String {
+    let accuracy = &comparison.accuracy;
     format!(
-        "{} {word} {} ({} points [{}])",
-        comparison.first,
-        comparison.second,
+        "{} points [{}]",
         format::points(accuracy.difference),
         format::points_interval(accuracy.low, accuracy.high)
     )

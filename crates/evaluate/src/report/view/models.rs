@@ -114,9 +114,10 @@ fn heat(evaluation: &Evaluation, levels: &[u8]) -> Vec<HeatRow> {
 impl Rate {
     fn new(proportion: &Proportion) -> Self {
         let percent = |value: f64| (1000.0 * value).round() / 10.0;
+        let none = proportion.n == 0;
         Self {
-            percent: format::percent(proportion.value),
-            interval: format::interval(proportion),
+            percent: if none { "–".to_owned() } else { format::percent(proportion.value) },
+            interval: if none { String::new() } else { format::interval(proportion) },
             n: proportion.n,
             width: percent(proportion.value),
             low: percent(proportion.low),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::super::chart::{Forest, Interval, Table, Words};
 use super::super::run_comparison::{ModelChange, RunComparison};
-use super::super::{comparison, format, page};
+use super::super::{comparison, conclusion, format, page};
 use super::samples::{SampleView, SamplesView};
 use super::{Limits, Link, headline};
 use crate::Result;
@@ -46,16 +46,7 @@ pub(crate) fn render_runs(view: &RunView) -> Result<String> {
 
 impl RunView {
     pub(crate) fn new(runs: &RunComparison) -> Self {
-        let comparisons: Vec<_> = runs
-            .changes
-            .iter()
-            .map(|change| {
-                let mut comparison = change.comparison.clone();
-                comparison.first = format!("{} in {}", change.model, runs.second);
-                comparison.second = format!("in {}", runs.first);
-                comparison
-            })
-            .collect();
+        let comparisons: Vec<_> = runs.changes.iter().map(|change| &change.comparison).collect();
         let links = [
             ("accuracy", "Accuracy"),
             ("figures", "Chains and cost"),
@@ -65,7 +56,7 @@ impl RunView {
             title: format!("{} against {}", runs.second, runs.first),
             scope: format!("{} models, paired by problem.", runs.changes.len()),
             links: links.map(|(id, title)| Link { id, title }).to_vec(),
-            headline: headline::Headline::of(&comparisons),
+            headline: headline::Headline::of_changes(&comparisons),
             chart: chart(runs),
             accuracy: accuracy(runs),
             figures: runs.changes.iter().map(|change| figures(runs, change)).collect(),
@@ -81,19 +72,19 @@ fn chart(runs: &RunComparison) -> Option<Forest> {
         .iter()
         .map(|change| {
             let accuracy = &change.comparison.accuracy;
-            let conclusion = change.comparison.conclusion;
+            let found = change.comparison.conclusion;
             Interval {
                 name: change.model.clone(),
                 detail: format!(
                     "{} {} [{}]",
-                    conclusion.sign(),
+                    conclusion::sign(found),
                     format::points(accuracy.difference),
                     format::points_interval(accuracy.low, accuracy.high)
                 ),
                 value: 100.0 * accuracy.difference,
                 low: 100.0 * accuracy.low,
                 high: 100.0 * accuracy.high,
-                style: conclusion.style(),
+                style: conclusion::style(found),
             }
         })
         .collect();
@@ -144,7 +135,7 @@ fn accuracy(runs: &RunComparison) -> Table {
                 format::p_value(pair.adjusted_p_value),
                 pair.detectable_difference
                     .map_or_else(|| "–".to_owned(), |value| format!("{:.1}", 100.0 * value)),
-                pair.conclusion.words().to_owned(),
+                pair.conclusion.to_string(),
             ]
         })
         .collect();
@@ -152,7 +143,8 @@ fn accuracy(runs: &RunComparison) -> Table {
 }
 
 fn figures(runs: &RunComparison, change: &ModelChange) -> Table {
-    let mut table = Table::new(change.model.clone(), &["", &runs.first, &runs.second, "change"]);
+    let mut table =
+        Table::new(change.model.clone(), &["Figure", &runs.first, &runs.second, "change"]);
     for (key, name, words) in FIGURES {
         let Some([before, after]) = change.figures.get(key) else { continue };
         if before.is_none() && after.is_none() {
@@ -204,5 +196,8 @@ fn samples(runs: &RunComparison, limits: Limits) -> SamplesView {
          up to {} of a kind and model.",
         runs.second, limits.wrong
     );
-    SamplesView::of(views, models, runs.first.clone(), left_out, note)
+    SamplesView {
+        title: "Fixed and broken",
+        ..SamplesView::of(views, models, runs.first.clone(), left_out, note)
+    }
 }

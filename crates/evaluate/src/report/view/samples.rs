@@ -31,6 +31,7 @@ impl Default for Limits {
 
 #[derive(Debug, Serialize)]
 pub(crate) struct SamplesView {
+    pub(crate) title: &'static str,
     pub(crate) samples: Vec<SampleView>,
     /// The model whose chains stand beside the others'.
     pub(crate) reference: String,
@@ -110,7 +111,8 @@ impl SamplesView {
             let wrong = by_turns(wrong).into_iter().take(limits.wrong);
             let mut shown = 0;
             for sample in wrong.chain(right) {
-                let length = weight(sample) + beside(sample).map_or(0, weight);
+                let beside_length = beside(sample).map_or(0, |beside| weight(beside, limits));
+                let length = weight(sample, limits) + beside_length;
                 if bytes + length > limits.bytes {
                     continue;
                 }
@@ -147,6 +149,7 @@ impl SamplesView {
         let kinds: BTreeSet<&'static str> =
             samples.iter().map(|sample| sample.kind).filter(|kind| !kind.is_empty()).collect();
         Self {
+            title: "Samples",
             domains: domains.into_iter().map(str::to_owned).collect(),
             verdicts: Verdict::ALL.map(Verdict::name).to_vec(),
             kinds: kinds.into_iter().collect(),
@@ -181,9 +184,11 @@ fn by_turns(samples: Vec<&Sample>) -> Vec<&Sample> {
     turns.into_iter().map(|(_, sample)| sample).collect()
 }
 
-/// About what a sample adds to the page.
-fn weight(sample: &Sample) -> usize {
-    500 + sample.question.len() + sample.reply.len() + 80 * sample.steps.len()
+/// About how many bytes a sample adds to the page.
+fn weight(sample: &Sample, limits: Limits) -> usize {
+    let (whole, shown) = (sample.reply.len().max(1), sample.reply.len().min(limits.text));
+    let steps = 80 * sample.steps.len() * shown / whole;
+    500 + sample.question.len().min(limits.text) + shown + steps
 }
 
 impl SampleView {
@@ -217,10 +222,11 @@ impl SampleView {
 
 impl ChainView {
     fn new(model: &str, sample: &Sample, limits: Limits) -> Self {
+        // A reply without a block for its chain is the chain itself.
         let lines: Vec<&str> = sample
             .reasoning
             .as_deref()
-            .unwrap_or_default()
+            .unwrap_or(&sample.reply)
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty())
@@ -260,9 +266,14 @@ impl ChainView {
         if let (Some(words), false) = (words, shown) {
             remarks.push(format!("goes wrong after the steps shown ({words})"));
         }
+        // Of a reply that is all chain, the end is the answer.
+        let answer = match sample.reasoning {
+            None if !steps.is_empty() => sample.answer.trim().lines().last().unwrap_or_default(),
+            _ => sample.answer.as_str(),
+        };
         Self {
             model: model.to_owned(),
-            answer: cut(&sample.answer, limits.text),
+            answer: cut(answer, limits.text),
             verdict: sample.verdict.name(),
             remark: remarks.join("; "),
             raw: steps.is_empty().then(|| cut(&sample.reply, limits.text)),

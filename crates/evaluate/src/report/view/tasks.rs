@@ -49,7 +49,7 @@ fn table(name: &str, evaluations: &[&Evaluation]) -> Table {
     table.headings.extend(
         metrics.iter().map(|metric| metric.strip_suffix(",none").unwrap_or(metric).to_owned()),
     );
-    table.headings.push("failed".to_owned());
+    table.headings.extend(["failed", "left out"].map(str::to_owned));
     for evaluation in evaluations {
         let Some(task) = of(evaluation, name) else { continue };
         let mut row = vec![
@@ -62,6 +62,7 @@ fn table(name: &str, evaluations: &[&Evaluation]) -> Table {
             found.map_or_else(|| "–".to_owned(), |found| format::estimate(metric, found))
         }));
         row.push(task.failures.values().sum::<u64>().to_string());
+        row.push(task.skipped.to_string());
         table.rows.push(row);
     }
     table
