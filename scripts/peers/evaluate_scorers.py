@@ -7,7 +7,8 @@ crates/evaluate, ANSWERS how many of the solutions' answers math-verify gets (it
 
 1. lm-eval 0.4.13's own filters and metric, as its gsm8k task sets them, over all solutions (each
    also with its answer rewritten to `#### …`) and a list of traps: strict and flexible.
-2. math-verify 0.9: the pairs of its documentation and others, and the answers of the solutions,
+2. lm-eval's other filters and options of its metric, with patterns of its tasks, over random texts.
+3. math-verify 0.9: the pairs of its documentation and others, and the answers of the solutions,
    with the speed of both.
 
 Prints Markdown.
@@ -25,7 +26,9 @@ import numpy
 import yaml
 from lm_eval import tasks
 from lm_eval.api.metrics import exact_match_hf_evaluate
-from lm_eval.filters.extraction import RegexFilter
+from lm_eval.filters.extraction import MultiChoiceRegexFilter, RegexFilter, WhitespaceFilter
+from lm_eval.filters.selection import MajorityVoteFilter, TakeFirstFilter, TakeKFilter
+from lm_eval.filters.transformation import LowercaseFilter, MapFilter, UppercaseFilter
 from math_verify import parse, verify
 
 TRAPS = [
@@ -56,6 +59,76 @@ PAIRS = [
     ("0.0000001", "0.0000002", "W"), ("$1/2^{99}$", "$1/2^{98}$", "W"), ("12:30", "12:45", "W"),
     ("$4$", r"$4\sqrt(2)$", "W"), (r"$1-\frac1{\mathrm e}$", r"$1+\frac1{\mathrm e}$", "W"),
 ]
+
+
+FILTERS = {
+    "regex": RegexFilter, "multi_choice_regex": MultiChoiceRegexFilter, "take_first": TakeFirstFilter,
+    "take_first_k": TakeKFilter, "majority_vote": MajorityVoteFilter, "remove_whitespace": WhitespaceFilter,
+    "lowercase": LowercaseFilter, "uppercase": UppercaseFilter, "map": MapFilter,
+}
+
+# As lm-eval's own tasks have them (BBH, MMLU, MGSM, MATH, belief tasks), and some that Rust reads otherwise.
+PATTERNS = [
+    r"The answer is (\-?[0-9\.\,]+)", r"The answer is (\-?[0-9\.\,]*[0-9]+)", r"(\([A-Z]\))", r"([-0-9]+)",
+    r"((?<=The answer is )(.*)(?=.)|(?<=the answer is )(.*)(?=.)|(?<=The answer: )(.*)(?=.))",
+    r"(?<=the answer is )(.*)(?=.)", r"\b(Yes|No|yes|no)\b", r"answer is \(?([ABCDEFGHIJ])\)?", r"([A-E]).*",
+    r"The final answer is ((-?[$0-9.,]{2,})|(-?[0-9]+))", r"The answer is (\-?[0-9\.\,]+).",
+    r"(?<= )([\" \[\(<{}>\)\]]+)|([\" \[\(<{}>\)\]]+)", r"\\boxed{(.*)}", r"(?s)A(.*)B", r"\.$", r"(?m)^(.)",
+    r"[[\]]", r"[^]a]", r"(?i)YES", r"a*", r"(A)?(B)?", r"5{,2}A", r"\d+\Z", r"\s+\S",
+]
+PIECES = ["The answer is ", "the answer is ", "The answer: ", "The final answer is ", "answer is ", "(A)", "(B)", "A",
+          "B", "C", "Yes", "no", "yes", "18", "-5", "1,800.", ".", "\n", " ", "a", "[", "]", "{", "}", "\\boxed{", "\"",
+          "$", "(", ")", ":", "\u00e9", "red", "Red wine", "\x1c", "\u00a0", "5", "\u0130"]
+CHOICES = ["red", "red wine.", "blue", "A", "No!"]
+
+
+def random_filters(draw):
+    pattern = draw.choice(PATTERNS)
+    first = {"function": draw.choice(["regex", "regex", "multi_choice_regex"]), "regex_pattern": pattern,
+             "group_select": draw.choice([0, 0, -1])}
+    if first["function"] == "multi_choice_regex":
+        first |= {"ignore_case": draw.random() < 0.5, "ignore_punctuation": draw.random() < 0.5,
+                  "regexes_to_ignore": draw.choice([[], ["wine"], [" ", "e"]])}
+    middle = draw.choice([[], [{"function": "remove_whitespace"}], [{"function": "lowercase"}],
+                          [{"function": "uppercase"}], [{"function": "majority_vote"}],
+                          [{"function": "map", "mapping_dict": {"A": "1", "18": "2"}, "default_value": "0"}]])
+    before = draw.choice([[], [], [{"function": "take_first_k", "k": 2}], [{"function": "remove_whitespace"}]])
+    return before + [first] + middle + draw.choice([[], [{"function": "take_first"}]])
+
+
+def filtered(filters, responses):
+    documents = [{"choices": CHOICES}] * len(responses)
+    for entry in filters:
+        options = {key: value for key, value in entry.items() if key != "function"}
+        responses = list(FILTERS[entry["function"]](**options).apply(responses, documents))
+    return [[answer] if isinstance(answer, str) else list(answer) for answer in responses]
+
+
+def compare_filters(program):
+    draw = random.Random(4)
+    text = lambda: "".join(draw.choices(PIECES, k=draw.randrange(8)))
+    items, theirs = [], []
+    for _ in range(120):
+        filters = random_filters(draw)
+        responses = [[text() for _ in range(draw.randrange(2, 6))] for _ in range(50)]
+        items += [{"filters": filters, "replies": replies, "choices": CHOICES} for replies in responses]
+        theirs += filtered(filters, responses)
+    for _ in range(5_000):
+        metric = {"ignore_case": draw.random() < 0.5, "ignore_punctuation": draw.random() < 0.5,
+                  "ignore_numbers": draw.random() < 0.3}
+        if draw.random() < 0.5:
+            metric["regexes_to_ignore"] = draw.sample(PATTERNS, k=draw.randrange(1, 3))
+        left, right = (text()[:draw.randrange(1, 6)] for _ in range(2))
+        items.append({"metric": metric, "left": left, "right": right})
+        theirs.append(bool(exact_match_hf_evaluate([left], [right], **metric)["exact_match"]))
+    found = ours(program, items)
+    for kind in ("filters", "metric"):
+        chosen = [at for at, item in enumerate(items) if kind in item]
+        differing = [at for at in chosen if theirs[at] != found[at]]
+        print(f"{kind}: {len(chosen):,} random ones, {len(differing)} differ")
+        for at in differing[:20]:
+            print("\n   ", items[at], theirs[at], found[at])
+    print()
 
 
 def task():
@@ -209,4 +282,5 @@ if __name__ == "__main__":
     count = int(sys.argv[3]) if len(sys.argv) > 3 else 3_000
     print(f"Python {platform.python_version()}, NumPy {numpy.__version__}\n")
     compare_lm_eval(path, program)
+    compare_filters(program)
     compare_math_verify(path, program, count)

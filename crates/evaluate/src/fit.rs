@@ -129,7 +129,7 @@ fn features(text: &str) -> Features {
     features
 }
 
-/// Weights by stochastic gradient descent with a step of its own for each (AdaGrad, Duchi et al.
+/// Weights by stochastic gradient descent with a step of its own for each (`AdaGrad`, Duchi et al.
 /// 2011); the last one is the constant's.
 fn fitted(examples: &mut [(&Features, bool)], mut random: CounterRng) -> Vec<f64> {
     let mut weights = vec![0.0; NUM_FEATURES + 1];

@@ -79,7 +79,7 @@ impl Load {
         let tokens: u64 = times.iter().map(|times| times.tokens).sum();
         let per_token = |times: &Times| {
             let between = u32::try_from(times.tokens).ok()?.checked_sub(1).filter(|n| *n > 0)?;
-            Some((times.last - times.first?) / between)
+            Some(times.last.checked_sub(times.first?)? / between)
         };
         Self {
             batch,

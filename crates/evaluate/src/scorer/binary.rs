@@ -81,7 +81,7 @@ impl Binary {
 
 /// The chance that a positive case scores higher than a negative one, equal scores counting half.
 ///
-/// The error is DeLong's (1988) by mid-ranks (Sun and Xu 2014); the interval is symmetric in the
+/// The error is `DeLong`'s (1988) by mid-ranks (Sun and Xu 2014); the interval is symmetric in the
 /// logarithm of the odds, so that it stays within 0 and 1. Where the classes do not overlap, which
 /// leaves no error to measure, its other end is Wilson's for the smaller class. `None` without
 /// cases of both classes; scores that are not finite are left out.
@@ -89,7 +89,8 @@ pub fn auroc(scored: &[(bool, f64)]) -> Option<Estimate> {
     let of = |class: bool| -> Vec<f64> {
         let cases =
             scored.iter().filter(|(positive, score)| *positive == class && score.is_finite());
-        cases.map(|(_, score)| *score).collect()
+        // A negative 0 is equal to the other.
+        cases.map(|(_, score)| *score + 0.0).collect()
     };
     let (positive, negative) = (of(true), of(false));
     let (m, n) = (positive.len() as f64, negative.len() as f64);
@@ -143,11 +144,12 @@ fn mid_ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&left, &right| values[left].total_cmp(&values[right]));
     let mut ranks = vec![0.0; values.len()];
-    for equal in order.chunk_by(|&left, &right| values[left] == values[right]) {
+    for equal in order.chunk_by(|&left, &right| values[left].total_cmp(&values[right]).is_eq()) {
         // Places are counted over the chunks before.
         let before = equal[0];
-        let start = order.partition_point(|&other| values[other] < values[before]);
-        let rank = start as f64 + (equal.len() as f64 + 1.0) / 2.0;
+        let start =
+            order.partition_point(|&other| values[other].total_cmp(&values[before]).is_lt());
+        let rank = start as f64 + f64::midpoint(equal.len() as f64, 1.0);
         for &place in equal {
             ranks[place] = rank;
         }
@@ -197,7 +199,7 @@ mod tests {
         let [a, b, c, d] = none;
         let found = Binary::of(&cases([(false, Some(false), 4), a, b, c, d]));
         assert_eq!((found.recall, found.precision, found.f1), (None, None, None));
-        assert_eq!(found.false_positive_rate.unwrap().value, 0.0);
+        close(found.false_positive_rate.unwrap().value, 0.0, 0.0);
         let empty = Binary::of(&[]);
         assert_eq!(empty.accuracy, None);
     }
@@ -221,12 +223,10 @@ mod tests {
         for (_, one) in scored.iter().filter(|case| case.0) {
             for (_, other) in scored.iter().filter(|case| !case.0) {
                 pairs += 1.0;
-                wins += if one > other {
-                    1.0
-                } else if one == other {
-                    0.5
-                } else {
-                    0.0
+                wins += match one.total_cmp(other) {
+                    std::cmp::Ordering::Greater => 1.0,
+                    std::cmp::Ordering::Equal => 0.5,
+                    std::cmp::Ordering::Less => 0.0,
                 };
             }
         }
@@ -235,10 +235,10 @@ mod tests {
         assert!(found.low > 0.0 && found.low < found.value && found.high < 1.0);
         let mirrored: Vec<_> = scored.iter().map(|(class, score)| (!class, *score)).collect();
         close(auroc(&mirrored).unwrap().value, 1.0 - found.value, 1e-12);
-        assert_eq!(auroc(&mirrored).unwrap().standard_error.is_some(), true);
+        assert!(auroc(&mirrored).unwrap().standard_error.is_some());
     }
 
-    /// By DeLong's placements, summed by hand: positives 3, 1 against negatives 2, 0 place at
+    /// By `DeLong`'s placements, summed by hand: positives 3, 1 against negatives 2, 0 place at
     /// (1, 0.5), negatives at (0.5, 1): variances 0.125 each, over 2 each.
     #[test]
     fn the_error_is_delongs() {

@@ -80,13 +80,13 @@ impl ExactMatcher {
     }
 }
 
-/// lm-eval keeps texts in NumPy arrays, which drop NULs at the end.
+/// lm-eval keeps texts in `NumPy` arrays, which drop NULs at the end.
 fn stored(mut text: String) -> String {
     text.truncate(text.trim_end_matches('\0').len());
     text
 }
 
-/// NumPy's `lower` keeps a text's length: what would become longer, as `İ` does, is cut.
+/// Its `lower` keeps a text's length: what would become longer, as `İ` does, is cut.
 pub(super) fn lowercase(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();

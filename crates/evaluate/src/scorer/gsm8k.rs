@@ -36,7 +36,7 @@ pub fn flexible(reply: &str) -> &str {
     let bytes = reply.as_bytes();
     let in_run = |&byte: &u8| is_number(byte) || byte == b'$';
     let mut end = bytes.len();
-    while let Some(last) = bytes[..end].iter().rposition(|byte| in_run(byte)) {
+    while let Some(last) = bytes[..end].iter().rposition(in_run) {
         let start = bytes[..last].iter().rposition(|byte| !in_run(byte)).map_or(0, |at| at + 1);
         if last > start || bytes[last].is_ascii_digit() {
             let sign = usize::from(start > 0 && bytes[start - 1] == b'-');

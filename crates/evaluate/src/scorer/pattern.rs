@@ -1,9 +1,9 @@
 //! Python's regular expressions, as `re` reads them, on Rust's engine.
 //!
 //! What the two write alike but mean otherwise is rewritten: `$` (also before a last line
-//! break), `\Z` (the very end), braces that repeat nothing (`\boxed{`), and what a Rust class
-//! takes for set operations. `\w`, `\d` and `\s` are of Unicode in both, where they differ in a
-//! few marks and control characters.
+//! break), `\Z` (the very end), `\s` (also ASCII's separators), braces that repeat nothing
+//! (`\boxed{`), and what a Rust class takes for set operations. `\w` is of Unicode in both, and
+//! differs in a few marks.
 
 use fancy_regex::{Captures, Regex};
 
@@ -133,6 +133,10 @@ fn translated(source: &str) -> String {
                 rest = &behind[escaped.map_or(0, char::len_utf8)..];
                 match escaped {
                     Some('Z') => out.push_str(r"\z"),
+                    // Python's white space has the separators of ASCII too.
+                    Some('s') if class => out.push_str(r"\s\x1c-\x1f"),
+                    Some('s') => out.push_str(r"[\s\x1c-\x1f]"),
+                    Some('S') if !class => out.push_str(r"[^\s\x1c-\x1f]"),
                     // Ends of words to Rust.
                     Some(mark @ ('<' | '>')) => out.push(mark),
                     Some(other) => out.extend(['\\', other]),
@@ -235,6 +239,8 @@ mod tests {
             (r"[$]", "$", &["$"]),
             (r"\<b\>", "<b>", &["<b>"]),
             ("(?<=the answer is )(.*)(?=.)", "so the answer is (B).", &["(B)"]),
+            (r"\s+[^\s]", " \u{1c}a", &[" \u{1c}a"]),
+            (r"\S", "\u{1f}a", &["a"]),
             ("(?i)(?P<a>yes)", "YES", &["YES"]),
             (r"(a)\1", "aa", &["a"]),
             ("(?s).*#### ", "a\n#### 1 #### 2", &["a\n#### 1 #### "]),

@@ -275,7 +275,7 @@ fn together(left: &Monomial, right: &Monomial) -> Option<(Monomial, i128)> {
         if exponent >= 2 {
             factor = -factor;
         }
-        if exponent % 2 == 0 {
+        if exponent.is_multiple_of(2) {
             powers.remove(at);
         } else {
             powers[at].1 = 1;

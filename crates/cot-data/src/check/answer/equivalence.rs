@@ -235,6 +235,7 @@ fn sets(left: &[Value], right: &[Value]) -> Equivalence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::CounterRng;
     use Equivalence::{Different, Equal, Unparseable};
 
     #[test]
@@ -365,5 +366,61 @@ mod tests {
         }
         // Times have no form, so that they equal only themselves.
         assert_eq!(equivalence("12:30", "12:45"), Unparseable);
+    }
+
+    /// Whatever is written, comparing it ends, and what says anything is equal to itself.
+    #[test]
+    fn any_text_is_compared_to_its_end() {
+        const PIECES: [&str; 40] = [
+            "1",
+            "2",
+            "x",
+            "y",
+            "i",
+            "π",
+            "−",
+            "-",
+            "+",
+            "±",
+            "=",
+            "<",
+            "≤",
+            "∈",
+            "∪",
+            "^",
+            "_",
+            "(",
+            ")",
+            "[",
+            "]",
+            "{",
+            "}",
+            "|",
+            ",",
+            ";",
+            "&",
+            "/",
+            " ",
+            "%",
+            "$",
+            "é",
+            "²",
+            "∞",
+            r"\frac",
+            r"\sqrt",
+            r"\begin{pmatrix}",
+            r"\end{pmatrix}",
+            r"\sin",
+            r"\",
+        ];
+        let mut random = CounterRng::new(1);
+        for _ in 0..50_000 {
+            let length = random.below(12);
+            let text: String = (0..length).map(|_| random.pick(&PIECES)).collect();
+            let itself = equivalence(&text, &text);
+            assert!(itself == Equal || value(&text).is_none(), "{text}: {itself:?}");
+            let _ = equivalence(&text, "x = 1");
+            let _ = equivalence("(1, 2)", &text);
+        }
     }
 }

@@ -38,7 +38,7 @@ struct Parser<'text> {
     spaced: bool,
 }
 
-impl<'text> Parser<'text> {
+impl Parser<'_> {
     fn next(&self) -> Option<char> {
         self.rest.chars().next()
     }
@@ -225,10 +225,7 @@ impl<'text> Parser<'text> {
 
     /// A function's argument: what follows, up to the next sign.
     fn function(&mut self, name: &str) -> Option<Formula> {
-        let mut name = name.to_owned();
-        if let Some(base) = self.subscript()? {
-            name.push_str(&base);
-        }
+        let name = format!("{name}{}", self.subscript()?);
         if self.next() == Some('^') {
             return None;
         }
@@ -246,10 +243,10 @@ impl<'text> Parser<'text> {
         Some(Formula::function(&name, &argument))
     }
 
-    /// What stands below the line; the inner nothing where nothing does.
-    fn subscript(&mut self) -> Option<Option<String>> {
+    /// What stands below the line; empty where nothing does.
+    fn subscript(&mut self) -> Option<String> {
         if self.take(&['_']).is_none() {
-            return Some(None);
+            return Some(String::new());
         }
         let inside = if self.next()? == '{' {
             let end = self.rest.find('}')?;
@@ -262,11 +259,11 @@ impl<'text> Parser<'text> {
             self.skip(length);
             inside
         };
-        Some(Some(format!("_{}", inside.trim())))
+        Some(format!("_{}", inside.trim()))
     }
 
     fn variable(&mut self, name: &str) -> Option<Formula> {
-        let subscript = self.subscript()?.unwrap_or_default();
+        let subscript = self.subscript()?;
         Some(Formula::variable(&format!("{name}{subscript}")))
     }
 
