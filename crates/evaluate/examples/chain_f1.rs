@@ -19,7 +19,10 @@ use limbeck_cot_data::negatives::in_turn;
 use limbeck_cot_data::{
     CotRecord, Family, Label, Mistake, Recipe, Shard, extract_answer, generate_many, wrong_record,
 };
-use limbeck_evaluate::chain::{Chain, Located, StepF1, analyze};
+use limbeck_evaluate::chain::{Chain, Located, StepF1, analyze, locate};
+use limbeck_evaluate::sample::RawReply;
+use limbeck_evaluate::{Breakpoint, ErrorKind, Evidence, Sample};
+use limbeck_infer::FinishReason;
 use serde_json::Value;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,17 +38,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn families(count: u64) -> Result<(), Box<dyn Error>> {
     println!("{:22}{:>30}{:>30}", "", "planted mistakes", "a word changed blindly");
     let (mut all_planted, mut all_blind) = (Vec::new(), Vec::new());
-    let (mut chains, mut seconds) = (0_usize, 0.0);
+    let mut samples = Vec::new();
     for family in Family::ALL {
         for &language in family.languages() {
             let recipe = Recipe { family, language };
             let records = generate_many(recipe, None, count, 11, Shard::default())?;
             let (mut planted, mut blind) = (Vec::new(), Vec::new());
             for (number, record) in records.iter().enumerate() {
-                let started = Instant::now();
                 let right = located(record, None);
-                seconds += started.elapsed().as_secs_f64();
-                chains += 1;
+                samples.push((record.clone(), judged(record)));
                 planted.push(right);
                 blind.push(right);
                 let made =
@@ -53,19 +54,10 @@ fn families(count: u64) -> Result<(), Box<dyn Error>> {
                 if let Some((_, wrong)) = made {
                     let Label::Wrong { first_wrong_step, .. } = wrong.label else { continue };
                     planted.push(located(&wrong, Some(first_wrong_step)));
+                    samples.push((record.clone(), judged(&wrong)));
                 }
                 if let Some((wrong, step)) = blindly_changed(record, number as u64) {
-                    let found = located(&wrong, Some(step));
-                    if found.found != Some(Some(step)) && std::env::var_os("SHOW").is_some() {
-                        println!(
-                            "{} step {step} {:?}\n{}\n--\n{}",
-                            record.id,
-                            found.found,
-                            record.question,
-                            wrong.reasoning()
-                        );
-                    }
-                    blind.push(found);
+                    blind.push(located(&wrong, Some(step)));
                 }
             }
             row(&format!("{} {}", family.name(), language.code()), &planted, &blind);
@@ -74,11 +66,44 @@ fn families(count: u64) -> Result<(), Box<dyn Error>> {
         }
     }
     row("all", &all_planted, &all_blind);
-    println!("{:.0} right chains a second, one core", chains as f64 / seconds);
+    for correct in [true, false] {
+        let chosen: Vec<_> =
+            samples.iter().filter(|(_, sample)| sample.breakpoint.is_none() == correct).collect();
+        let started = Instant::now();
+        let found = chosen.iter().filter(|(record, sample)| locate(record, sample).is_some());
+        let found = found.count();
+        let rate = chosen.len() as f64 / started.elapsed().as_secs_f64();
+        let name = if correct { "right" } else { "wrong" };
+        println!("{rate:.0} {name} samples a second on one core, {found} with a breakpoint");
+    }
     for (name, chains) in [("planted", all_planted), ("blind", all_blind)] {
         println!("{name}: {}", serde_json::to_string(&StepF1::of(&chains))?);
     }
     Ok(())
+}
+
+/// A record's own reply as a judged sample; of a wrong one, `breakpoint` says that it is.
+fn judged(record: &CotRecord) -> Sample {
+    let right = match record.extra.get("right_answer").and_then(Value::as_str) {
+        Some(answer) => CotRecord { answer: answer.to_owned(), ..record.clone() },
+        None => record.clone(),
+    };
+    let raw = RawReply {
+        text: &record.completion(),
+        prompt_opened: false,
+        finish_reason: FinishReason::Stop,
+        prompt_tokens: 0,
+        reply_tokens: 0,
+    };
+    let mut sample = Sample::judge(&right, raw);
+    let wrong = record.label != Label::Correct;
+    sample.breakpoint = wrong.then_some(Breakpoint {
+        step: 0,
+        kind: ErrorKind::Unknown,
+        confidence: 0.0,
+        evidence: Evidence::Check,
+    });
+    sample
 }
 
 fn row(name: &str, planted: &[Located], blind: &[Located]) {
@@ -128,8 +153,14 @@ fn blindly_changed(record: &CotRecord, number: u64) -> Option<(CotRecord, usize)
     let other = match word.parse::<u64>() {
         Ok(value) => (value + 1).to_string(),
         Err(_) => {
+            // A word that begins a sentence, such as `Which`, is no name.
+            let begins = |at: usize| {
+                let before = record.question[..at].trim_end_matches(' ');
+                before.is_empty() || before.ends_with(['\n', '.', ':', ';', 'Q'])
+            };
             let names: Vec<&str> = words(&record.question)
                 .into_iter()
+                .filter(|(start, _)| !begins(*start))
                 .map(|(start, end)| &record.question[start..end])
                 .filter(|name| is_name(name) && *name != word)
                 .collect();

@@ -1,12 +1,13 @@
 //! Measures how well a model tells where chains go wrong, by likelihood and by rollouts, without
 //! the text checks.
 //!
-//! `cargo run --release -p limbeck-evaluate --example chain_models -- MODEL [COUNT]`
+//! `cargo run --release -p limbeck-evaluate --example chain_models -- MODEL [COUNT] [ROLLOUTS]`
 //!
 //! COUNT records (100) of each family that the fixture teacher knows, with the generators' own
-//! mistakes and the right chains as controls. Thresholds are chosen on the first half of the
+//! mistakes and the right chains as controls; with ROLLOUTS, rollouts too, so many from a step. Thresholds are chosen on the first half of the
 //! chains and measured on the second.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
@@ -23,6 +24,9 @@ use limbeck_infer::{Engine, EngineConfig};
 use limbeck_model::{Decoder, LoadOptions};
 use tch::{Device, Kind};
 
+/// What is held against a threshold, of a step among those of its chain.
+type Statistic = fn(&[StepLikelihood], usize) -> f64;
+
 struct Labelled {
     record: CotRecord,
     reasoning: String,
@@ -34,7 +38,7 @@ struct Labelled {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let model = Path::new(arguments.first().ok_or("usage: chain_models MODEL [COUNT]")?);
+    let model = Path::new(arguments.first().ok_or("usage: chain_models MODEL [COUNT] [ROLLOUTS]")?);
     let count: u64 = arguments.get(1).map_or(Ok(100), |count| count.parse())?;
     tch::set_num_threads(1);
     let decoder = Decoder::load(model, &LoadOptions::dense(Device::Cpu, Kind::Float))?;
@@ -59,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     let rated = rate(&engine, &tokenizer, &rateable, max_tokens, &mut |_| {})?;
     println!("rated {} chains in {:.1} s", chains.len(), started.elapsed().as_secs_f64());
-    let statistics: [(&str, fn(&[StepLikelihood], usize) -> f64); 5] = [
+    let statistics: [(&str, Statistic); 5] = [
         ("mean", |steps, at| steps[at].mean),
         ("mean less earlier mean", |steps, at| {
             steps[at].mean - mean(&steps[..at], |step| step.mean)
@@ -77,15 +81,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         calibration(&chains, &rated, statistic);
     }
 
-    if arguments.len() > 2 {
-        return Ok(());
-    }
-    for config in [
-        RolloutConfig { temperature: 0.0, ..RolloutConfig::default() },
-        RolloutConfig { temperature: 0.7, ..RolloutConfig::default() },
-    ] {
-        rollouts(&engine, &tokenizer, &chains, &config, max_tokens)?;
-    }
+    let Some(samples) = arguments.get(2) else { return Ok(()) };
+    let samples = samples.parse()?;
+    let config = RolloutConfig { samples, ..RolloutConfig::default() };
+    rollouts(&engine, &tokenizer, &chains, &config, max_tokens)?;
     Ok(())
 }
 
@@ -121,7 +120,7 @@ fn thresholds(
     name: &str,
     chains: &[Labelled],
     rated: &[Vec<StepLikelihood>],
-    statistic: fn(&[StepLikelihood], usize) -> f64,
+    statistic: Statistic,
 ) {
     let at = |half: usize, threshold: f64| -> Vec<Located> {
         chains
@@ -149,7 +148,7 @@ fn thresholds(
         print!("   {threshold}: {:.3}", f1.f1);
     }
     println!();
-    let mut missed: std::collections::BTreeMap<&str, (u32, u32)> = Default::default();
+    let mut missed: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     for (chain, steps) in chains.iter().zip(rated) {
         let found = (0..steps.len()).find(|&step| statistic(steps, step) > best);
         let entry = missed.entry(chain.mistake).or_default();
@@ -160,11 +159,7 @@ fn thresholds(
 }
 
 /// Of the first steps beyond 1 nat, by the statistic: how many are the first wrong one.
-fn calibration(
-    chains: &[Labelled],
-    rated: &[Vec<StepLikelihood>],
-    statistic: fn(&[StepLikelihood], usize) -> f64,
-) {
+fn calibration(chains: &[Labelled], rated: &[Vec<StepLikelihood>], statistic: Statistic) {
     let mut bins = vec![(0_u32, 0_u32); 13];
     for (chain, steps) in chains.iter().zip(rated) {
         if let Some(step) = (0..steps.len()).find(|&step| statistic(steps, step) > 1.0) {
@@ -229,7 +224,7 @@ fn rollouts(
         ),
         &located,
     );
-    let mut missed: std::collections::BTreeMap<&str, (u32, u32)> = Default::default();
+    let mut missed: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     let mut sure = [(0.0, 0_u32, 0_u32); 11];
     for (chain, found) in chains.iter().zip(found) {
         let entry = missed.entry(chain.mistake).or_default();

@@ -20,6 +20,9 @@ pub(super) struct Pooled {
     pub(super) first: Vec<Vec<Vec<f64>>>,
 }
 
+/// Hears of a layer, the places of some rows and their weights `[heads, rows, tokens]`.
+type Each<'a> = dyn FnMut(usize, Range<usize>, &Tensor) -> Result<()> + 'a;
+
 /// Runs the tokens through the decoder, `rows` of them at a time, and hands on each layer's
 /// weights `[heads, rows, tokens]`, fp32 on the CPU, with the rows' places.
 fn pass(
@@ -27,7 +30,7 @@ fn pass(
     tokens: &[i64],
     layers: &[usize],
     rows: usize,
-    each: &mut dyn FnMut(usize, Range<usize>, &Tensor) -> Result<()>,
+    each: &mut Each<'_>,
 ) -> Result<()> {
     let _no_grad = tch::no_grad_guard();
     let mut cache = KvCache::new(decoder, 1, tokens.len().max(1) as i64)?;
@@ -95,7 +98,9 @@ fn pooled_by(decoder: &Decoder, tokens: &[i64], spans: &[Span], rows: usize) -> 
             let mut of_head = Vec::new();
             for (row, span) in head.iter_mut().zip(spans) {
                 let length = (span.end - span.start) as f64;
-                row.iter_mut().for_each(|share| *share /= length);
+                for share in row.iter_mut() {
+                    *share /= length;
+                }
                 of_head.extend(row.pop());
             }
             of_layer.push(of_head);

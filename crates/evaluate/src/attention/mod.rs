@@ -270,7 +270,7 @@ mod tests {
 
         let folder = tempfile::tempdir().unwrap();
         assert!(AttentionMap::read(folder.path()).unwrap().is_empty());
-        AttentionMap::write(&[map.clone()], folder.path()).unwrap();
+        AttentionMap::write(std::slice::from_ref(&map), folder.path()).unwrap();
         assert_eq!(AttentionMap::read(folder.path()).unwrap(), [map]);
         std::fs::write(folder.path().join(FILE), "[{").unwrap();
         assert!(AttentionMap::read(folder.path()).is_err());

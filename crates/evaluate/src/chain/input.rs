@@ -72,7 +72,7 @@ impl Entry {
         let is_list = object.get("thought_process").is_some_and(Value::is_array);
         if is_list && object.get("label").is_some_and(Value::is_object) {
             let record = CotRecord::from_map(object).map_err(|error| error.to_string())?;
-            return of_record(record);
+            return of_record(&record);
         }
         if ["reply", "finish_reason", "expected", "steps"]
             .iter()
@@ -130,7 +130,7 @@ fn joined(steps: &[String]) -> (String, Vec<Range<usize>>) {
 }
 
 /// A record, and where it corrects a wrong chain, that one too.
-fn of_record(record: CotRecord) -> Result<Vec<Entry>, String> {
+fn of_record(record: &CotRecord) -> Result<Vec<Entry>, String> {
     if record.thought_process.is_empty() {
         return Err("expected a chain, found an empty thought_process".to_owned());
     }

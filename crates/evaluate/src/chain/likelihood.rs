@@ -146,7 +146,7 @@ pub fn locate(drops: &[f64], least: f64) -> Option<Breakpoint> {
 mod tests {
     use std::path::Path;
 
-    use limbeck_cot_data::{Family, Label, Mistake, generate, wrong_record};
+    use limbeck_cot_data::{CotRecord, Family, Label, Mistake, generate, wrong_record};
     use limbeck_infer::EngineConfig;
     use limbeck_model::{Decoder, LoadOptions};
     use tch::{Device, Kind};
@@ -184,7 +184,7 @@ mod tests {
             let wrong = wrong_record(&record, Mistake::OffByOne, 1).unwrap();
             chains.extend([record, wrong]);
         }
-        let texts: Vec<String> = chains.iter().map(|chain| chain.reasoning()).collect();
+        let texts: Vec<String> = chains.iter().map(CotRecord::reasoning).collect();
         let places: Vec<_> = texts.iter().map(|text| split(text)).collect();
         let rateable: Vec<_> = chains
             .iter()
