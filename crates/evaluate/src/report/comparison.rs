@@ -14,19 +14,19 @@ use crate::statistics::{PairedDifference, holm, mcnemar_exact};
 use crate::{Error, Result};
 
 /// What a reader of the default pipeline asks: a stage against the one it should match or
-/// surpass.
-const USUAL: [[&str; 2]; 11] = [
-    ["distilled", "teacher"],
-    ["distilled", "baseline"],
-    ["student", "teacher"],
-    ["student", "baseline"],
-    ["tuned", "distilled"],
-    ["tuned", "student"],
-    ["quantized", "tuned"],
-    ["gptq-4bit", "tuned"],
-    ["awq-4bit", "tuned"],
-    ["gptq-8bit", "tuned"],
-    ["quantized", "teacher"],
+/// surpass, the first of those named that was evaluated.
+const USUAL: [(&str, &[&str]); 11] = [
+    ("distilled", &["teacher"]),
+    ("distilled", &["baseline"]),
+    ("student", &["teacher"]),
+    ("student", &["baseline"]),
+    ("tuned", &["distilled", "student"]),
+    ("merged", &["tuned"]),
+    ("quantized", &["merged", "tuned"]),
+    ("gptq-4bit", &["merged", "tuned"]),
+    ("awq-4bit", &["merged", "tuned"]),
+    ("gptq-8bit", &["merged", "tuned"]),
+    ("quantized", &["teacher"]),
 ];
 
 /// One model against another on the problems that both answered.
@@ -155,8 +155,12 @@ fn by_family(shared: &[(&Sample, &Sample)]) -> Vec<FamilyChange> {
 /// The usual pairs among the names; each name against the first where there is none.
 fn usual<'a>(names: &[&'a str]) -> Vec<[&'a str; 2]> {
     let named = |name: &str| names.iter().copied().find(|known| *known == name);
-    let pairs: Vec<[&str; 2]> =
-        USUAL.iter().filter_map(|[first, second]| Some([named(first)?, named(second)?])).collect();
+    let pairs: Vec<[&str; 2]> = USUAL
+        .iter()
+        .filter_map(|(first, others)| {
+            Some([named(first)?, others.iter().find_map(|other| named(other))?])
+        })
+        .collect();
     if !pairs.is_empty() {
         return pairs;
     }
@@ -214,6 +218,10 @@ mod tests {
             ["quantized", "tuned"],
             ["quantized", "teacher"],
         ];
+        assert_eq!(usual(&names), expected);
+        // What was quantised is the merged model, where that stands apart from the tuned one.
+        let names = ["distilled", "tuned", "merged", "awq-4bit"];
+        let expected = [["tuned", "distilled"], ["merged", "tuned"], ["awq-4bit", "merged"]];
         assert_eq!(usual(&names), expected);
         assert_eq!(usual(&["a", "b", "c"]), [["b", "a"], ["c", "a"]]);
         assert!(usual(&["teacher"]).is_empty());
