@@ -128,7 +128,8 @@ fn located(record: &CotRecord, label: Option<usize>) -> Located {
     }
 }
 
-/// The record with one number one higher, or one name exchanged for another, in one step.
+/// The record with one number one higher, or one name exchanged for another, in one step; where
+/// a step has neither, another of its words.
 fn blindly_changed(record: &CotRecord, number: u64) -> Option<(CotRecord, usize)> {
     let mut random = CounterRng::new(derive(17, "blind", number));
     let step = random.below(record.thought_process.len());
@@ -147,25 +148,41 @@ fn blindly_changed(record: &CotRecord, number: u64) -> Option<(CotRecord, usize)
         }
         found
     };
-    let places = words(text);
-    let &(start, end) = places.get(random.below(places.len().max(1)))?;
+    let mut places = words(text);
+    if places.is_empty() {
+        // Neither a number nor a name: any word for another of the chain.
+        let all = |text: &str| -> Vec<String> {
+            text.split(|next: char| !next.is_ascii_alphanumeric())
+                .filter(|word| !word.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        let own = all(text);
+        let word = own.get(random.below(own.len().max(1)))?;
+        let others: Vec<String> =
+            all(&record.reasoning()).into_iter().filter(|other| other != word).collect();
+        let other = others.get(random.below(others.len().max(1)))?;
+        let mut changed = record.clone();
+        changed.thought_process[step] = text.replacen(word.as_str(), other, 1);
+        return (changed.thought_process[step] != *text).then_some((changed, step));
+    }
+    let (start, end) = places.swap_remove(random.below(places.len()));
     let word = &text[start..end];
-    let other = match word.parse::<u64>() {
-        Ok(value) => (value + 1).to_string(),
-        Err(_) => {
-            // A word that begins a sentence, such as `Which`, is no name.
-            let begins = |at: usize| {
-                let before = record.question[..at].trim_end_matches(' ');
-                before.is_empty() || before.ends_with(['\n', '.', ':', ';', 'Q'])
-            };
-            let names: Vec<&str> = words(&record.question)
-                .into_iter()
-                .filter(|(start, _)| !begins(*start))
-                .map(|(start, end)| &record.question[start..end])
-                .filter(|name| is_name(name) && *name != word)
-                .collect();
-            (*names.get(random.below(names.len().max(1)))?).to_owned()
-        }
+    let other = if let Ok(value) = word.parse::<u64>() {
+        (value + 1).to_string()
+    } else {
+        // A word that begins a sentence, such as `Which`, is no name.
+        let begins = |at: usize| {
+            let before = record.question[..at].trim_end_matches(' ');
+            before.is_empty() || before.ends_with(['\n', '.', ':', ';', 'Q'])
+        };
+        let names: Vec<&str> = words(&record.question)
+            .into_iter()
+            .filter(|(start, _)| !begins(*start))
+            .map(|(start, end)| &record.question[start..end])
+            .filter(|name| is_name(name) && *name != word)
+            .collect();
+        (*names.get(random.below(names.len().max(1)))?).to_owned()
     };
     let mut changed = record.clone();
     changed.thought_process[step].replace_range(start..end, &other);

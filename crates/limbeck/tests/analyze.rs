@@ -84,15 +84,14 @@ fn bad_lines_are_named_and_the_rest_is_analysed() {
     check(&[&arguments[..], &["--rollouts", "4"]].concat(), 2, &["--model"]);
 }
 
-/// A calculation that holds and answers another question: the text tells nothing, the model does.
+/// The end of a chain is rated with its last step, so that one that stops too early shows.
 #[test]
-fn a_model_tells_where_the_text_does_not() {
+fn a_model_rates_every_step() {
     let folder = tempfile::tempdir().unwrap();
     let right = folder.path().join("right.jsonl");
     let generate = ["data", "generate", "--family", "arith", "--level", "2", "--count", "2"];
     check(&[&generate[..], &["--output", text(&right)]].concat(), 0, &[]);
     let record = lines(&right).remove(0);
-    // Not read by the checker: it knows no question that ends so.
     let question = record["question"].as_str().unwrap().to_owned();
     let steps: Vec<String> = serde_json::from_value(record["thought_process"].clone()).unwrap();
     let mut wrong = steps.clone();

@@ -7,18 +7,16 @@ use super::ErrorKind;
 /// The label of the line that asks, and so of the one that concludes.
 const ASKED: char = 'Q';
 
-/// The kind of error in the step at `index`, of which `findings` holds the equations of all
-/// steps: an equation that does not hold; an item that is not the question's, or an operand from
+/// The kind of error in the step at `index`, whose equations are `own`: an equation that does not hold; an item that is not the question's, or an operand from
 /// nowhere; a conclusion that is not what stands before it; or else a rule that is broken.
 pub(super) fn of_step(
     question: &str,
     steps: &[&str],
-    findings: &[StepFinding],
     index: usize,
+    own: &[StepFinding],
 ) -> ErrorKind {
     let step = steps.get(index).copied().unwrap_or_default();
-    let mut own = findings.iter().filter(|finding| finding.step == index);
-    if own.clone().any(|finding| finding.verdict == StepVerdict::Wrong) {
+    if own.iter().any(|finding| finding.verdict == StepVerdict::Wrong) {
         return ErrorKind::Arithmetic;
     }
     if let Some((label, item)) = item(step) {
@@ -31,7 +29,7 @@ pub(super) fn of_step(
     }
     let before = || [question].into_iter().chain(steps[..index].iter().copied());
     let nowhere = |value: &Rational| !before().any(|text| mentions(text, *value));
-    if own.any(|finding| finding.unsourced.iter().any(nowhere)) {
+    if own.iter().any(|finding| finding.unsourced.iter().any(nowhere)) {
         return ErrorKind::Copy;
     }
     ErrorKind::Logic
@@ -72,8 +70,8 @@ mod tests {
 
     #[track_caller]
     fn check(steps: &[&str], index: usize, expected: ErrorKind) {
-        let findings = find_equations(QUESTION, steps);
-        assert_eq!(of_step(QUESTION, steps, &findings, index), expected, "{steps:?}");
+        let own = find_equations(QUESTION, &steps[index..=index]);
+        assert_eq!(of_step(QUESTION, steps, index, &own), expected, "{steps:?}");
     }
 
     #[test]

@@ -166,19 +166,25 @@ pub fn analyze_steps(chain: &Chain<'_>, places: Vec<Range<usize>>) -> ChainRepor
     let solved = || solve(chain.question).map(|found| answers_equal(&found, chain.answer));
     let correct = chain.correct.or_else(|| if check.is_prose { None } else { solved() });
     let repeated = first_repeated(chain.reasoning, &places);
-    // The equations are read apart only where something is amiss: it takes half of the time.
-    let apart = check.is_prose || check.steps.contains(&StepVerdict::Wrong);
-    let findings = if apart { find_equations(chain.question, &steps) } else { Vec::new() };
+    // Of our own questions the equations of the wrong steps tell enough; to read all of them
+    // takes longer than to check the chain.
+    let all = if check.is_prose { find_equations(chain.question, &steps) } else { Vec::new() };
+    let equations = |index: usize| {
+        if check.is_prose {
+            return all.iter().filter(|finding| finding.step == index).cloned().collect();
+        }
+        find_equations(chain.question, &steps[index..=index])
+    };
     let kinds: Vec<Option<ErrorKind>> = (0..steps.len())
         .map(|index| {
             (check.steps[index] == StepVerdict::Wrong)
-                .then(|| kind::of_step(chain.question, &steps, &findings, index))
+                .then(|| kind::of_step(chain.question, &steps, index, &equations(index)))
         })
         .collect();
     let signs = Signs {
         wrong: kinds.iter().enumerate().find_map(|(step, kind)| Some((step, (*kind)?))),
         repeated,
-        nowhere: findings
+        nowhere: all
             .iter()
             .find(|finding| !finding.unsourced.is_empty())
             .map(|finding| finding.step),
@@ -208,11 +214,12 @@ pub fn analyze_steps(chain: &Chain<'_>, places: Vec<Range<usize>>) -> ChainRepor
 }
 
 /// The first line of a chain about a question of our own that looks like a step and cannot be
-/// read: every line of a right chain can. Words alone are no step.
+/// read: every line of a right chain can. A sentence without figures is no step.
 fn first_unread(steps: &[&str], verdicts: &[StepVerdict]) -> Option<usize> {
     steps.iter().zip(verdicts).position(|(step, verdict)| {
         let figures = step.starts_with('#') || step.contains(|next: char| next.is_ascii_digit());
-        *verdict == StepVerdict::Unchecked && figures
+        let sentence = step.ends_with(['.', '!', '?', ',', '。', '！', '？', '…']);
+        *verdict == StepVerdict::Unchecked && (figures || !sentence)
     })
 }
 
