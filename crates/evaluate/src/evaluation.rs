@@ -143,7 +143,7 @@ pub fn evaluate_tasks(
     let energy = meter.and_then(|meter| meter.stop(generated_tokens));
     let rated =
         choose(&engine, tokenizer, &questions, &to_choose, config.deterministic, journal, || {
-            progress.inc(1)
+            progress.inc(1);
         })?;
     fresh.extend(rated);
     progress.finish();
@@ -200,7 +200,7 @@ fn mean_context(samples: &[Sample]) -> f64 {
     for sample in samples {
         let (prompt, reply) = (sample.prompt_tokens as f64, sample.reply_tokens as f64);
         tokens += reply;
-        seen += reply * (prompt + (reply + 1.0) / 2.0);
+        seen += reply * (prompt + f64::midpoint(reply, 1.0));
     }
     if tokens > 0.0 {
         return seen / tokens;

@@ -7,12 +7,12 @@ use limbeck_evaluate::{Error, Task};
 use limbeck_run::{Diagnose, Exit};
 use tempfile::TempDir;
 
-const ROWS: &str = r#####"{"question": "Ann has 2 eggs and buys 3. How many?", "answer": "2 + 3 = <<2+3=5>>5\n#### 5"}
+const ROWS: &str = r#"{"question": "Ann has 2 eggs and buys 3. How many?", "answer": "2 + 3 = <<2+3=5>>5\n#### 5"}
 {"question": "Half of 1,200?", "answer": "1,200 / 2 = 600\n#### 600"}
 {"question": "Who knows?"}
 not json
 {"question": "Four and four?", "answer": "4 + 4 = 8\n#### 8"}
-"#####;
+"#;
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -136,9 +136,8 @@ metadata:
 
 /// Twelve rows: the examples that `random.Random(1234)` draws of them are those of `CPython` 3.11.
 fn train() -> String {
-    (0..12)
-        .map(|n| format!("{{\"question\": \"{n}?\", \"answer\": \"{n}\\n#### {n}\"}}\n"))
-        .collect()
+    let row = |n| format!("{{\"question\": \"{n}?\", \"answer\": \"{n}\\n#### {n}\"}}");
+    (0..12).map(row).collect::<Vec<String>>().join("\n")
 }
 
 #[test]

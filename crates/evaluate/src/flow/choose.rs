@@ -38,7 +38,7 @@ pub(crate) fn choose(
                 sequences.push(sequence);
             }
         }
-        let scores = score(engine, &sequences, deterministic)?;
+        let scores = score(engine, &sequences, deterministic);
         let mut rated = starts.iter().zip(&scores).map(|(&start, score)| match score {
             Ok(logprobs) => Ok(logprobs[start.min(logprobs.len())..]
                 .iter()
@@ -69,23 +69,22 @@ pub(crate) fn choose(
 type Result<T, E = crate::Error> = std::result::Result<T, E>;
 
 /// The log-probabilities of each sequence, or why it has none.
-#[expect(clippy::type_complexity, reason = "a list of what the engine gives")]
 fn score(
     engine: &Engine<'_>,
     sequences: &[Vec<i64>],
     one_by_one: bool,
-) -> Result<Vec<Result<Vec<Option<f32>>, String>>> {
+) -> Vec<Result<Vec<Option<f32>>, String>> {
     if !one_by_one && let Ok(scores) = engine.score(sequences) {
-        return Ok(scores.into_iter().map(Ok).collect());
+        return scores.into_iter().map(Ok).collect();
     }
     // One of them may be too long: the others are rated all the same.
-    Ok(sequences
+    sequences
         .iter()
         .map(|sequence| match engine.score(std::slice::from_ref(sequence)) {
             Ok(mut scores) => Ok(scores.pop().unwrap_or_default()),
             Err(error) => Err(error.to_string()),
         })
-        .collect())
+        .collect()
 }
 
 /// Each choice after the prompt, and the token at which it begins.

@@ -74,7 +74,7 @@ pub(super) fn build(path: &Path, definition: Definition) -> Result<Task> {
     let mut problems = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
         // Examples are drawn for rows without an answer too: the next ones depend on it.
-        let examples = shots.next(index)?;
+        let examples = shots.next(index);
         match builder.problem(&name, index, row, examples) {
             Ok(problem) => problems.push(problem),
             Err(reason) => skipped.push(format!("{}: {reason}", row.place)),
@@ -229,6 +229,14 @@ impl Builder<'_> {
             other => other.to_string(),
         };
         if choices.is_empty() {
+            // lm-eval takes a text that reads as a list for several answers.
+            let as_list = |text: &str| serde_json::from_str(text).ok().filter(Value::is_array);
+            let value = match &value {
+                Value::String(text) if self.definition.judge == Some(Judge::Filter) => {
+                    as_list(text).unwrap_or(value)
+                }
+                _ => value,
+            };
             let texts: Vec<String> = match value {
                 Value::Array(items) => items.into_iter().map(text).collect(),
                 other => vec![text(other)],
@@ -306,9 +314,9 @@ impl Shots {
     }
 
     /// The examples of the problem at `index`.
-    fn next(&mut self, index: usize) -> Result<Vec<Turn>> {
+    fn next(&mut self, index: usize) -> Vec<Turn> {
         if self.count == 0 {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let others = |place: &usize| self.pool[*place].0 != Some(index);
         let places: Vec<usize> = match self.sampler {
@@ -319,6 +327,6 @@ impl Shots {
                 drawn.into_iter().filter(others).take(self.count).collect()
             }
         };
-        Ok(places.into_iter().map(|place| self.pool[place].1.clone()).collect())
+        places.into_iter().map(|place| self.pool[place].1.clone()).collect()
     }
 }

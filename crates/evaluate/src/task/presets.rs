@@ -4,57 +4,57 @@
 const PRESETS: [(&str, &str); 7] = [
     (
         "gsm8k",
-        r##"
+        r#"
 prompt = "{{question}}"
 target = "{{answer.split('####')[-1].strip()}}"
 domain = "arithmetic"
-"##,
+"#,
     ),
     (
         "svamp",
-        r##"
+        r#"
 prompt = "{{ question_concat if question_concat is defined else Body ~ ' ' ~ Question }}"
 target = "{{ Answer }}"
 domain = "arithmetic"
-"##,
+"#,
     ),
     (
         "multiarith",
-        r##"
+        r#"
 prompt = "{{ question if question is defined else sQuestion }}"
 target = "{{ final_ans if final_ans is defined else lSolutions[0] }}"
 domain = "arithmetic"
-"##,
+"#,
     ),
     (
         "math",
-        r##"
+        r#"
 prompt = "{{ problem }}"
 target = "{{ answer if answer is defined else solution }}"
 domain = "{{ subject if subject is defined else type }}"
 level = "{{ level }}"
-"##,
+"#,
     ),
     (
         "bbh",
-        r##"
+        r#"
 rows = "examples"
 prompt = "{{ input }}"
 target = "{{ target }}"
-"##,
+"#,
     ),
     (
         "pubmedqa",
-        r##"
+        r#"
 prompt = "Abstract: {{ CONTEXTS | join('\n') }}\nQuestion: {{ QUESTION }}\nAnswer with yes, no or maybe."
 question = "QUESTION"
 target = "final_decision"
 domain = "medical"
-"##,
+"#,
     ),
     (
         "mmlu",
-        r##"
+        r#"
 prompt = "{{question.strip()}}\nA. {{choices[0]}}\nB. {{choices[1]}}\nC. {{choices[2]}}\nD. {{choices[3]}}\nAnswer:"
 question = "question"
 choices = ["A", "B", "C", "D"]
@@ -62,7 +62,7 @@ target = "answer"
 ask = "choose"
 style = "raw"
 domain = "{{ subject if subject is defined else 'mmlu' }}"
-"##,
+"#,
     ),
 ];
 

@@ -58,15 +58,9 @@ fn read_within(path: &Path, field: &str) -> Result<Vec<Row>> {
         expected: "a JSON object",
         source,
     })?;
-    let rows = match value.get_mut(field).map(Value::take) {
-        Some(Value::Array(rows)) => rows,
-        _ => {
-            return Err(Error::task(
-                path,
-                format!("a list of rows under {field:?}, as `rows` says"),
-                "none".to_owned(),
-            ));
-        }
+    let Some(Value::Array(rows)) = value.get_mut(field).map(Value::take) else {
+        let expected = format!("a list of rows under {field:?}, as `rows` says");
+        return Err(Error::task(path, expected, "none".to_owned()));
     };
     let row = |(index, row): (usize, Value)| match row {
         Value::Object(fields) => {

@@ -44,21 +44,20 @@ impl Templates {
 
     /// A list: the field of that name, or the value of a single expression.
     pub(super) fn list(&self, text: &str, row: &Map<String, Value>) -> Result<Vec<String>, String> {
-        let value = match row.get(text) {
-            Some(value) => value.clone(),
-            None => {
-                let inner = text.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
-                let inner = inner.filter(|inner| !inner.contains("{{"));
-                let inner = inner.ok_or_else(|| {
-                    format!("`{text}` is neither a field nor a single {{{{ expression }}}}")
-                })?;
-                let value = self
-                    .environment
-                    .compile_expression(inner)
-                    .and_then(|expression| expression.eval(Jinja::from(Serde(row))))
-                    .map_err(|error| explain(&error))?;
-                serde_json::to_value(value).map_err(|error| error.to_string())?
-            }
+        let value = if let Some(value) = row.get(text) {
+            value.clone()
+        } else {
+            let inner = text.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
+            let inner = inner.filter(|inner| !inner.contains("{{"));
+            let inner = inner.ok_or_else(|| {
+                format!("`{text}` is neither a field nor a single {{{{ expression }}}}")
+            })?;
+            let value = self
+                .environment
+                .compile_expression(inner)
+                .and_then(|expression| expression.eval(Jinja::from(Serde(row))))
+                .map_err(|error| explain(&error))?;
+            serde_json::to_value(value).map_err(|error| error.to_string())?
         };
         let Value::Array(items) = value else {
             return Err(format!("`{text}` is {value}, and no list"));
