@@ -56,15 +56,11 @@ impl Model {
     }
 
     fn task(&self, name: &str, toml: &str) -> Task {
-        let rows: String = QUESTIONS
-            .iter()
-            .enumerate()
-            .map(|(at, question)| {
-                let row = json!({ "q": question, "a": if at % 2 == 0 { "yes" } else { "no" } });
-                format!("{row}\n")
-            })
-            .collect();
-        std::fs::write(self.folder.path().join("rows.jsonl"), rows).unwrap();
+        let row = |(at, question): (usize, &&str)| {
+            json!({ "q": question, "a": if at % 2 == 0 { "yes" } else { "no" } }).to_string()
+        };
+        let rows: Vec<String> = QUESTIONS.iter().enumerate().map(row).collect();
+        std::fs::write(self.folder.path().join("rows.jsonl"), rows.join("\n")).unwrap();
         let path = self.folder.path().join(format!("{name}.toml"));
         let common = "data = \"rows.jsonl\"\nprompt = \"{{q}}?\"\ntarget = \"a\"\n";
         std::fs::write(&path, format!("{common}{toml}")).unwrap();
