@@ -68,7 +68,8 @@ pub(super) fn build(path: &Path, definition: Definition) -> Result<Task> {
         let ids = rows::read_ids(&folder.join(ids))?;
         rows.retain(|row| row.key.as_ref().is_some_and(|key| ids.contains(key)));
     }
-    let builder = Builder { templates: Templates::new(), definition: &definition, prompt, target };
+    let templates = Templates::new(rows.iter().flat_map(|row| row.fields.keys()));
+    let builder = Builder { templates, definition: &definition, prompt, target };
     let mut shots = Shots::new(path, &folder, &builder, &rows)?;
     let total = rows.len() + skipped.len();
     let mut problems = Vec::with_capacity(rows.len());

@@ -1,6 +1,8 @@
 //! The texts of a task: a field of the row by its name, or a Jinja template over its fields, as
 //! lm-eval reads `doc_to_text`.
 
+use std::collections::HashSet;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value as Jinja};
 use minijinja::{Environment, UndefinedBehavior};
@@ -10,10 +12,13 @@ use serde_json::{Map, Value};
 #[derive(Debug)]
 pub(super) struct Templates {
     environment: Environment<'static>,
+    /// The fields that some row has: a text that is one of these is no text of its own.
+    fields: HashSet<String>,
 }
 
 impl Templates {
-    pub(super) fn new() -> Self {
+    /// Templates over rows with these fields; a row may lack some of them.
+    pub(super) fn new<'r>(fields: impl IntoIterator<Item = &'r String>) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_syntax(
@@ -22,7 +27,7 @@ impl Templates {
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("regex_replace", regex_replace);
-        Self { environment }
+        Self { environment, fields: fields.into_iter().cloned().collect() }
     }
 
     /// The value of `text` for a row: the field of that name, or the template filled in.
@@ -30,6 +35,7 @@ impl Templates {
         match row.get(text) {
             Some(Value::Null) => Err(format!("field `{text}` is null")),
             Some(value) => Ok(value.clone()),
+            None if self.fields.contains(text) => Err(format!("field `{text}` is missing")),
             None => self.render(text, row).map(Value::String),
         }
     }
@@ -106,7 +112,8 @@ mod tests {
 
     #[test]
     fn fields_templates_and_pythons_methods() {
-        let (templates, row) = (Templates::new(), row());
+        let row = row();
+        let templates = Templates::new(row.keys());
         assert_eq!(templates.value("label", &row).unwrap(), json!(1));
         let text = |template: &str| templates.text(template, &row).unwrap();
         assert_eq!(text("Question: {{question}}\nAnswer:\n"), "Question: 2 + 3?\nAnswer:\n");
@@ -120,8 +127,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let (templates, row) = (Templates::new(), row());
-        for template in ["{{nothing}}", "none", "{{answer.missing.deep}}", "{{ unclosed"] {
+        let row = row();
+        let templates = Templates::new(&["elsewhere".to_owned()]);
+        for template in
+            ["{{nothing}}", "none", "elsewhere", "{{answer.missing.deep}}", "{{ unclosed"]
+        {
             assert!(templates.text(template, &row).is_err(), "{template}");
         }
         assert!(templates.list("question", &row).unwrap_err().contains("no list"));
