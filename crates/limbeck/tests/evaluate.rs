@@ -136,8 +136,8 @@ fn a_killed_evaluation_asks_only_what_is_left() {
 fn replies_from_elsewhere_need_no_model() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    let rows = r##"{"question": "2 + 3?", "answer": "2 + 3 = 5\n#### 5"}
-{"question": "A dozen and one?", "answer": "12 + 1 = 13\n#### 13"}"##;
+    let rows = r#"{"question": "2 + 3?", "answer": "2 + 3 = 5\n#### 5"}
+{"question": "A dozen and one?", "answer": "12 + 1 = 13\n#### 13"}"#;
     fs::write(at("rows.jsonl"), rows).unwrap();
     fs::write(at("sums.toml"), "preset = \"gsm8k\"\ndata = \"rows.jsonl\"\n").unwrap();
     let replies = [

@@ -1,8 +1,8 @@
 //! From tasks to judged replies.
 //!
-//! [`questions`] turns problems into prompts, [`generate`] and [`choose`] have a model answer
-//! them, [`journal`] keeps what has been answered should the run be killed, [`judge`] holds
-//! replies against the right answers, and [`metrics`] adds up what a task has of its own.
+//! `questions` turns problems into prompts, `generate` and `choose` have a model answer
+//! them, [`journal`] keeps what has been answered should the run be killed, `judge` holds
+//! replies against the right answers, and `metrics` adds up what a task has of its own.
 
 pub(crate) mod choose;
 pub(crate) mod generate;

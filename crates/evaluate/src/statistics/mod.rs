@@ -1,8 +1,8 @@
 //! Uncertainty: of proportions, of means over problems with several replies, of differences between
 //! models on the same problems, and what a difference comes to.
 //!
-//! Reading order: [`proportion`], [`clustered`](clustered()), [`paired`], [`conclusion`],
-//! [`detectable`], [`pooled`].
+//! Reading order: [`proportion`], [`clustered`](clustered()), [`paired`], `conclusion`,
+//! `detectable`, [`pooled`].
 
 mod bootstrap;
 mod clustered;

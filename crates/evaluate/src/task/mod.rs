@@ -1,7 +1,7 @@
 //! What a model is asked, and what the right answers are.
 //!
-//! A task is a file of records, a TOML file over any rows ([`definition`]), or one of lm-eval's
-//! YAML files ([`lm_eval`]). All become a list of [`Problem`]s with their prompts.
+//! A task is a file of records, a TOML file over any rows (`definition`), or one of lm-eval's
+//! YAML files (`lm_eval`). All become a list of [`Problem`]s with their prompts.
 
 mod build;
 mod definition;
