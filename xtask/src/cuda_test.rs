@@ -10,7 +10,7 @@ use crate::{gpu, setup, test};
 
 /// The test targets that ask `limbeck_core::test_device` where to run. Each runs on the
 /// CPU in `xtask test`.
-const TARGETS: [&str; 20] = [
+const TARGETS: [&str; 21] = [
     "parity",
     "engine",
     "paged",
@@ -30,6 +30,7 @@ const TARGETS: [&str; 20] = [
     "quantized_decoder",
     "residency",
     "evaluation",
+    "flow",
     "program",
 ];
 

@@ -5,7 +5,7 @@ use limbeck_model::CacheDtype;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
-use crate::task::Style;
+use crate::task::{Classes, Style};
 
 /// The `[evaluate]` table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,10 @@ pub struct EvaluateConfig {
     pub deterministic: bool,
     /// Problems used of each task, spread evenly over it; 0 for all. Default 0.
     pub limit: usize,
+    /// The two answers that cases are told apart by, where a task does not name its own: adds
+    /// recall, false-positive rate and precision. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Classes>,
     /// Problems, of those with chains, whose attention over the records' own chains is kept.
     /// Default 0.
     pub attention: usize,
@@ -78,6 +82,7 @@ impl Default for EvaluateConfig {
             style: None,
             deterministic: false,
             limit: 0,
+            classes: None,
             attention: 0,
             loads: LoadsConfig::default(),
             seed: 0,

@@ -9,6 +9,7 @@ use limbeck_infer::Engine;
 use limbeck_model::Decoder;
 use limbeck_run::Progress;
 use limbeck_run::config::Validate;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -114,6 +115,7 @@ pub fn evaluate_tasks(
     tokenizer.check_fits(decoder.config().vocab_size)?;
     for task in &mut tasks {
         task.limit(config.limit);
+        task.classes = task.classes.take().or_else(|| config.classes.clone());
     }
     if tokenizer.eos_token_ids().is_empty() {
         tracing::warn!("the tokenizer names no end token: every reply will be cut");
@@ -222,6 +224,7 @@ pub fn evaluate_replies(
     config.validate()?;
     for task in &mut tasks {
         task.limit(config.limit);
+        task.classes = task.classes.take().or_else(|| config.classes.clone());
     }
     let questions = given(&tasks, replies)?;
     let answers = questions.iter().map(|question| replies.answer(question)).collect();
@@ -246,9 +249,13 @@ fn judge(
         let own: Vec<&Question<'_>> =
             questions.iter().filter(|question| std::ptr::eq(question.task, task)).collect();
         let first = samples.len();
-        for (question, answer) in own.iter().zip(answers.by_ref()) {
-            samples.push(scoring.sample(question, answer)?);
-        }
+        let given: Vec<Answer> = answers.by_ref().take(own.len()).collect();
+        let found: Vec<Sample> = own
+            .par_iter()
+            .zip(given)
+            .map(|(question, answer)| scoring.sample(question, answer))
+            .collect::<Result<_>>()?;
+        samples.extend(found);
         let judged: Vec<&Sample> = samples[first..].iter().collect();
         task_figures.push(task_scores(task, &scoring, &own, &judged)?);
         let lines = lm_eval_samples::lines(task, &scoring, &own, &judged)?;

@@ -1,6 +1,7 @@
 //! How well a model's replies fit a domain.
 
 use limbeck_core::seed::{CounterRng, derive};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::scorer::binary::auroc;
@@ -64,13 +65,12 @@ impl DomainFit {
             return None;
         }
         let of = |texts: &[&str]| -> Vec<Features> {
-            texts[..problems].iter().map(|text| features(text)).collect()
+            texts[..problems].par_iter().map(|text| features(text)).collect()
         };
         let (replies, records) = (of(replies), of(records));
         let mut order: Vec<usize> = (0..problems).collect();
         CounterRng::new(derive(seed, "domain fit folds", 0)).shuffle(&mut order);
-        let mut scored = Vec::with_capacity(2 * problems);
-        for fold in 0..FOLDS {
+        let scored_by = |fold: usize| -> Vec<(bool, f64)> {
             let held_out = |place: usize| place % FOLDS == fold;
             let mut examples: Vec<(&Features, bool)> = Vec::with_capacity(2 * problems);
             for (_, &problem) in order.iter().enumerate().filter(|(place, _)| !held_out(*place)) {
@@ -88,8 +88,9 @@ impl DomainFit {
                 .collect();
             // Folds are judged by different classifiers, whose zeros differ.
             let mean = judged.iter().map(|(_, score)| score).sum::<f64>() / judged.len() as f64;
-            scored.extend(judged.into_iter().map(|(reply, score)| (reply, score - mean)));
-        }
+            judged.into_iter().map(|(reply, score)| (reply, score - mean)).collect()
+        };
+        let scored: Vec<(bool, f64)> = (0..FOLDS).into_par_iter().flat_map(scored_by).collect();
         let auroc = auroc(&scored)?;
         let score = 1.0 - (2.0 * auroc.value - 1.0).max(0.0);
         Some(Self { score, auroc, perplexity_ratio })

@@ -282,3 +282,42 @@ fn a_style_may_be_forced() {
     let (chat, raw) = (chat.unwrap(), raw.unwrap());
     assert!(chat.samples[0].prompt_tokens > raw.samples[0].prompt_tokens);
 }
+
+#[test]
+fn two_classes_are_told_apart_among_other_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |id: &str, answer: &str| json!({ "id": id, "q": id, "a": answer }).to_string();
+    let rows = [
+        row("found", "fraud"),
+        row("missed", "fraud"),
+        row("said nothing", "fraud"),
+        row("false alarm", "not fraud"),
+        row("passed", "not fraud"),
+        row("a sum", "12.5"),
+    ];
+    std::fs::write(folder.path().join("rows.jsonl"), rows.join("\n")).unwrap();
+    let toml = "data = \"rows.jsonl\"\nid = \"id\"\nprompt = \"q\"\ntarget = \"a\"\n\
+                judge = \"strict\"\npositive = \"fraud\"\nnegative = \"not fraud\"\n";
+    std::fs::write(folder.path().join("cases.toml"), toml).unwrap();
+    let reply = |id: &str, text: &str| json!({ "id": id, "text": text }).to_string();
+    let replies = [
+        reply("found", "fraud"),
+        reply("missed", "not fraud"),
+        reply("said nothing", "12.5"),
+        reply("false alarm", "fraud"),
+        reply("passed", "Not fraud."),
+        reply("a sum", "fraud"),
+    ];
+    let path = folder.path().join("replies.jsonl");
+    std::fs::write(&path, replies.join("\n")).unwrap();
+    let task = Task::read(&folder.path().join("cases.toml")).unwrap();
+    let judged =
+        evaluate_replies("m", vec![task], &Replies::read(&path).unwrap(), &config()).unwrap();
+    let metrics = &judged.tasks[0].metrics;
+    let value = |name: &str| (metrics[name].value, metrics[name].n);
+    assert_eq!(value("recall,none"), (1.0 / 3.0, 3));
+    assert_eq!(value("false_positive_rate,none"), (0.5, 2));
+    assert_eq!(value("precision,none"), (0.5, 2), "the sum is no case");
+    assert_eq!(value("acc,none"), (0.4, 5));
+    assert!(!metrics.contains_key("auroc,none"), "replies have no scores");
+}

@@ -235,12 +235,12 @@ mod tests {
         assert_eq!(names(None, Some("distill")), ["data", "baseline", "distill"]);
         let quantized = ["merge", "quantize", "quantize awq", "quantize 8 bits"];
         assert_eq!(names(Some("merge"), Some("quantize")), quantized);
-        assert_eq!(names(Some("evaluate"), Some("evaluate")).len(), 7 + 3 * 3);
+        assert_eq!(names(Some("evaluate"), Some("evaluate")).len(), 8 + 3 * 3);
 
         let error = select(&stages, Some("destil"), None).unwrap_err();
         assert_eq!(error.to_string(), "--from destil: there is no such stage");
         let hint = "the stages are data, baseline, distill, lora, merge, quantize, evaluate, \
-                    publish, report";
+                    publish, report, gate";
         assert_eq!(diagnose(&error), (2, Some(hint.to_owned())));
         assert_eq!(diagnose(&select(&stages, Some("lora"), Some("data")).unwrap_err()).0, 2);
     }

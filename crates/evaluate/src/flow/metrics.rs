@@ -14,7 +14,7 @@ use crate::scorer::repeats::{majority, pass_at_k};
 use crate::scorer::robust;
 use crate::scores::{Scores, TaskScores};
 use crate::statistics::{Estimate, Proportion, clustered};
-use crate::task::{Ask, Task};
+use crate::task::{Ask, Classes, Judge, Task};
 
 /// Adds up the samples of a task; `questions` are those that they answer, in the same order.
 pub(crate) fn task_scores(
@@ -40,8 +40,8 @@ pub(crate) fn task_scores(
             repeats(&mut metrics, &problems);
         }
     }
-    if let Some(positive) = &task.positive {
-        let binary = Binary::of(&cases(task, positive, questions, samples));
+    if let Some(classes) = &task.classes {
+        let binary = Binary::of(&cases(task, classes, questions, samples));
         for (name, estimate) in binary.metrics() {
             metrics.entry(format!("{name},none")).or_insert(estimate);
         }
@@ -62,32 +62,43 @@ pub(crate) fn task_scores(
 /// Problems of two classes, as the replies tell them apart.
 fn cases(
     task: &Task,
-    positive: &str,
+    classes: &Classes,
     questions: &[&Question<'_>],
     samples: &[&Sample],
 ) -> Vec<Case> {
+    let Classes { positive, negative } = classes;
     let is_positive = |answer: &str| answers_equal(answer, positive);
-    // What else the task's answers are: a reply must say one of them to say anything.
-    let others: HashSet<&str> = task
-        .problems
-        .iter()
-        .map(|problem| problem.record.answer.as_str())
-        .filter(|answer| !is_positive(answer))
-        .collect();
-    let predicted = |sample: &Sample| match sample.verdict {
-        Verdict::Correct => Some(is_positive(&sample.expected)),
-        _ if robust::judge(positive, &sample.answer, false) == Verdict::Correct => Some(true),
-        _ => others
+    // What a reply must say to say anything.
+    let others: HashSet<&str> = match negative {
+        Some(negative) => HashSet::from([negative.as_str()]),
+        None => task
+            .problems
             .iter()
-            .any(|other| robust::judge(other, &sample.answer, false) == Verdict::Correct)
-            .then_some(false),
+            .map(|problem| problem.record.answer.as_str())
+            .filter(|answer| !is_positive(answer))
+            .collect(),
+    };
+    let says = |sample: &Sample, answer: &str| match task.judge {
+        Judge::Strict => answers_equal(&sample.answer, answer),
+        _ => robust::judge(answer, &sample.answer, false) == Verdict::Correct,
     };
     questions
         .iter()
         .zip(samples)
-        .map(|(question, sample)| Case {
-            positive: is_positive(&question.problem.record.answer),
-            predicted: predicted(sample),
+        .map(|(question, sample)| (&question.problem.record.answer, question, sample))
+        .filter(|(answer, ..)| {
+            is_positive(answer)
+                || negative.as_ref().is_none_or(|negative| answers_equal(answer, negative))
+        })
+        .map(|(answer, question, sample)| Case {
+            positive: is_positive(answer),
+            predicted: if sample.correct {
+                Some(is_positive(answer))
+            } else if says(sample, positive) {
+                Some(true)
+            } else {
+                others.iter().any(|other| says(sample, other)).then_some(false)
+            },
             score: preference(&question.problem.choices, sample, &is_positive),
         })
         .collect()

@@ -1,6 +1,7 @@
 //! Adapters for domains: what each gained on its own problems, and what became of the
 //! problems that its base was made for.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use super::comparison::{self, Comparison};
 use super::format;
 use crate::columns;
 use crate::evaluation::Evaluation;
-use crate::statistics::Proportion;
+use crate::statistics::{Estimate, Proportion};
 use crate::{Error, Result};
 
 /// Evaluations of a domain's folder: the base on its problems, the adapter on them, the
@@ -42,6 +43,8 @@ pub struct DomainAdapter {
     pub base_task: Proportion,
     /// Its difference from the base's own accuracy on them.
     pub base_change: Comparison,
+    /// What its domain's tasks measure beside accuracy, such as recall, by name.
+    pub metrics: BTreeMap<String, Estimate>,
 }
 
 impl DomainAdapter {
@@ -67,7 +70,9 @@ impl DomainAdapter {
                 found: "none".to_owned(),
             })
         };
+        let metrics = after.tasks.iter().flat_map(|task| task.metrics.clone()).collect();
         Ok(Self {
+            metrics,
             gain: compare(&after, &before, AFTER)?,
             base_change: compare(&base_task, base, BASE_TASK)?,
             before: before.overall.accuracy,
@@ -103,9 +108,33 @@ impl DomainAdapter {
     }
 }
 
-/// The table for a terminal.
+impl DomainAdapter {
+    /// Rows of a table with the columns adapter, figure, value with its interval, and n.
+    pub(super) fn metric_rows(&self) -> impl Iterator<Item = Vec<String>> {
+        self.metrics.iter().map(|(metric, estimate)| {
+            let Estimate { value, low, high, n, .. } = estimate;
+            vec![
+                self.name.clone(),
+                metric.strip_suffix(",none").unwrap_or(metric).to_owned(),
+                format!("{value:.3} [{low:.3}–{high:.3}]"),
+                n.to_string(),
+            ]
+        })
+    }
+}
+
+/// The headings of [`DomainAdapter::metric_rows`].
+pub(super) const METRIC_HEADINGS: [&str; 4] = ["adapter", "figure", "value [95%]", "n"];
+
+/// The table for a terminal, with the tasks' own figures under it where there are any.
 pub(super) fn text(adapters: &[DomainAdapter]) -> Vec<String> {
-    columns::text(&HEADINGS.map(str::to_owned), &rows(adapters))
+    let mut lines = columns::text(&HEADINGS.map(str::to_owned), &rows(adapters));
+    let metrics: Vec<Vec<String>> = adapters.iter().flat_map(DomainAdapter::metric_rows).collect();
+    if !metrics.is_empty() {
+        lines.push(String::new());
+        lines.extend(columns::text(&METRIC_HEADINGS.map(str::to_owned), &metrics));
+    }
+    lines
 }
 
 /// The table in Markdown.

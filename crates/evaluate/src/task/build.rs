@@ -7,7 +7,7 @@ use limbeck_run::config;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::definition::{Ask, Choices, Definition, Judge, Sampler};
+use super::definition::{Ask, Choices, Classes, Definition, Judge, Sampler};
 use super::prompt::{Prompt, Turn};
 use super::python_random::PythonRandom;
 use super::rows::{self, Row};
@@ -108,7 +108,9 @@ pub(super) fn build(path: &Path, definition: Definition) -> Result<Task> {
         judge,
         filters: definition.filters,
         exact_match: definition.exact_match,
-        positive: definition.positive,
+        classes: definition
+            .positive
+            .map(|positive| Classes { positive, negative: definition.negative }),
     })
 }
 

@@ -57,6 +57,17 @@ pub enum Sampler {
     FirstN,
 }
 
+/// The two answers of a task that tells cases apart, such as fraud from what is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classes {
+    /// The answer of the cases to be found.
+    pub positive: String,
+    /// That of the others; problems with neither are left out then. Default: every other answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative: Option<String>,
+}
+
 /// A way to take an answer from a reply: filters one after another, and what that is called.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -151,6 +162,9 @@ pub(super) struct Definition {
     pub(super) exact_match: ExactMatch,
     /// The answer that counts as positive, for recall and the rate of false alarms.
     pub(super) positive: Option<String>,
+    /// The other one; problems with neither then have no part in these figures. Default: every
+    /// other answer.
+    pub(super) negative: Option<String>,
 }
 
 impl Default for Definition {
@@ -190,6 +204,7 @@ impl Default for Definition {
             filters: Vec::new(),
             exact_match: ExactMatch::default(),
             positive: None,
+            negative: None,
         }
     }
 }

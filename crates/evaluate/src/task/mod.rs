@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use limbeck_cot_data::{CotRecord, read_jsonl};
 
-pub use definition::{Ask, Judge, NamedFilters, Sampler, Style};
+pub use definition::{Ask, Classes, Judge, NamedFilters, Sampler, Style};
 pub use prompt::{Prompt, Turn};
 
 use crate::Result;
@@ -55,8 +55,8 @@ pub struct Task {
     pub filters: Vec<NamedFilters>,
     /// How what they take is compared with the target.
     pub exact_match: ExactMatch,
-    /// The answer that counts as positive.
-    pub positive: Option<String>,
+    /// The two answers of a task that tells cases apart.
+    pub classes: Option<Classes>,
 }
 
 /// A problem of a task.
@@ -121,7 +121,7 @@ impl Task {
             judge: Judge::Strict,
             filters: Vec::new(),
             exact_match: ExactMatch::default(),
-            positive: None,
+            classes: None,
         }
     }
 

@@ -4,8 +4,9 @@
 use std::collections::HashSet;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Serde, Value as Jinja};
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::value::{Serde, Value as Jinja, ValueKind};
+use minijinja::{Environment, State, UndefinedBehavior};
+use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, Value};
 
 /// Templates compiled as they are used, all with Python's string and list methods.
@@ -24,8 +25,7 @@ impl Templates {
         environment.set_syntax(
             SyntaxConfig::builder().keep_trailing_newline(true).build().unwrap_or_default(),
         );
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(pythons_method);
         environment.add_filter("regex_replace", regex_replace);
         Self { environment, fields: fields.into_iter().cloned().collect() }
     }
@@ -81,6 +81,24 @@ impl Templates {
         }
         self.environment.render_str(text, Jinja::from(Serde(row))).map_err(|error| explain(&error))
     }
+}
+
+/// Python's methods of strings, lists and dictionaries, and `list.index`, by which tasks find the
+/// choice that a letter stands for.
+fn pythons_method(
+    state: &mut State<'_, '_>,
+    value: &Jinja,
+    method: &str,
+    arguments: &[Jinja],
+) -> Result<Jinja, minijinja::Error> {
+    if let (ValueKind::Seq, "index", [wanted]) = (value.kind(), method, arguments) {
+        let found = value.try_iter()?.position(|item| item == *wanted);
+        return found.map(Jinja::from).ok_or_else(|| {
+            let detail = format!("{wanted} is not in the list {value}");
+            minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, detail)
+        });
+    }
+    unknown_method_callback(state, value, method, arguments)
 }
 
 /// Python's `re.sub`, which lm-eval's templates may use as a filter.

@@ -24,7 +24,7 @@ A task is one of
                           style = \"raw\"       # no chat template
                           judge = \"robust\"    # strict, filter
                           repeats = 4         # pass@k, maj@k
-                          positive = \"yes\"    # recall, false-positive rate, AUROC
+                          positive = \"yes\"    # recall, false-positive rate, precision, AUROC
   lm-eval's YAML        generate_until and multiple_choice, with filters and examples; data from
                         files (dataset_path: json)
 

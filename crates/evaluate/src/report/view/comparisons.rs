@@ -105,6 +105,7 @@ pub(super) struct ForgettingView {
     stages: Option<Table>,
     adapters: Option<Table>,
     adapters_chart: Option<Forest>,
+    adapters_metrics: Option<Table>,
     fit: Option<Table>,
 }
 
@@ -115,6 +116,7 @@ impl ForgettingView {
             stages: stages(&report.comparisons),
             adapters: adapters(&report.domains),
             adapters_chart: adapters_chart(&report.domains),
+            adapters_metrics: adapters_metrics(&report.domains),
             fit: fit(report),
         };
         (view.stages.is_some() || view.adapters.is_some() || view.fit.is_some()).then_some(view)
@@ -152,6 +154,17 @@ fn adapters(adapters: &[DomainAdapter]) -> Option<Table> {
         &domains::HEADINGS,
     );
     table.rows = adapters.iter().map(DomainAdapter::row).collect();
+    (!table.rows.is_empty()).then_some(table)
+}
+
+fn adapters_metrics(adapters: &[DomainAdapter]) -> Option<Table> {
+    let mut table = Table::new(
+        "What the domains’ tasks measure beside accuracy, with the adapter. Recall: cases to be \
+         found that are; false-positive rate: others taken for such; precision: those taken for \
+         such that are.",
+        &domains::METRIC_HEADINGS,
+    );
+    table.rows = adapters.iter().flat_map(DomainAdapter::metric_rows).collect();
     (!table.rows.is_empty()).then_some(table)
 }
 
