@@ -124,7 +124,9 @@ pub(crate) fn pairs<'a>(
         firsts(second).map(|sample| ((sample.task.as_str(), sample.id.as_str()), sample)).collect();
     firsts(first)
         .filter_map(|sample| {
-            Some((sample, *theirs.get(&(sample.task.as_str(), sample.id.as_str()))?))
+            let other = *theirs.get(&(sample.task.as_str(), sample.id.as_str()))?;
+            // Two runs may number other problems alike.
+            (other.question == sample.question).then_some((sample, other))
         })
         .collect()
 }
