@@ -106,17 +106,14 @@ pub fn evaluate(
 /// all problems, such as the device.
 pub fn evaluate_tasks(
     subject: Subject<'_>,
-    mut tasks: Vec<Task>,
+    tasks: Vec<Task>,
     config: &EvaluateConfig,
     journal: &mut Journal,
 ) -> Result<Evaluation> {
     config.validate()?;
     let Subject { name, decoder, tokenizer } = subject;
     tokenizer.check_fits(decoder.config().vocab_size)?;
-    for task in &mut tasks {
-        task.limit(config.limit);
-        task.classes = task.classes.take().or_else(|| config.classes.clone());
-    }
+    let tasks = settled(tasks, config);
     if tokenizer.eos_token_ids().is_empty() {
         tracing::warn!("the tokenizer names no end token: every reply will be cut");
     }
@@ -131,13 +128,19 @@ pub fn evaluate_tasks(
     let (to_reply, to_choose) = (open(Ask::Reply), open(Ask::Choose));
     let progress = Progress::new(name, questions.len() as u64, "problems");
     progress.skip((questions.len() - to_reply.len() - to_choose.len()) as u64);
-    let meter = EnergyMeter::start(decoder.device());
+    let mut meter = EnergyMeter::start(decoder.device());
     let started = Instant::now();
     let mut generated_tokens = 0;
     let mut fresh = Vec::new();
     if !to_reply.is_empty() {
         let (replies, generated) =
-            generate(&engine, tokenizer, &questions, &to_reply, journal, || progress.inc(1))?;
+            generate(&engine, tokenizer, &questions, &to_reply, journal, || {
+                progress.inc(1);
+                // A counter that begins again twice between two readings would lie.
+                if meter.as_mut().is_some_and(|meter| meter.read().is_none()) {
+                    meter = None;
+                }
+            })?;
         generated_tokens = generated;
         fresh.extend(replies);
     }
@@ -171,6 +174,15 @@ pub fn evaluate_tasks(
     evaluation.cost.flops_per_token =
         flops_per_token(decoder.config(), mean_context(&evaluation.samples));
     Ok(evaluation)
+}
+
+/// Tasks with what the configuration says of all of them.
+fn settled(mut tasks: Vec<Task>, config: &EvaluateConfig) -> Vec<Task> {
+    for task in &mut tasks {
+        task.limit(config.limit);
+        task.classes = task.classes.take().or_else(|| config.classes.clone());
+    }
+    tasks
 }
 
 /// Measures latency on the run's own prompts, spread evenly over them.
@@ -217,15 +229,12 @@ fn mean_context(samples: &[Sample]) -> f64 {
 /// No problem, two with the same id in one task, no reply to any of them.
 pub fn evaluate_replies(
     name: &str,
-    mut tasks: Vec<Task>,
+    tasks: Vec<Task>,
     replies: &Replies,
     config: &EvaluateConfig,
 ) -> Result<Evaluation> {
     config.validate()?;
-    for task in &mut tasks {
-        task.limit(config.limit);
-        task.classes = task.classes.take().or_else(|| config.classes.clone());
-    }
+    let tasks = settled(tasks, config);
     let questions = given(&tasks, replies)?;
     let answers = questions.iter().map(|question| replies.answer(question)).collect();
     judge(name, &tasks, &questions, answers, Cost::unknown(), config)

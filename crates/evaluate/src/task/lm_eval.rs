@@ -15,7 +15,7 @@ use super::definition::Definition;
 use crate::{Error, Result};
 
 /// Keys that say nothing about what is asked and how it is scored.
-const WITHOUT_EFFECT: [&str; 14] = [
+const WITHOUT_EFFECT: [&str; 13] = [
     "tag",
     "task_alias",
     "metadata",
@@ -29,7 +29,6 @@ const WITHOUT_EFFECT: [&str; 14] = [
     "group",
     "group_alias",
     "unsafe_code",
-    "fewshot_delimiter_note",
 ];
 
 /// Reads a task.
