@@ -98,9 +98,8 @@ fn row(ablation: &Ablation, variant: &Variant) -> Vec<String> {
             || ["–".to_owned(), "–".to_owned()],
             |difference| {
                 let accuracy = &difference.accuracy;
-                let interval = format::points_interval(accuracy.low, accuracy.high);
-                let points = format::points(accuracy.difference);
-                [format!("{points} [{interval}]"), difference.words()]
+                let change = format::change(accuracy.difference, accuracy.low, accuracy.high);
+                [change, difference.words()]
             },
         ));
     }

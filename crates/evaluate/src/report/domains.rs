@@ -94,8 +94,7 @@ impl DomainAdapter {
     pub(super) fn row(&self) -> Vec<String> {
         let points = |comparison: &Comparison| {
             let accuracy = &comparison.accuracy;
-            let interval = format::points_interval(accuracy.low, accuracy.high);
-            format!("{} [{interval}]", format::points(accuracy.difference))
+            format::change(accuracy.difference, accuracy.low, accuracy.high)
         };
         vec![
             self.name.clone(),

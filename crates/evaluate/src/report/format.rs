@@ -42,6 +42,11 @@ pub(crate) fn points_interval(low: f64, high: f64) -> String {
     format!("{} to {}", points(low), points(high))
 }
 
+/// `+2.1 [+0.4 to +3.9]`, in percentage points.
+pub(crate) fn change(value: f64, low: f64, high: f64) -> String {
+    format!("{} [{}]", points(value), points_interval(low, high))
+}
+
 /// `0.031`, or `< 0.001`.
 pub(crate) fn p_value(value: f64) -> String {
     if value < 0.001 { "< 0.001".to_owned() } else { format!("{value:.3}") }

@@ -162,11 +162,7 @@ impl RunComparison {
                     change.model.clone(),
                     format::percent(before),
                     format::percent(after),
-                    format!(
-                        "{} [{}]",
-                        format::points(accuracy.difference),
-                        format::points_interval(accuracy.low, accuracy.high)
-                    ),
+                    format::change(accuracy.difference, accuracy.low, accuracy.high),
                     format::p_value(change.comparison.adjusted_p_value),
                     accuracy.n.to_string(),
                     change.fixed.len().to_string(),

@@ -53,15 +53,15 @@ impl ComparisonsView {
     }
 }
 
-fn interval(comparison: &Comparison) -> Interval {
+/// A comparison as a row of a chart.
+pub(super) fn interval(comparison: &Comparison) -> Interval {
     let accuracy = &comparison.accuracy;
     Interval {
         name: format!("{} vs {}", comparison.first, comparison.second),
         detail: format!(
-            "{} {} [{}]",
+            "{} {}",
             conclusion::sign(comparison.conclusion),
-            format::points(accuracy.difference),
-            format::points_interval(accuracy.low, accuracy.high),
+            format::change(accuracy.difference, accuracy.low, accuracy.high),
         ),
         value: 100.0 * accuracy.difference,
         low: 100.0 * accuracy.low,

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::super::chart::{Forest, Interval, Table, Words};
 use super::super::run_comparison::{ModelChange, RunComparison};
-use super::super::{comparison, conclusion, format, page};
+use super::super::{comparison, format, page};
+use super::comparisons::interval;
 use super::samples::{SampleView, SamplesView};
 use super::{Limits, Link, headline};
 use crate::Result;
@@ -70,23 +71,7 @@ fn chart(runs: &RunComparison) -> Option<Forest> {
     let rows = runs
         .changes
         .iter()
-        .map(|change| {
-            let accuracy = &change.comparison.accuracy;
-            let found = change.comparison.conclusion;
-            Interval {
-                name: change.model.clone(),
-                detail: format!(
-                    "{} {} [{}]",
-                    conclusion::sign(found),
-                    format::points(accuracy.difference),
-                    format::points_interval(accuracy.low, accuracy.high)
-                ),
-                value: 100.0 * accuracy.difference,
-                low: 100.0 * accuracy.low,
-                high: 100.0 * accuracy.high,
-                style: conclusion::style(found),
-            }
-        })
+        .map(|change| Interval { name: change.model.clone(), ..interval(&change.comparison) })
         .collect();
     let note = format!(
         "Percentage points of {} over {}, with the 95% interval by paired bootstrap. ▲ better, \
@@ -124,11 +109,7 @@ fn accuracy(runs: &RunComparison) -> Table {
                 change.model.clone(),
                 format::percent(before),
                 format::percent(after),
-                format!(
-                    "{} [{}]",
-                    format::points(pair.accuracy.difference),
-                    format::points_interval(pair.accuracy.low, pair.accuracy.high)
-                ),
+                format::change(pair.accuracy.difference, pair.accuracy.low, pair.accuracy.high),
                 change.fixed.len().to_string(),
                 change.broken.len().to_string(),
                 pair.accuracy.n.to_string(),
