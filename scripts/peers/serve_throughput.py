@@ -3,8 +3,9 @@
     limbeck serve --model PACKED --threads 2 &
     python scripts/peers/serve_throughput.py --url http://127.0.0.1:8000 --gguf MODEL.gguf --model DIR
 
-Requests have prompts of 128 drawn tokens and 64 greedy tokens each, whatever these are (`ignore_eos`). `limbeck serve` is
-asked over HTTP, streaming, one at a time and 16 at a time; then twice with the same 1,000 tokens, for its prefix cache.
+Requests have prompts of 128 drawn tokens and `--new` greedy tokens each, whatever these are (`ignore_eos`). `limbeck serve`
+is asked over HTTP, streaming, one at a time and 16 at a time; then twice with the same 1,000 tokens, for its prefix cache.
+Several servers with other settings may be given, `--url NAME=URL` each.
 llama.cpp decodes 16 sequences in one batch by `llama_decode`, which is what its server does without the network;
 transformers runs `generate` on a batch of 16 in bfloat16, without padding. Peers are left out where their model is not
 given. Each is measured `--rounds` times in turns, after a round that does not count; the median is printed, as Markdown.
@@ -24,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-PROMPT, NEW, TOGETHER = 128, 64, 16
+PROMPT, TOGETHER = 128, 16
 
 
 def prompts(count: int, length: int, seed: int, vocabulary: int) -> list[list[int]]:
@@ -58,26 +59,26 @@ def ask(url: str, prompt: list[int], new: int) -> tuple[float, int]:
     return first, count
 
 
-def served(url: str, together: int, vocabulary: int) -> Callable[[int], float]:
+def served(url: str, together: int, vocabulary: int, new: int) -> Callable[[int], float]:
     def run(seed: int) -> float:
         # Prompts of its own: what another program left in the prefix cache must not help.
         given = prompts(TOGETHER, PROMPT, seed * 100 + together, vocabulary)
         begun = time.perf_counter()
         with ThreadPoolExecutor(together) as pool:
-            counts = [count for _, count in pool.map(lambda prompt: ask(url, prompt, NEW), given)]
+            counts = [count for _, count in pool.map(lambda prompt: ask(url, prompt, new), given)]
         return sum(counts) / (time.perf_counter() - begun)
 
     return run
 
 
-def llama_cpp(path: Path, threads: int, vocabulary: int) -> Callable[[int], float]:
+def llama_cpp(path: Path, threads: int, vocabulary: int, new: int) -> Callable[[int], float]:
     import llama_cpp
     import numpy
 
     llama_cpp.llama_backend_init()
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
     settings = llama_cpp.llama_context_default_params()
-    settings.n_ctx, settings.n_batch, settings.n_ubatch = TOGETHER * (PROMPT + NEW), 2048, 512
+    settings.n_ctx, settings.n_batch, settings.n_ubatch = TOGETHER * (PROMPT + new), 2048, 512
     settings.n_seq_max, settings.n_threads, settings.n_threads_batch = TOGETHER, threads, threads
     context = llama_cpp.llama_init_from_model(model, settings)
     size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
@@ -107,15 +108,15 @@ def llama_cpp(path: Path, threads: int, vocabulary: int) -> Callable[[int], floa
         ]
         fill(rows)
         following = [likeliest((sequence + 1) * PROMPT - 1) for sequence in range(TOGETHER)]
-        for step in range(NEW - 1):
+        for step in range(new - 1):
             fill([(token, PROMPT + step, sequence, True) for sequence, token in enumerate(following)])
             following = [likeliest(sequence) for sequence in range(TOGETHER)]
-        return TOGETHER * NEW / (time.perf_counter() - begun)
+        return TOGETHER * new / (time.perf_counter() - begun)
 
     return run
 
 
-def transformers(path: Path, threads: int, vocabulary: int) -> Callable[[int], float]:
+def transformers(path: Path, threads: int, vocabulary: int, new: int) -> Callable[[int], float]:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -130,8 +131,8 @@ def transformers(path: Path, threads: int, vocabulary: int) -> Callable[[int], f
             given,
             attention_mask=torch.ones_like(given),
             do_sample=False,
-            max_new_tokens=NEW,
-            min_new_tokens=NEW,
+            max_new_tokens=new,
+            min_new_tokens=new,
             pad_token_id=0,
         )
         return (reply.shape[1] - PROMPT) * TOGETHER / (time.perf_counter() - begun)
@@ -154,25 +155,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--url", required=True)
+    parser.add_argument("--url", metavar="[NAME=]URL", action="append", required=True)
     parser.add_argument("--gguf", type=Path)
     parser.add_argument("--model", type=Path, help="a dense folder, for transformers")
     parser.add_argument("--vocabulary", type=int, default=32000, help="prompts' tokens are below it")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--new", type=int, default=64, help="tokens of each reply")
     options = parser.parse_args()
+    servers = dict(url.rsplit("=", 1) if "=" in url else ("limbeck serve", url) for url in options.url)
     programs = {
-        "limbeck serve, one at a time": served(options.url, 1, options.vocabulary),
-        f"limbeck serve, {TOGETHER} at a time": served(options.url, TOGETHER, options.vocabulary),
+        f"{name}, {'one' if together == 1 else together} at a time": served(
+            url, together, options.vocabulary, options.new
+        )
+        for name, url in servers.items()
+        for together in (1, TOGETHER)
     }
     if options.gguf:
         name = f"llama.cpp {options.gguf.stem}, a batch of {TOGETHER}"
-        programs[name] = llama_cpp(options.gguf, options.threads, options.vocabulary)
+        programs[name] = llama_cpp(options.gguf, options.threads, options.vocabulary, options.new)
     if options.model:
         name = f"transformers bfloat16, a batch of {TOGETHER}"
-        programs[name] = transformers(options.model, options.threads, options.vocabulary)
+        programs[name] = transformers(options.model, options.threads, options.vocabulary, options.new)
     unused = []
-    threading.Thread(target=sample_unused, args=(options.url, unused), daemon=True).start()
+    url = next(iter(servers.values()))
+    threading.Thread(target=sample_unused, args=(url, unused), daemon=True).start()
     runs = {name: [] for name in programs}
     for number in range(options.rounds + 1):
         for name, program in programs.items():
@@ -189,7 +196,7 @@ def main() -> None:
     ratios = []
     for number in range(options.rounds):
         (prompt,) = prompts(1, 1000, 1000 + number, options.vocabulary)
-        cold, warm = (ask(options.url, prompt, 1)[0] for _ in range(2))
+        cold, warm = (ask(url, prompt, 1)[0] for _ in range(2))
         ratios.append(warm / cold)
     print(f"\nTime to the first token with 1,000 tokens in the prefix cache: {statistics.median(ratios):.3f} of that without.")
 

@@ -24,6 +24,21 @@ pub fn for_each(tasks: usize, work: &(dyn Fn(usize) + Sync)) {
     }
 }
 
+/// What `work` makes of each number below `tasks`, in order.
+pub fn map<T: Send>(tasks: usize, work: &(dyn Fn(usize) -> T + Sync)) -> Vec<T> {
+    if tasks <= 1 {
+        return (0..tasks).map(work).collect();
+    }
+    let made: Vec<Mutex<Option<T>>> = (0..tasks).map(|_| Mutex::new(None)).collect();
+    for_each(tasks, &|task| {
+        // Nobody waits for a lock: each is one task's.
+        if let Ok(mut slot) = made[task].lock() {
+            *slot = Some(work(task));
+        }
+    });
+    made.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()).collect()
+}
+
 /// `void GOMP_parallel(void (*region)(void *), void *data, unsigned threads, unsigned flags)`:
 /// calls the region on each thread of a team, this one included, and returns when all have.
 type Parallel = unsafe extern "C" fn(extern "C" fn(*mut c_void), *mut c_void, c_uint, c_uint);
@@ -107,6 +122,14 @@ mod tests {
                 counts[task].fetch_add(1, Ordering::Relaxed);
             });
             assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn what_is_made_is_in_order() {
+        for tasks in [0, 1, 2, 100] {
+            let expected: Vec<usize> = (0..tasks).map(|task| task * task).collect();
+            assert_eq!(map(tasks, &|task| task * task), expected);
         }
     }
 

@@ -244,10 +244,18 @@ impl Tokenizer {
     /// Copies the tokenizer's files into another model folder.
     ///
     /// # Errors
-    /// Read and write errors.
+    /// As [`Self::copy_files_of`].
     pub fn copy_files(&self, to: &Path) -> Result<()> {
+        Self::copy_files_of(&self.folder, to)
+    }
+
+    /// Copies the files of a folder's tokenizer, which need not be loaded, into another.
+    ///
+    /// # Errors
+    /// Read and write errors.
+    pub fn copy_files_of(folder: &Path, to: &Path) -> Result<()> {
         for name in FILES {
-            let path = self.folder.join(name);
+            let path = folder.join(name);
             if path.exists() {
                 let bytes = std::fs::read(&path)
                     .map_err(|source| Error::Read { path: path.clone(), source })?;

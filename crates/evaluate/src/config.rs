@@ -5,6 +5,7 @@ use limbeck_model::CacheDtype;
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
+use crate::chain::TeacherConfig;
 use crate::task::{Classes, Style};
 
 /// The `[evaluate]` table.
@@ -46,6 +47,8 @@ pub struct EvaluateConfig {
     pub attention: usize,
     /// Latency and throughput under load.
     pub loads: LoadsConfig,
+    /// What a teacher is asked of wrong replies, where there is one.
+    pub teacher: TeacherConfig,
     /// Fixes the draws of sampling. Default 0.
     pub seed: u64,
 }
@@ -85,6 +88,7 @@ impl Default for EvaluateConfig {
             classes: None,
             attention: 0,
             loads: LoadsConfig::default(),
+            teacher: TeacherConfig::default(),
             seed: 0,
         }
     }
@@ -130,6 +134,7 @@ impl Validate for EvaluateConfig {
                 return Err(Invalid::new(field, "at least 1", value).within("loads"));
             }
         }
+        self.teacher.validate().map_err(|invalid| invalid.within("teacher"))?;
         self.sampling(&[]).validate()
     }
 }

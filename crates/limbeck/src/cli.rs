@@ -143,6 +143,17 @@ pub(crate) struct ModelOptions {
     /// float32, bfloat16 or float16
     #[arg(long, default_value = "float32")]
     pub(crate) dtype: DType,
+    #[command(flatten)]
+    pub(crate) products: ProductOptions,
+}
+
+/// How products with packed weights are made.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct ProductOptions {
+    /// Round what packed weights are multiplied with to 8 bits, as llama.cpp does: faster on the
+    /// CPU, most of all for many requests, and not quite the same model
+    #[arg(long)]
+    pub(crate) int8_activations: bool,
 }
 
 #[derive(Debug, Subcommand)]

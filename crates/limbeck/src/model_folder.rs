@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use limbeck_core::{Checkpoint, DType, DeviceSpec, Tokenizer};
 use limbeck_model::{Decoder, LoadOptions};
-use limbeck_quant::Residency;
+use limbeck_quant::{Activations, Residency, Storage};
 use tch::Kind;
+
+use crate::cli::ProductOptions;
+use crate::memory::release_freed;
 
 /// A decoder and the tokenizer that fits it.
 pub(crate) struct ModelFolder {
@@ -23,6 +26,17 @@ impl ModelFolder {
         device: DeviceSpec,
         dtype: DType,
     ) -> Result<Self> {
+        Self::open_with(path, adapters, device, dtype, ProductOptions::default())
+    }
+
+    /// As [`Self::open`]; products with packed weights as asked for.
+    pub(crate) fn open_with(
+        path: &Path,
+        adapters: &[PathBuf],
+        device: DeviceSpec,
+        dtype: DType,
+        products: ProductOptions,
+    ) -> Result<Self> {
         let kind = dtype.kind();
         let options = LoadOptions {
             device: device.resolve()?,
@@ -31,9 +45,12 @@ impl ModelFolder {
             linear_loader: None,
         };
         let context = || format!("model {}", path.display());
-        let mut decoder = limbeck_quant::load_decoder_as(path, &options, Residency::Auto)
-            .with_context(context)?;
-        let tokenizer = Tokenizer::load(path).with_context(context)?;
+        let tokenizer = load_tokenizer(path)?;
+        let activations =
+            if products.int8_activations { Activations::Int8 } else { Activations::Float32 };
+        let storage = Storage { residency: Residency::Auto, activations };
+        let mut decoder =
+            limbeck_quant::load_decoder_as(path, &options, storage).with_context(context)?;
         tokenizer.check_fits(decoder.config().vocab_size).with_context(context)?;
         for adapter in adapters {
             limbeck_lora::Adapter::load(&mut decoder, adapter)
@@ -80,12 +97,20 @@ impl ModelFolder {
             linear_loader: None,
         };
         let context = || format!("model {}", path.display());
+        let tokenizer = load_tokenizer(path)?;
         let decoder = limbeck_quant::load_decoder_as(path, &options, residency);
         let decoder = decoder.with_context(context)?;
-        let tokenizer = Tokenizer::load(path).with_context(context)?;
         tokenizer.check_fits(decoder.config().vocab_size).with_context(context)?;
         Ok(Self { decoder, tokenizer })
     }
+}
+
+/// The tokenizer, which comes before the weights: a large one takes several times its size while
+/// it is read.
+fn load_tokenizer(path: &Path) -> Result<Tokenizer> {
+    let tokenizer = Tokenizer::load(path).with_context(|| format!("model {}", path.display()))?;
+    release_freed();
+    Ok(tokenizer)
 }
 
 /// The dtype of a checkpoint's dense tensors, if they share one that a decoder can hold.

@@ -36,7 +36,12 @@ impl RmsNorm {
     /// # Shapes
     /// `[.., width]` → `[.., width]`, in the input's dtype.
     pub(crate) fn forward(&self, input: &Tensor) -> Result<Tensor> {
-        if let Some(normed) = single_pass::rms_norm(input, &self.weight, self.eps, self.style) {
+        // Whatever a weight is stored in, it is computed with in the same way to the last bit.
+        let stored = (self.weight.kind() != Kind::Float)
+            .then(|| self.weight.f_to_kind(Kind::Float))
+            .transpose()?;
+        let weight = stored.as_ref().unwrap_or(&self.weight);
+        if let Some(normed) = single_pass::rms_norm(input, weight, self.eps, self.style) {
             return normed;
         }
         let kind = input.kind();
@@ -75,6 +80,18 @@ mod tests {
         let output = norm.forward(&input).unwrap();
         assert!((output.double_value(&[0, 0]) - 3.0 / root).abs() < 1e-6);
         assert!((output.double_value(&[0, 1]) - 8.0 / root).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_dtype_that_a_weight_is_stored_in_changes_no_bit() {
+        let _no_grad = tch::no_grad_guard();
+        let input = Tensor::randn([4, 48], (Kind::Float, Device::Cpu));
+        let weight = Tensor::randn([48], (Kind::BFloat16, Device::Cpu));
+        for style in [NormStyle::Weight, NormStyle::OnePlusWeight] {
+            let [stored, wide] = [Kind::BFloat16, Kind::Float]
+                .map(|kind| RmsNorm::new(weight.to_kind(kind), 1e-6, style));
+            assert_eq!(stored.forward(&input).unwrap(), wide.forward(&input).unwrap());
+        }
     }
 
     #[test]

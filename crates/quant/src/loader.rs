@@ -16,7 +16,7 @@ use crate::matrix::floats;
 use crate::nf4::Nf4Loader;
 use crate::packed_embedding::PackedEmbedding;
 use crate::packed_linear::PackedLinear;
-use crate::packed_weight::PackedWeight;
+use crate::packed_weight::{Activations, PackedWeight};
 use crate::quantized::QuantizedWeight;
 
 /// How a decoder's matrices lie in memory.
@@ -32,6 +32,22 @@ pub enum Residency {
     Dense,
     /// All of them in NF4, rounded as they are read and dequantised for each use.
     Nf4,
+}
+
+/// How a decoder's matrices lie in memory and are computed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Storage {
+    /// How they lie there.
+    pub residency: Residency,
+    /// What packed ones multiply. In 8 bits, they are never held dense for
+    /// [`Residency::Auto`].
+    pub activations: Activations,
+}
+
+impl From<Residency> for Storage {
+    fn from(residency: Residency) -> Self {
+        Self { residency, activations: Activations::Float32 }
+    }
 }
 
 /// A packed folder of at most so many bytes is held dense by [`Residency::Auto`] (of 4 bits, 16
@@ -59,8 +75,9 @@ pub fn load_decoder(dir: &Path, options: &LoadOptions<'_>) -> Result<Decoder> {
 pub fn load_decoder_as(
     dir: &Path,
     options: &LoadOptions<'_>,
-    residency: Residency,
+    storage: impl Into<Storage>,
 ) -> Result<Decoder> {
+    let Storage { residency, activations } = storage.into();
     match (quantization(dir)?, residency) {
         (None, Residency::Nf4) => {
             let options = LoadOptions { linear_loader: Some(&Nf4Loader), ..*options };
@@ -71,10 +88,15 @@ pub fn load_decoder_as(
         (Some((path, settings)), _) => {
             let settings = CheckpointSettings::from_json(&settings, &path)?;
             let residency = match residency {
-                Residency::Auto if stored_bytes(dir)? <= CACHED_BYTES => Residency::Dense,
+                Residency::Auto
+                    if activations == Activations::Float32
+                        && stored_bytes(dir)? <= CACHED_BYTES =>
+                {
+                    Residency::Dense
+                }
                 residency => residency,
             };
-            let loader = PackedLoader { settings, residency };
+            let loader = PackedLoader { settings, residency, activations };
             let options = LoadOptions { linear_loader: Some(&loader), ..*options };
             Ok(Decoder::load(dir, &options)?)
         }
@@ -117,6 +139,8 @@ pub struct PackedLoader {
     pub settings: CheckpointSettings,
     /// Whether projections are kept dense or packed.
     pub residency: Residency,
+    /// What packed layers multiply.
+    pub activations: Activations,
 }
 
 impl PackedLoader {
@@ -151,7 +175,8 @@ impl PackedLoader {
     ) -> Result<Option<PackedLinear>> {
         let Some(weight) = self.read(name, checkpoint, shape)? else { return Ok(None) };
         let bias = read_bias(checkpoint, &format!("{name}.bias"), shape.0, bias)?;
-        let mut layer = PackedLinear::assemble(weight, self.settings.format, bias, options.device)?;
+        let layer = PackedLinear::assemble(weight, self.settings.format, bias, options.device)?;
+        let mut layer = layer.with_activations(self.activations);
         if self.residency == Residency::Dense {
             layer.keep_dense(options.parameter_dtype)?;
         }
@@ -166,7 +191,7 @@ impl PackedLoader {
         device: Device,
     ) -> Result<Option<PackedEmbedding>> {
         let Some(weight) = self.read(name, checkpoint, shape)? else { return Ok(None) };
-        let weight = PackedWeight::new(weight, device)?;
+        let weight = PackedWeight::new(weight, device)?.with_activations(self.activations);
         Ok(Some(PackedEmbedding::new(weight, self.settings.format)))
     }
 }

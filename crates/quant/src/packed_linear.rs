@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::formats::Format;
 use crate::matrix::floats;
-use crate::packed_weight::PackedWeight;
+use crate::packed_weight::{Activations, PackedWeight};
 use crate::quantized::QuantizedWeight;
 
 /// A packed projection.
@@ -61,6 +61,12 @@ impl PackedLinear {
     ) -> Result<Self> {
         let bias = bias.map(|bias| bias.f_to_device(device)).transpose()?;
         Ok(Self { weight: PackedWeight::new(weight, device)?, format, bias, dense: None })
+    }
+
+    /// With inputs taken so from now on; see [`PackedWeight::with_activations`].
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Self {
+        Self { weight: self.weight.with_activations(activations), ..self }
     }
 
     /// Keeps a dequantised copy in `kind` from now on, which all products are made with.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::formats::CheckpointSettings;
 use crate::loader::{PackedLoader, Residency, load_decoder};
 use crate::packed_linear::PackedLinear;
-use crate::packed_weight::PackedWeight;
+use crate::packed_weight::{Activations, PackedWeight};
 
 /// Difference of logits that the order of sums explains.
 const EXACT: f64 = 1e-5;
@@ -21,7 +21,7 @@ const EXACT: f64 = 1e-5;
 const ROUNDED: f64 = 3e-2;
 
 /// Rows of a dense head that are cast at a time.
-const HEAD_ROWS: i64 = 16384;
+const HEAD_ROWS: i64 = 4096;
 
 /// Compares codes and grids of a folder's packed layers with those in memory, bit by bit.
 ///
@@ -33,7 +33,8 @@ pub(crate) fn verify_codes(
     packed: &[(String, PackedWeight)],
 ) -> Result<()> {
     let settings = CheckpointSettings::from_json(settings, &dir.join("config.json"))?;
-    let loader = PackedLoader { settings, residency: Residency::Packed };
+    let loader =
+        PackedLoader { settings, residency: Residency::Packed, activations: Activations::Float32 };
     let mut checkpoint = Checkpoint::open(dir)?;
     for (name, weight) in packed {
         let differ = |reason: &str| Error::ReadBack {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use limbeck_core::{Checkpoint, TensorFile};
 use limbeck_quant::formats::LayerSettings;
-use limbeck_quant::{Bits, CheckpointSettings, Format, PackedLoader, Residency};
+use limbeck_quant::{Activations, Bits, CheckpointSettings, Format, PackedLoader, Residency};
 use tch::{Device, Kind};
 
 const OUT: i64 = 16;
@@ -32,7 +32,11 @@ fn weights_are_those_that_gptqmodel_unpacks() {
         let symmetric = !name.contains("asymmetric");
         let layer = LayerSettings { bits, group_size: Some(group_size), symmetric };
         let settings = CheckpointSettings { format, layer, overrides: Vec::new(), head: false };
-        let loader = PackedLoader { settings, residency: Residency::Packed };
+        let loader = PackedLoader {
+            settings,
+            residency: Residency::Packed,
+            activations: Activations::Float32,
+        };
         let weight = loader.read(name, &mut checkpoint, (OUT, IN)).unwrap().unwrap();
         assert_eq!(weight.is_symmetric(), symmetric, "{name}");
         // Theirs is computed in f16, ours is exact in fp32.

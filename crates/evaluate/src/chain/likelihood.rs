@@ -52,10 +52,11 @@ pub(super) fn opening(tokenizer: &Tokenizer, question: &str) -> Result<String> {
 }
 
 /// Rates the steps of chains, whose places are those of [`super::split::split`]. A chain that is
-/// too long for the model, or has no step, has no ratings. `progress` hears of chains rated.
+/// too long for the model, has no step, or for which the model's logits are not finite, has no
+/// ratings; of the last there is a warning. `progress` hears of chains rated.
 ///
 /// # Errors
-/// A tokenizer without a chat template; logits that are not finite.
+/// A tokenizer without a chat template; what concerns all chains, such as the device.
 pub fn rate(
     engine: &Engine<'_>,
     tokenizer: &Tokenizer,
@@ -88,7 +89,12 @@ pub fn rate(
     }
     let scores = engine.score_with(&sequences, false, progress)?;
     let mut ratings: Vec<Vec<StepLikelihood>> = chains.iter().map(|_| Vec::new()).collect();
+    let mut not_finite = 0;
     for ((index, steps), score) in owners.into_iter().zip(scores) {
+        if score.logprobs.iter().flatten().any(|logprob| logprob.is_nan()) {
+            not_finite += 1;
+            continue;
+        }
         let none = StepLikelihood { tokens: 0, mean: 0.0, peak: 0.0 };
         let mut rated = vec![none; chains[index].1.len()];
         for (step, logprob) in steps.into_iter().zip(score.logprobs) {
@@ -102,6 +108,9 @@ pub fn rate(
             step.mean /= step.tokens.max(1) as f64;
         }
         ratings[index] = rated;
+    }
+    if not_finite > 0 {
+        tracing::warn!("{not_finite} chains have no ratings: the logits are not finite");
     }
     Ok(ratings)
 }

@@ -7,7 +7,8 @@
 //! [`f1`] (Zheng et al., ProcessBench, arXiv 2412.06559).
 //!
 //! Modules in reading order: [`split`], [`repetition`], `kind`, `text` (the analysis),
-//! [`likelihood`], [`rollout`], `combined` (all three in order), [`f1`],
+//! [`likelihood`], [`rollout`], `combined` (all three in order), `samples`
+//! (of judged replies), [`f1`],
 //! [`input`] (chains of files), [`summary`].
 
 mod combined;
@@ -17,6 +18,7 @@ mod kind;
 pub mod likelihood;
 pub mod repetition;
 pub mod rollout;
+mod samples;
 pub mod split;
 pub mod summary;
 mod text;
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use combined::{ModelEvidence, ask_model};
 pub use f1::{Located, StepF1};
 pub use input::Entry;
+pub use samples::{TeacherConfig, ask_of_samples};
 pub use summary::ChainSummary;
 pub use text::{Chain, ChainReport, StepReport, analyze, analyze_steps, locate};
 /// What is wrong with a step.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use limbeck_core::Tokenizer;
 use limbeck_cot_data::answers_equal;
-use limbeck_infer::{Engine, SamplingParams, split_reasoning};
+use limbeck_infer::{Engine, Error as InferError, Generation, SamplingParams, split_reasoning};
 use limbeck_run::config::{Invalid, Validate};
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +101,8 @@ impl Search {
 ///
 /// # Errors
 /// Impossible settings; a tokenizer without a chat template; what generation refuses. A prefix
-/// that is too long for the model ends its chain's search.
+/// that is too long for the model, or after which its logits are not finite, ends its chain's
+/// search; of the latter there is a warning.
 pub fn locate(
     engine: &Engine<'_>,
     tokenizer: &Tokenizer,
@@ -147,7 +148,7 @@ pub fn locate(
             stop_token_ids: tokenizer.eos_token_ids().to_vec(),
             ..SamplingParams::default()
         };
-        let replies = engine.generate(&prompts, &params, progress)?;
+        let replies = continuations(engine, &mut asked, prompts, samples, &params, progress)?;
         open.clear();
         for ((index, steps, prefix), replies) in asked.into_iter().zip(replies.chunks(samples)) {
             let mut arrived = 0;
@@ -181,6 +182,32 @@ pub fn locate(
         round += 1;
     }
     Ok(found)
+}
+
+/// What the model goes on with, `samples` times for each chain that is asked; a chain for which
+/// its logits are not finite is asked no more.
+fn continuations(
+    engine: &Engine<'_>,
+    asked: &mut Vec<(usize, usize, String)>,
+    mut prompts: Vec<Vec<i64>>,
+    samples: usize,
+    params: &SamplingParams,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Generation>> {
+    loop {
+        match engine.generate(&prompts, params, progress) {
+            Err(InferError::NotFinite { index, position }) => {
+                let chain = index / samples;
+                let (of, steps, _) = asked.remove(chain);
+                prompts.drain(chain * samples..(chain + 1) * samples);
+                tracing::warn!(
+                    "chain {of}, going on from step {steps}: the logits after {position} tokens \
+                     are not finite"
+                );
+            }
+            replies => return Ok(replies?),
+        }
+    }
 }
 
 /// The prompt with the first steps of a chain, at the beginning of the next line.

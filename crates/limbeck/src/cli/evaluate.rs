@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use limbeck_core::DType;
 
-use super::StageOptions;
+use super::{ProductOptions, StageOptions};
 
 /// What `limbeck evaluate --help` says of tasks.
 const HELP: &str = "\
@@ -53,6 +53,8 @@ pub(crate) struct EvaluateArguments {
     /// float32, bfloat16 or float16
     #[arg(long, default_value = "float32")]
     pub(crate) dtype: DType,
+    #[command(flatten)]
+    pub(crate) products: ProductOptions,
     /// Replies that were made elsewhere, to be judged alone: JSONL lines {"id","text"}, or
     /// lm-eval's samples
     #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "adapter", "against"])]
@@ -67,6 +69,10 @@ pub(crate) struct EvaluateArguments {
     /// that one's on the records' own chains
     #[arg(long, value_name = "DIR")]
     pub(crate) against: Option<PathBuf>,
+    /// A model that is asked where wrong chains go wrong, if their text does not show it: by the
+    /// likelihood of their steps, and by going on from them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) teacher: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) stage: StageOptions,
 }

@@ -45,7 +45,13 @@ pub(crate) fn run(arguments: &BenchArguments, json: bool) -> Result<()> {
     }
     let adapters =
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
-    let opened = ModelFolder::open(&model.model, &adapters, arguments.device, model.dtype)?;
+    let opened = ModelFolder::open_with(
+        &model.model,
+        &adapters,
+        arguments.device,
+        model.dtype,
+        model.products,
+    )?;
     let decoder = &opened.decoder;
     let bytes = bytes_per_token(decoder);
     let on_cpu = decoder.device() == Device::Cpu;

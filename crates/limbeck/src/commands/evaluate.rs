@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use limbeck_cot_data::CotRecord;
 use limbeck_evaluate::attention::{AttentionMap, attention_of_tasks};
+use limbeck_evaluate::chain::ask_of_samples;
 use limbeck_evaluate::{
     Divergence, EvaluateConfig, Evaluation, Journal, Replies, Subject, Task, evaluate_replies,
     evaluate_tasks, weight_bytes,
@@ -30,13 +31,18 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
     let mut inputs: Vec<(&str, &Path)> =
         arguments.task.iter().map(|path| ("task", path.as_path())).collect();
     inputs.extend(files.iter().map(|path| ("task data", path.as_path())));
-    let config_value = serde_json::to_value(&config)?;
+    let mut config_value = serde_json::to_value(&config)?;
+    if arguments.products.int8_activations {
+        config_value["int8_activations"] = true.into();
+    }
     if let Some(file) = &arguments.replies {
         inputs.push(("replies", file));
+        inputs.extend(arguments.teacher.as_deref().map(|path| ("teacher", path)));
         let stage = Stage::begin("evaluate", options, config_value, &inputs)?;
         let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let name = arguments.name.clone().unwrap_or(stem);
-        let evaluation = evaluate_replies(&name, tasks, &Replies::read(file)?, &config)?;
+        let mut evaluation = evaluate_replies(&name, tasks, &Replies::read(file)?, &config)?;
+        ask_teacher(&mut evaluation, arguments)?;
         return finish(stage, &evaluation, arguments, json);
     }
     let model = arguments.model.as_deref().context("--model or --replies")?;
@@ -47,6 +53,7 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
     inputs.push(("model", model));
     inputs.extend(adapters.iter().map(|path| ("adapter", path.as_path())));
     inputs.extend(arguments.against.as_deref().map(|path| ("against", path)));
+    inputs.extend(arguments.teacher.as_deref().map(|path| ("teacher", path)));
     let mut stage = Stage::begin("evaluate", options, config_value, &inputs)?;
 
     let records: Vec<CotRecord> = tasks
@@ -56,7 +63,8 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
         .filter(|record| !record.thought_process.is_empty())
         .cloned()
         .collect();
-    let opened = ModelFolder::open(model, &adapters, options.device, arguments.dtype)?;
+    let (dtype, products) = (arguments.dtype, arguments.products);
+    let opened = ModelFolder::open_with(model, &adapters, options.device, dtype, products)?;
     let subject = Subject { name: &name, decoder: &opened.decoder, tokenizer: &opened.tokenizer };
     let maps = attention_of_tasks(subject, &tasks, config.attention)?;
     if !maps.is_empty() {
@@ -85,8 +93,23 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
         }
         evaluation.divergence = Some(divergence);
     }
+    ask_teacher(&mut evaluation, arguments)?;
     journal.remove()?;
     finish(stage, &evaluation, arguments, json)
+}
+
+/// Has the teacher, if there is one, look at the wrong chains.
+fn ask_teacher(evaluation: &mut Evaluation, arguments: &EvaluateArguments) -> Result<()> {
+    let Some(path) = &arguments.teacher else { return Ok(()) };
+    let teacher = ModelFolder::open(path, &[], arguments.stage.device, arguments.dtype)?;
+    let subject =
+        Subject { name: "teacher", decoder: &teacher.decoder, tokenizer: &teacher.tokenizer };
+    let config = evaluation.config.teacher.clone();
+    let (asked, found) = ask_of_samples(subject, &mut evaluation.samples, &config)?;
+    if asked > 0 {
+        tracing::info!("of {asked} wrong chains whose text does not show it, {found} were located");
+    }
+    Ok(())
 }
 
 /// Weights that were trained for a folder, as its manifest says.

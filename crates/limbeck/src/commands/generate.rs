@@ -41,8 +41,13 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
     let adapters =
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
     let adapters = AdapterArguments::parse(&adapters)?;
-    let mut opened =
-        ModelFolder::open(&model.model, &adapters.everywhere, arguments.device, model.dtype)?;
+    let mut opened = ModelFolder::open_with(
+        &model.model,
+        &adapters.everywhere,
+        arguments.device,
+        model.dtype,
+        model.products,
+    )?;
     let adapters = adapters.load(&mut opened.decoder)?;
     let tokenizer = &opened.tokenizer;
     let lines: Vec<Line> = super::read_lines(&arguments.input)?;
@@ -138,7 +143,9 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
 
 /// Opens the model that proposes, whose tokens must be those of the other.
 fn open_draft(path: &Path, model: &ModelFolder, arguments: &GenerateArguments) -> Result<Decoder> {
-    let draft = ModelFolder::open(path, &[], arguments.device, arguments.model.dtype)?;
+    let options = &arguments.model;
+    let draft =
+        ModelFolder::open_with(path, &[], arguments.device, options.dtype, options.products)?;
     match model.tokenizer.first_difference(&draft.tokenizer) {
         None => Ok(draft.decoder),
         Some((id, ours, theirs)) => Err(UsageError {

@@ -14,11 +14,14 @@ use super::tiled::{ScaleBits, TiledMatrix, Words};
 use crate::bits::Bits;
 
 /// Most rows that share a pass over the codes.
-const ROWS: usize = 16;
+pub(super) const ROWS: usize = 16;
 /// Words fetched before they are needed.
-const AHEAD: usize = 64;
+pub(super) const AHEAD: usize = 64;
 /// Codes that a task of a thread reads at least: less is not worth handing over.
 const TASK_CODES: usize = 1 << 15;
+/// Tasks that a product is cut into at most: so many keep threads busy to its end, and each has
+/// its list of rows.
+const TASKS: usize = 96;
 
 impl TiledMatrix {
     /// The product of some rows with the matrix, without bias.
@@ -51,8 +54,6 @@ impl TiledMatrix {
 
     /// Up to `M` rows.
     fn rows<const M: usize>(&self, instructions: Instructions, input: &[f32], output: &mut [f32]) {
-        let (width, outputs) = (self.in_features, self.out_features);
-        let rows = input.len() / width;
         let arranged;
         let columns = match (&self.order, input.as_chunks::<M>()) {
             // One row is its columns.
@@ -67,8 +68,21 @@ impl TiledMatrix {
             Some(_) => columns.chunks(self.group_size).map(total).collect(),
         };
         let pass = Pass { matrix: self, columns, sums: &sums };
-        let tiles_per_task = TASK_CODES.div_ceil(width * LANES).max(1);
-        // Each task gets its columns of every row. Nobody waits for a lock: a part is one task's.
+        self.for_tiles(output, &|tile, part| pass.run(instructions, tile, part));
+    }
+
+    /// Hands the outputs over, tiles by tiles, on several threads: the first tile's number and
+    /// the same columns of each row.
+    pub(super) fn for_tiles(
+        &self,
+        output: &mut [f32],
+        work: &(dyn Fn(usize, &mut [&mut [f32]]) + Sync),
+    ) {
+        let outputs = self.out_features.max(1);
+        let rows = output.len() / outputs;
+        let worthwhile = TASK_CODES.div_ceil(self.in_features.max(1) * LANES);
+        let tiles_per_task = outputs.div_ceil(LANES).div_ceil(TASKS).max(worthwhile).max(1);
+        // Nobody waits for a lock: a part is one task's.
         let columns_per_task = tiles_per_task * LANES;
         let tasks = outputs.div_ceil(columns_per_task);
         let mut parts: Vec<Vec<&mut [f32]>> =
@@ -81,7 +95,7 @@ impl TiledMatrix {
         let parts: Vec<_> = parts.into_iter().map(Mutex::new).collect();
         team::for_each(tasks, &|task| {
             if let Ok(mut part) = parts[task].lock() {
-                pass.run(instructions, task * tiles_per_task, &mut part);
+                work(task * tiles_per_task, &mut part);
             }
         });
     }
@@ -247,7 +261,7 @@ fn sum_group<L: CodeLanes, const M: usize, const PER_WORD: usize, const CHAINS: 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use limbeck_core::seed::CounterRng;
 
     use super::*;
@@ -256,7 +270,7 @@ mod tests {
     use crate::quantized::QuantizedWeight;
     use crate::rtn;
 
-    fn weights() -> Vec<QuantizedWeight> {
+    pub(in crate::kernels) fn weights() -> Vec<QuantizedWeight> {
         let (outputs, inputs) = (37, 128);
         let weight = WeightMatrix::new(CounterRng::new(9).normals(outputs * inputs), 37, 128);
         let weight = weight.unwrap();

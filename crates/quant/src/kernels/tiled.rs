@@ -49,6 +49,11 @@ impl TiledMatrix {
         codes_per_word(self.bits)
     }
 
+    /// What is added to a code here.
+    pub(crate) fn lift(&self) -> u8 {
+        lift(self.bits)
+    }
+
     /// The matrix in tiles; `None` where a group does not fill whole words, groups have
     /// different sizes, or a scale is in neither 16-bit dtype exactly.
     pub fn new(weight: &QuantizedWeight) -> Option<Self> {

@@ -53,6 +53,9 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     release_freed();
     let sequences = calibration(&tokenizer, &arguments.calibration, config.calibration_records)
         .context("calibration data")?;
+    // A large vocabulary takes more than some models' packed weights.
+    drop(tokenizer);
+    release_freed();
     let tables = [config.head_bits, config.embedding_bits];
     let tables = tables.into_iter().filter(|&bits| bits > 0).count();
     let layers = (decoder.linear_names().len() + tables) as u64;
@@ -84,7 +87,7 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
         stage.metric("kl_before_repair", tuning.before);
         stage.metric("kl_after_repair", tuning.after);
     }
-    save(&decoder, &tokenizer, config.format, stage.folder(), &sequences)?;
+    save(&decoder, &arguments.model, config.format, stage.folder(), &sequences)?;
     stage.metric("bits", report.bits);
     stage.metric("average_bits", report.average_bits);
     stage.metric("calibration_tokens", report.calibration_tokens);
@@ -103,6 +106,7 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
         if records.is_empty() {
             return Err(limbeck_evaluate::Error::NoRecords.into());
         }
+        let tokenizer = Tokenizer::load(&arguments.model)?;
         let gate = gate::measure(original, &decoder, &tokenizer, &records, &table.gate)?;
         for check in &gate.checks {
             tracing::info!("gate: {check}");
@@ -135,18 +139,18 @@ fn repair(
     Ok(tuning)
 }
 
-/// Writes the folder and proves that it computes what the decoder does, on a few of the
-/// sequences.
+/// Writes the folder, with the tokenizer of `model`, and proves that it computes what the decoder
+/// does, on a few of the sequences.
 fn save(
     decoder: &Decoder,
-    tokenizer: &Tokenizer,
+    model: &Path,
     format: Format,
     folder: &Path,
     sequences: &[Vec<i64>],
 ) -> Result<()> {
     if format == Format::Gguf {
         let path = folder.join("model.gguf");
-        let exported = save_gguf(decoder, tokenizer.folder(), &path, TensorType::Q8_0)?;
+        let exported = save_gguf(decoder, model, &path, TensorType::Q8_0)?;
         for warning in &exported.warnings {
             tracing::warn!("{warning}");
         }
@@ -158,7 +162,7 @@ fn save(
         .map(|tokens| tokens[..tokens.len().min(PROOF_TOKENS)].to_vec())
         .collect();
     limbeck_quant::save_proved_on(decoder, folder, DType::BFloat16, &shown)?;
-    Ok(tokenizer.copy_files(folder)?)
+    Ok(Tokenizer::copy_files_of(model, folder)?)
 }
 
 /// File, then `--set`, then the flags that name a key of their own.

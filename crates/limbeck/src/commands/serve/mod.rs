@@ -54,8 +54,13 @@ pub(crate) fn run(arguments: &ServeArguments, json: bool) -> Result<()> {
     let adapters =
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
     let adapters = AdapterArguments::parse(&adapters)?;
-    let opened =
-        ModelFolder::open(&model.model, &adapters.everywhere, arguments.device, model.dtype)?;
+    let opened = ModelFolder::open_with(
+        &model.model,
+        &adapters.everywhere,
+        arguments.device,
+        model.dtype,
+        model.products,
+    )?;
     let ModelFolder { mut decoder, tokenizer } = opened;
     // Without adapters and a place to load them from, projections need not look for any.
     let adapted = !adapters.named().is_empty() || !table.server.adapter_roots.is_empty();
