@@ -79,28 +79,35 @@ pub(crate) const PIPELINE: &[Row] = &[
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/teacher"),
     row("evaluate", "evaluate baseline", Some("evaluate"),
         "evaluate --config {config} --set attention=0 --model {run}/baseline --name baseline --task {run}/data/test.jsonl \
+         --teacher {teacher} \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/baseline"),
     row("evaluate", "evaluate distilled", Some("evaluate"),
         "evaluate --config {config} --model {run}/distilled --name distilled --task {run}/data/test.jsonl \
+         --teacher {teacher} \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/distilled"),
     row("evaluate", "evaluate tuned", Some("evaluate"),
         "evaluate --config {config} --set attention=0 --model {run}/distilled --adapter {run}/adapter --name tuned \
          --task {run}/data/test.jsonl \
+         --teacher {teacher} \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/tuned"),
     row("evaluate", "evaluate merged", Some("evaluate"),
         "evaluate --config {config} --set attention=0 --model {run}/tuned --name merged --task {run}/data/test.jsonl \
+         --teacher {teacher} \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/merged"),
     row("evaluate", "evaluate quantized", Some("evaluate"),
-        "evaluate --config {config} --model {run}/quantized --name gptq-4bit --against {run}/tuned \
+        "evaluate --config {config} --model {run}/quantized --name gptq-4bit --against {run}/tuned --against-name merged \
          --task {run}/data/test.jsonl \
+         --teacher {teacher} \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized"),
     row("evaluate", "evaluate awq", Some("evaluate"),
-        "evaluate --config {config} --set attention=0 --model {run}/quantized-awq --name awq-4bit --against {run}/tuned \
+        "evaluate --config {config} --set attention=0 --model {run}/quantized-awq --name awq-4bit --against {run}/tuned --against-name merged \
          --task {run}/data/test.jsonl \
+         --teacher {teacher} \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized-awq"),
     row("evaluate", "evaluate 8 bits", Some("evaluate"),
-        "evaluate --config {config} --set attention=0 --model {run}/quantized-8bit --name gptq-8bit --against {run}/tuned \
+        "evaluate --config {config} --set attention=0 --model {run}/quantized-8bit --name gptq-8bit --against {run}/tuned --against-name merged \
          --task {run}/data/test.jsonl \
+         --teacher {teacher} \
          --seed {seed} --device {device} --dtype {dtype} --output {run}/evaluate/quantized-8bit"),
     row("evaluate", "evaluate medical before", Some("evaluate"),
         "evaluate --config {config} --set attention=0 --set loads.batches=[] \

@@ -27,26 +27,34 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// Counts replies.
+    /// Counts replies. Where problems were answered several times, the intervals are those of
+    /// clusters ([`Proportion::of_clusters`]).
     pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
         let samples: Vec<&Sample> = samples.into_iter().collect();
-        let proportion =
-            |holds: fn(&Sample) -> bool| Proportion::of(samples.iter().map(|sample| holds(sample)));
+        let proportion = |holds: fn(&Sample) -> bool| share(samples.iter().copied(), holds);
         let tokens: usize = samples.iter().map(|sample| sample.reply_tokens).sum();
         Self {
             n: samples.len() as u64,
             accuracy: proportion(|sample| sample.correct),
-            cot_completion: Proportion::of(
-                samples
-                    .iter()
-                    .filter(|sample| sample.rated.is_none())
-                    .map(|sample| sample.complete),
+            cot_completion: share(
+                samples.iter().copied().filter(|sample| sample.rated.is_none()),
+                |sample| sample.complete,
             ),
             truncation: proportion(Sample::truncated),
             unanswered: proportion(|sample| sample.answer.is_empty()),
             mean_reply_tokens: tokens as f64 / samples.len().max(1) as f64,
         }
     }
+}
+
+/// The share of replies of which something holds.
+fn share<'a>(samples: impl Iterator<Item = &'a Sample>, holds: fn(&Sample) -> bool) -> Proportion {
+    let mut problems: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
+    for sample in samples {
+        let counts = problems.entry((&sample.task, &sample.id)).or_default();
+        *counts = (counts.0 + u64::from(holds(sample)), counts.1 + 1);
+    }
+    Proportion::of_clusters(&problems.into_values().collect::<Vec<_>>())
 }
 
 /// The scores of one task.
@@ -148,7 +156,8 @@ pub(crate) mod tests {
 
     #[test]
     fn every_rate_counts_its_own_property() {
-        let mut samples = vec![sample("a", "x", 1, true); 8];
+        let mut samples =
+            ["a", "b", "c", "d", "e", "f", "g", "h"].map(|id| sample(id, "x", 1, true));
         samples[0].correct = false;
         samples[1].complete = false;
         samples[2].complete = false;
@@ -166,6 +175,13 @@ pub(crate) mod tests {
         assert_eq!(scores.truncation, Proportion::new(3, 8));
         assert_eq!(scores.unanswered, Proportion::new(4, 8));
         assert!((scores.mean_reply_tokens - 20.0).abs() < 1e-12);
+        // The same replies to half as many problems tell less.
+        for (sample, id) in samples.iter_mut().zip(["a", "a", "b", "b", "c", "c", "d", "d"]) {
+            sample.id = id.to_owned();
+        }
+        let twice = Scores::of(&samples).truncation;
+        assert_eq!((twice.successes, twice.n), (3, 8));
+        assert!(twice.low < scores.truncation.low && twice.high > scores.truncation.high);
     }
 
     #[test]

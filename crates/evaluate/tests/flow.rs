@@ -6,6 +6,8 @@ use std::path::Path;
 
 use limbeck_core::tokenizer_training::{TokenizerConfig, train};
 use limbeck_core::{Tokenizer, test_device};
+use limbeck_evaluate::chain::rollout::RolloutConfig;
+use limbeck_evaluate::chain::{Evidence, TeacherConfig, ask_of_samples};
 use limbeck_evaluate::task::Style;
 use limbeck_evaluate::{
     Error, EvaluateConfig, Evaluation, Journal, Replies, Subject, Task, Verdict, evaluate_replies,
@@ -13,6 +15,7 @@ use limbeck_evaluate::{
 };
 use limbeck_infer::{Engine, FinishReason};
 use limbeck_model::Decoder;
+use limbeck_run::config::Validate;
 use serde_json::{Value, json};
 use tch::Kind;
 
@@ -248,6 +251,74 @@ fn a_model_whose_logits_are_not_finite_fails_by_name() {
     let error = model.run(vec![model.replies(), model.choices()], &config()).unwrap_err();
     assert!(matches!(&error, Error::NothingAnswered { count: 12, .. }), "{error}");
     assert!(error.to_string().contains("not finite"), "{error}");
+}
+
+#[test]
+fn a_teacher_is_asked_of_what_the_text_leaves_open() {
+    let model = model();
+    let chain = "<think>\none two\nthree, four\nfive six\n</think>\n\n";
+    let replies = [
+        format!("{chain}no"),                        // wrong, and nothing tells where
+        format!("{chain}no"),                        // right
+        "no".to_owned(),                             // wrong, without a chain
+        format!("{chain}perhaps"),                   // wrong
+        "<think>\n2 + 2 = 5\n</think>\n\nno".into(), // wrong where the text shows it
+    ];
+    let lines: Vec<String> = replies
+        .iter()
+        .enumerate()
+        .map(|(at, text)| json!({ "id": format!("replies-{at}"), "text": text }).to_string())
+        .collect();
+    let path = model.folder.path().join("theirs.jsonl");
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let given = Replies::read(&path).unwrap();
+    let judged = evaluate_replies("theirs", vec![model.replies()], &given, &config()).unwrap();
+    let shown = judged.samples[4].breakpoint.clone();
+    assert!(shown.is_some());
+    let rollouts = RolloutConfig { samples: 0, ..RolloutConfig::default() };
+    let ask = |model: &Model, least_drop, rollouts: &RolloutConfig| {
+        let subject =
+            Subject { name: "teacher", decoder: &model.decoder, tokenizer: &model.tokenizer };
+        let mut samples = judged.samples.clone();
+        let config = TeacherConfig { least_drop, rollouts: rollouts.clone() };
+        let counts = ask_of_samples(subject, &mut samples, &config).unwrap();
+        (counts, samples)
+    };
+    // An untrained model is surprised by some step more than by those before it.
+    let ((asked, found), samples) = ask(&model, 1e-6, &rollouts);
+    assert_eq!((asked, found), (2, 2));
+    for at in [0, 3] {
+        let breakpoint = samples[at].breakpoint.as_ref().unwrap();
+        assert_eq!(breakpoint.evidence, Evidence::Likelihood);
+        assert!(breakpoint.step < 3);
+    }
+    assert_eq!((&samples[1].breakpoint, &samples[2].breakpoint), (&None, &None));
+    assert_eq!(samples[4].breakpoint, shown);
+    // It never solves the problem, so that going on from a step tells nothing.
+    let rollouts = RolloutConfig { samples: 2, max_new_tokens: 4, ..rollouts };
+    assert_eq!(ask(&model, 1e6, &rollouts).0, (2, 0));
+
+    let _no_grad = tch::no_grad_guard();
+    for (name, mut tensor) in model.decoder.named_parameters() {
+        if name.ends_with("norm.weight") {
+            let _ = tensor.fill_(f64::NAN);
+        }
+    }
+    let (counts, samples) = ask(&model, 1e-6, &rollouts);
+    assert_eq!(counts, (2, 0), "logits that are not finite tell nothing, and stop nothing");
+    assert_eq!(samples[4].breakpoint, shown);
+    for (field, config) in [
+        ("least_drop", TeacherConfig { least_drop: f64::NAN, ..TeacherConfig::default() }),
+        (
+            "rollouts.recovered",
+            TeacherConfig {
+                rollouts: RolloutConfig { recovered: 2.0, ..RolloutConfig::default() },
+                ..TeacherConfig::default()
+            },
+        ),
+    ] {
+        assert_eq!(config.validate().unwrap_err().field, field);
+    }
 }
 
 #[test]

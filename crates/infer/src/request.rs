@@ -18,7 +18,8 @@ pub struct Request {
     pub adapters: Option<u64>,
     /// Requests find each other's keys and values only if they have the same salt.
     pub salt: Option<String>,
-    /// Requests of lower numbers are begun first, and give way last.
+    /// Requests of lower numbers are begun first, where there is no room in place of higher ones,
+    /// and give way last.
     pub priority: i32,
     /// Reports the prompt's log-probabilities, with those of so many of the most likely
     /// tokens. The whole prompt is computed then, whatever is held of it already.

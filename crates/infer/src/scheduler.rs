@@ -2,9 +2,10 @@
 //!
 //! There is no phase of prompts and no phase of replies: a sequence has tokens, some of them
 //! computed, and each step brings some sequences nearer to having all computed, within one
-//! budget of tokens (vLLM's V1 scheduler). Sequences that have begun come first. When blocks
-//! run out, the last of them gives its blocks back and begins again later, with the tokens
-//! that it has.
+//! budget of tokens (vLLM's V1 scheduler). Sequences that have begun come first, unless one of
+//! another priority waits that comes before them: then they also give it their place. When
+//! blocks run out, the last gives its blocks back and begins again later, with the tokens that
+//! it has.
 
 use limbeck_model::paged::BLOCK_SIZE;
 
@@ -122,11 +123,37 @@ impl Scheduler {
         }
         let mut copies = Vec::new();
         let mut budget = self.limits.max_step_tokens;
+        self.begin_urgent(&mut budget);
         let preempted = self.plan_running(&mut budget, &mut copies);
         if !preempted {
-            self.begin_waiting(budget);
+            self.begin_waiting(&mut budget, None);
         }
         copies
+    }
+
+    /// Begins waiting sequences of a priority before that of some running one, which gives way
+    /// where there is no room for both.
+    fn begin_urgent(&mut self, budget: &mut usize) {
+        let last = |running: &[Sequence]| running.last().map(|sequence| sequence.priority);
+        while let (Some(last), Some(first)) = (last(&self.running), self.waiting.first())
+            && first.priority < last
+        {
+            if self.has_room(first) {
+                self.begin_waiting(budget, Some(last));
+                return;
+            }
+            if let Some(last) = self.running.pop() {
+                self.put_back(last);
+            }
+        }
+    }
+
+    /// Whether a sequence can surely begin beside those that run.
+    fn has_room(&self, sequence: &Sequence) -> bool {
+        let replies: usize = self.running.iter().map(|sequence| sequence.replies).sum();
+        let needed = blocks_for(sequence.tokens.len().min(self.limits.max_step_tokens));
+        replies + sequence.replies <= self.limits.max_running
+            && self.pool.num_free() >= needed + self.running.len()
     }
 
     /// Whether blocks ran out.
@@ -134,6 +161,10 @@ impl Scheduler {
         let mut preempted = false;
         let mut index = 0;
         while index < self.running.len() && *budget > 0 {
+            if self.running[index].planned > 0 {
+                index += 1;
+                continue;
+            }
             let wanted = self.running[index].missing().min(*budget);
             if self.reserve(index, wanted, copies) {
                 self.running[index].planned = wanted;
@@ -180,16 +211,18 @@ impl Scheduler {
         insert(&mut self.waiting, sequence);
     }
 
-    fn begin_waiting(&mut self, mut budget: usize) {
+    /// Begins waiting sequences, those of a priority before `limit` if there is one.
+    fn begin_waiting(&mut self, budget: &mut usize, limit: Option<i32>) {
         let mut replies: usize = self.running.iter().map(|sequence| sequence.replies).sum();
-        while budget > 0 && !self.waiting.is_empty() {
+        let begins = |first: &Sequence| limit.is_none_or(|limit| first.priority < limit);
+        while *budget > 0 && self.waiting.first().is_some_and(begins) {
             replies += self.waiting[0].replies;
             if replies > self.limits.max_running {
                 return;
             }
             let found = self.find_blocks();
             let computed = found.len() * BLOCK_SIZE;
-            let wanted = (self.waiting[0].tokens.len() - computed).min(budget);
+            let wanted = (self.waiting[0].tokens.len() - computed).min(*budget);
             let needed = blocks_for(computed + wanted) - found.len();
             let free = found.iter().filter(|&&block| self.pool.references(block) == 0).count();
             // A block for each of those that run: who begins only to give way soon has
@@ -209,7 +242,7 @@ impl Scheduler {
             sequence.blocks.extend((0..needed).map_while(|_| self.pool.allocate()));
             (sequence.computed, sequence.planned) = (computed, wanted);
             sequence.cached_tokens.get_or_insert(computed);
-            budget -= wanted;
+            *budget -= wanted;
             insert(&mut self.running, sequence);
         }
     }

@@ -170,6 +170,23 @@ impl<'m> Session<'m> {
         known
     }
 
+    /// Ends one choice of a request, which has had a token, and what it holds; its other outputs
+    /// stay away. False if it has ended already or has not begun.
+    pub fn cancel_choice(&mut self, request: RequestId, choice: usize) -> bool {
+        let Some(live) = self.requests.get_mut(&request.0) else { return false };
+        // Before their first token all choices are one sequence.
+        if live.choices.get(&choice).is_none_or(|choice| choice.generated == 0) {
+            return false;
+        }
+        live.choices.remove(&choice);
+        if live.choices.is_empty() {
+            self.requests.remove(&request.0);
+        }
+        self.scheduler.remove(request.0, Some(choice));
+        self.end_if_idle();
+        true
+    }
+
     /// Whether there is nothing to do.
     pub fn is_idle(&self) -> bool {
         self.requests.is_empty()

@@ -142,7 +142,7 @@ fn replies_from_elsewhere_need_no_model() {
     fs::write(at("sums.toml"), "preset = \"gsm8k\"\ndata = \"rows.jsonl\"\n").unwrap();
     let replies = [
         json!({ "id": "sums-0", "text": "2 + 3 = 5, so the answer is $5.00." }),
-        json!({ "id": "sums-1", "text": "It is 12.", "finish_reason": "stop" }),
+        json!({ "id": "sums-1", "text": "A dozen is 12.\nIt is 12.", "finish_reason": "stop" }),
     ];
     let replies: Vec<String> = replies.iter().map(ToString::to_string).collect();
     fs::write(at("theirs.jsonl"), replies.join("\n")).unwrap();
@@ -154,6 +154,18 @@ fn replies_from_elsewhere_need_no_model() {
         (&samples[0]["verdict"], &samples[1]["verdict"]),
         (&json!("correct"), &json!("wrong"))
     );
+
+    // What the text leaves open, a model is asked of.
+    let (model, asked) = (teacher(), at("asked"));
+    let with_teacher = [
+        &arguments[..5],
+        &["--teacher", text(&model), "--set", "teacher.rollouts.samples=0"],
+        &["--set", "teacher.least_drop=1e-9", "--output", text(&asked)],
+    ];
+    check(&with_teacher.concat(), 0, &["of 1 wrong chains", "accuracy 0.5"]);
+    assert_eq!(lines(&asked.join("samples.jsonl"))[0]["verdict"], "correct");
+    let manifest = fs::read_to_string(asked.join("manifest.json")).unwrap();
+    assert!(manifest.contains("fixtures/teacher"), "{manifest}");
 
     fs::write(at("theirs.jsonl"), "{\"id\": \"sums-0\"}\n").unwrap();
     check(&[&arguments[..], &[text(&at("none"))]].concat(), 3, &["theirs.jsonl:1: expected id"]);

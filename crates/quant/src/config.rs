@@ -60,7 +60,7 @@ pub struct QuantizeConfig {
     /// The file stays in plain order. Default `groups`.
     pub order: Order,
     /// GPTQ: added to the Hessian's diagonal, as a share of its mean; doubled for a layer
-    /// whose Hessian does not factor. 0 to 1. Default 0.01.
+    /// whose Hessian does not factor. 0 to 1. Default 0.05.
     pub damping: f64,
     /// GPTQ: whether the outputs aimed at are those of the unquantised model on its own
     /// inputs, instead of on inputs that quantised layers have changed (GPTAQ). The
@@ -110,7 +110,7 @@ impl Default for QuantizeConfig {
             signed_scale: true,
             mse_search: false,
             order: Order::default(),
-            damping: 0.01,
+            damping: 0.05,
             gptaq: false,
             gptaq_alpha: 0.25,
             clip: true,

@@ -13,6 +13,10 @@ pub trait Backend {
     /// Drops a request; no more is heard of it. `false` if it had already ended.
     fn cancel(&mut self, request: RequestId) -> bool;
 
+    /// Drops one choice of a request that has had a token; no more is heard of it. `false` if it
+    /// had already ended, or not begun.
+    fn cancel_choice(&mut self, request: RequestId, choice: usize) -> bool;
+
     /// Computes one step.
     ///
     /// # Errors
@@ -33,6 +37,10 @@ impl Backend for Session<'_> {
 
     fn cancel(&mut self, request: RequestId) -> bool {
         Session::cancel(self, request)
+    }
+
+    fn cancel_choice(&mut self, request: RequestId, choice: usize) -> bool {
+        Session::cancel_choice(self, request, choice)
     }
 
     fn step(&mut self) -> Result<Vec<Output>> {

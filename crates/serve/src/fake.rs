@@ -66,6 +66,8 @@ pub struct FakeControl {
     pub submitted: AtomicUsize,
     /// Requests cancelled before their end.
     pub cancelled: AtomicUsize,
+    /// Choices cancelled before their end.
+    pub choices_cancelled: AtomicUsize,
     /// Requests not ended.
     pub live: AtomicUsize,
     /// Steps made.
@@ -226,6 +228,20 @@ impl Backend for FakeBackend {
         }
         self.control.live.store(self.requests.len(), Ordering::SeqCst);
         found
+    }
+
+    fn cancel_choice(&mut self, request: RequestId, choice: usize) -> bool {
+        let mut all = self.requests.iter_mut();
+        let Some((_, live)) = all.find(|((_, id), _)| *id == request) else { return false };
+        let ended = live
+            .choices
+            .get_mut(choice)
+            .filter(|said| said.is_some_and(|said| said > 0))
+            .is_some_and(|said| said.take().is_some());
+        self.control.choices_cancelled.fetch_add(usize::from(ended), Ordering::SeqCst);
+        self.requests.retain(|_, live| live.choices.iter().any(Option::is_some));
+        self.control.live.store(self.requests.len(), Ordering::SeqCst);
+        ended
     }
 
     fn step(&mut self) -> Result<Vec<Output>> {

@@ -85,7 +85,7 @@ struct Job {
     request: Request,
     events: mpsc::Sender<Event>,
     permit: OwnedSemaphorePermit,
-    outcome: Arc<AtomicU8>,
+    said: Arc<Said>,
     arrived: Instant,
 }
 
@@ -93,7 +93,16 @@ struct Job {
 #[derive(Debug)]
 pub struct EventStream {
     events: mpsc::Receiver<Event>,
-    outcome: Arc<AtomicU8>,
+    said: Arc<Said>,
+}
+
+/// What the reader of a request's events says of it.
+#[derive(Debug)]
+struct Said {
+    /// An [`Outcome`].
+    outcome: AtomicU8,
+    /// Choices that need not go on, since the engine's thread last looked.
+    enough: Mutex<Vec<usize>>,
 }
 
 impl EventStream {
@@ -105,7 +114,12 @@ impl EventStream {
     /// Says that the request is done although the engine would go on, as where a stop string
     /// was found, so that it does not count as abandoned.
     pub fn done(&self, outcome: Outcome) {
-        self.outcome.store(outcome as u8, Ordering::Relaxed);
+        self.said.outcome.store(outcome as u8, Ordering::Relaxed);
+    }
+
+    /// Says that a choice need not go on, as where its stop string was found before the others'.
+    pub fn enough(&self, choice: usize) {
+        lock(&self.said.enough).push(choice);
     }
 }
 
@@ -212,9 +226,10 @@ impl EngineHandle {
         // reader: accepted, prompt, failed, and each choice's tokens and end.
         let most = 3 + request.params.n * (request.params.max_new_tokens + 1);
         let (events, receiver) = mpsc::channel(most.min(Semaphore::MAX_PERMITS));
-        let outcome = Arc::new(AtomicU8::new(Outcome::Abort as u8));
-        let stream = EventStream { events: receiver, outcome: Arc::clone(&outcome) };
-        let job = Job { request, events, permit, outcome, arrived: Instant::now() };
+        let outcome = AtomicU8::new(Outcome::Abort as u8);
+        let said = Arc::new(Said { outcome, enough: Mutex::new(Vec::new()) });
+        let stream = EventStream { events: receiver, said: Arc::clone(&said) };
+        let job = Job { request, events, permit, said, arrived: Instant::now() };
         let jobs = lock(&self.jobs);
         let sender =
             jobs.as_ref().ok_or_else(|| ApiError::unavailable("the server is stopping"))?;
@@ -265,7 +280,7 @@ struct Worker {
 /// A request that the engine has.
 struct Live {
     events: mpsc::Sender<Event>,
-    outcome: Arc<AtomicU8>,
+    said: Arc<Said>,
     /// Held until the engine is done with the request.
     _permit: OwnedSemaphorePermit,
     arrived: Instant,
@@ -334,7 +349,7 @@ impl Worker {
     }
 
     fn take(&mut self, backend: &mut dyn Backend, job: Job) {
-        let Job { request, events, permit, outcome, arrived } = job;
+        let Job { request, events, permit, said, arrived } = job;
         if events.is_closed() {
             return;
         }
@@ -351,7 +366,7 @@ impl Worker {
         let _ = events.try_send(Event::Accepted);
         let live = Live {
             events,
-            outcome,
+            said,
             _permit: permit,
             arrived,
             taken: Instant::now(),
@@ -368,10 +383,19 @@ impl Worker {
         let metrics = &self.metrics;
         self.live.retain(|id, live| {
             if !live.events.is_closed() {
-                return true;
+                for choice in std::mem::take(&mut *lock(&live.said.enough)) {
+                    if let Some((_, ended)) = live.choices.get_mut(choice)
+                        && backend.cancel_choice(*id, choice)
+                    {
+                        *ended = true;
+                    }
+                }
+                if live.choices.iter().any(|(_, ended)| !ended) {
+                    return true;
+                }
             }
             backend.cancel(*id);
-            let said = live.outcome.load(Ordering::Relaxed);
+            let said = live.said.outcome.load(Ordering::Relaxed);
             let known = [Outcome::Stop, Outcome::Length];
             let outcome = known.into_iter().find(|known| *known as u8 == said);
             live.end(metrics, outcome.unwrap_or(Outcome::Abort));

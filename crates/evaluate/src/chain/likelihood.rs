@@ -7,8 +7,8 @@
 use std::ops::Range;
 
 use limbeck_core::{Message, Tokenizer};
-use limbeck_infer::Engine;
 use limbeck_infer::reasoning::opens_reasoning;
+use limbeck_infer::{Engine, Error as InferError, Score};
 
 use super::{Breakpoint, ErrorKind, Evidence};
 use crate::Result;
@@ -87,14 +87,11 @@ pub fn rate(
         sequences.push(tokens);
         owners.push((index, steps));
     }
-    let scores = engine.score_with(&sequences, false, progress)?;
+    let scores = scores(engine, &sequences, progress)?;
     let mut ratings: Vec<Vec<StepLikelihood>> = chains.iter().map(|_| Vec::new()).collect();
-    let mut not_finite = 0;
+    let not_finite = scores.iter().filter(|score| score.is_none()).count();
     for ((index, steps), score) in owners.into_iter().zip(scores) {
-        if score.logprobs.iter().flatten().any(|logprob| logprob.is_nan()) {
-            not_finite += 1;
-            continue;
-        }
+        let Some(score) = score else { continue };
         let none = StepLikelihood { tokens: 0, mean: 0.0, peak: 0.0 };
         let mut rated = vec![none; chains[index].1.len()];
         for (step, logprob) in steps.into_iter().zip(score.logprobs) {
@@ -113,6 +110,25 @@ pub fn rate(
         tracing::warn!("{not_finite} chains have no ratings: the logits are not finite");
     }
     Ok(ratings)
+}
+
+/// The scores of sequences; none of one for which the logits are not finite.
+fn scores(
+    engine: &Engine<'_>,
+    sequences: &[Vec<i64>],
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Option<Score>>> {
+    match engine.score_with(sequences, false, &mut |done| progress(done)) {
+        Err(InferError::NotFinite { .. }) => {}
+        scores => return Ok(scores?.into_iter().map(Some).collect()),
+    }
+    // Which ones these are is seen one by one.
+    let alone =
+        |sequence| match engine.score_with(std::slice::from_ref(sequence), false, &mut |_| {}) {
+            Err(InferError::NotFinite { .. }) => Ok(None),
+            scores => Ok(scores?.pop()),
+        };
+    sequences.iter().map(alone).collect()
 }
 
 /// How far beyond the steps before it a step's peak must lie to be taken for wrong, in nats. Of

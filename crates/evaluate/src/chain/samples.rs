@@ -78,13 +78,16 @@ fn is_open(sample: &Sample) -> bool {
     !sample.correct
         && sample.failure.is_none()
         && sample.breakpoint.is_none()
-        && sample.reasoning.is_some()
+        && !sample.steps.is_empty()
+        // A reply without marks that is a line alone is an answer.
+        && (sample.reasoning.is_some() || sample.steps.len() > 1)
 }
 
+/// The chain; a reply without marks is one itself.
 fn chain_of(sample: &Sample) -> Chain<'_> {
     Chain {
         question: &sample.question,
-        reasoning: sample.reasoning.as_deref().unwrap_or_default(),
+        reasoning: sample.reasoning.as_deref().unwrap_or(&sample.answer),
         answer: &sample.answer,
         correct: Some(false),
         closed: sample.closed,

@@ -29,8 +29,36 @@ impl Proportion {
         if n == 0 {
             return Self { successes, n, value: 0.0, low: 0.0, high: 1.0 };
         }
-        let count = n as f64;
+        Self::with_interval(successes, n, n as f64)
+    }
+
+    /// The proportion among outcomes that come in clusters, the replies to one problem: of each
+    /// its successes and its size. The interval is Wilson's of as many independent outcomes as
+    /// tell as much (Korn and Graubard 1998): `p (1 − p)` over the variance of the ratio of the
+    /// clusters' sums, no more than there are. Where that is not known, as all outcomes are the
+    /// same or of one cluster, of as many as there are clusters.
+    pub fn of_clusters(clusters: &[(u64, u64)]) -> Self {
+        let successes = clusters.iter().map(|cluster| cluster.0).sum();
+        let n = clusters.iter().map(|cluster| cluster.1).sum();
+        if n == 0 || clusters.len() as u64 == n {
+            return Self::new(successes, n);
+        }
+        let (count, number) = (n as f64, clusters.len() as f64);
         let value = successes as f64 / count;
+        let squares: f64 = clusters
+            .iter()
+            .map(|&(successes, n)| (successes as f64 - value * n as f64).powi(2))
+            .sum();
+        let variance = squares * number / (number - 1.0).max(1.0) / (count * count);
+        let alike = value * (1.0 - value) / variance;
+        let unknown = clusters.len() == 1 || alike.is_nan();
+        let effective = if unknown { number } else { alike.clamp(1.0, count) };
+        Self::with_interval(successes, n, effective)
+    }
+
+    /// With Wilson's interval of `count` outcomes.
+    fn with_interval(successes: u64, n: u64, count: f64) -> Self {
+        let value = successes as f64 / n as f64;
         let z_squared = Z_95 * Z_95;
         let centre = (value + z_squared / (2.0 * count)) / (1.0 + z_squared / count);
         let spread = value * (1.0 - value) / count + z_squared / (4.0 * count * count);
@@ -104,6 +132,30 @@ mod tests {
             close(proportion.high, high, 1e-6);
         }
         close(Proportion::new(0, 0).high, 1.0, 0.0);
+    }
+
+    #[test]
+    fn outcomes_in_clusters_tell_less() {
+        let interval = |proportion: &Proportion| (proportion.low, proportion.high);
+        // Each alone, they are as ever; copies add nothing.
+        let alone: Vec<(u64, u64)> = (0..40).map(|at| (u64::from(at < 30), 1)).collect();
+        assert_eq!(Proportion::of_clusters(&alone), Proportion::new(30, 40));
+        let copies: Vec<(u64, u64)> = alone.iter().map(|&(right, _)| (8 * right, 8)).collect();
+        let found = Proportion::of_clusters(&copies);
+        assert_eq!((found.successes, found.n), (240, 320));
+        // 40 clusters' sample variance counts 39 of them.
+        let expected = Proportion::with_interval(30, 40, 39.0);
+        close(found.low, expected.low, 1e-9);
+        close(found.high, expected.high, 1e-9);
+        // Clusters that do not differ at all tell no less than their outcomes.
+        let even = Proportion::of_clusters(&[(2, 4); 10]);
+        assert_eq!(interval(&even), interval(&Proportion::new(20, 40)));
+        // Where nothing failed, only problems count.
+        let right = Proportion::of_clusters(&[(16, 16); 10]);
+        assert_eq!(interval(&right), interval(&Proportion::new(10, 10)));
+        assert_eq!(Proportion::of_clusters(&[]), Proportion::new(0, 0));
+        let single = Proportion::of_clusters(&[(3, 4)]);
+        assert!(single.low < 0.3 && single.high > 0.9, "{single:?}");
     }
 
     #[test]

@@ -54,6 +54,47 @@ fn lower_priorities_are_begun_first_and_of_equal_ones_the_first() {
 }
 
 #[test]
+fn who_waits_with_a_lower_priority_takes_the_place_of_the_last() {
+    let limits = Limits { max_running: 2, ..LIMITS };
+    let mut scheduler = Scheduler::new(100, limits);
+    scheduler.add(sequence(0, 0, 0..4));
+    scheduler.add(sequence(1, 5, 100..200));
+    assert_eq!(step(&mut scheduler), [(0, 4), (1, 28)]);
+    // Request 2 needs a place and tokens that request 1 would take; 3 may wait as 0 does.
+    scheduler.add(sequence(2, 1, 300..320));
+    scheduler.add(sequence(3, 0, 400..404));
+    assert_eq!(step(&mut scheduler), [(0, 1), (3, 4)]);
+    scheduler.remove(3, None);
+    assert_eq!(step(&mut scheduler), [(0, 1), (2, 20)]);
+    scheduler.remove(0, None);
+    // It finds its block again.
+    assert_eq!(step(&mut scheduler), [(2, 1), (1, 31)]);
+    let mut stats = Stats::default();
+    scheduler.add_stats(&mut stats);
+    assert_eq!((stats.preemptions, stats.prefix_hits), (1, 16));
+}
+
+#[test]
+fn a_long_prompt_of_no_hurry_leaves_a_step_to_who_has_it() {
+    let mut scheduler = Scheduler::new(100, LIMITS);
+    scheduler.add(sequence(0, 3, 0..200));
+    assert_eq!(step(&mut scheduler), [(0, 32)]);
+    scheduler.add(sequence(1, 0, 300..320));
+    scheduler.add(sequence(2, 3, 400..404));
+    assert_eq!(step(&mut scheduler), [(1, 20), (0, 12)]);
+    assert_eq!(step(&mut scheduler), [(1, 1), (0, 31)]);
+    // Blocks are taken from it too.
+    let mut scheduler = Scheduler::new(4, LIMITS);
+    scheduler.add(sequence(0, 3, 0..60));
+    assert_eq!(step(&mut scheduler), [(0, 32)]);
+    scheduler.add(sequence(1, 0, 300..340));
+    assert_eq!(step(&mut scheduler), [(1, 32)]);
+    scheduler.remove(1, None);
+    scheduler.remove(0, None);
+    scheduler.assert_books();
+}
+
+#[test]
 fn the_last_gives_way_and_comes_back_with_its_tokens() {
     let mut scheduler = Scheduler::new(4, LIMITS);
     scheduler.add(sequence(0, 0, 0..15));

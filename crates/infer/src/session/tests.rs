@@ -113,6 +113,7 @@ fn whatever_happens_beside_it_a_request_gets_what_it_gets_alone() {
         let mut got: HashMap<RequestId, Got> = HashMap::new();
         let mut submitted: Vec<(RequestId, Request)> = Vec::new();
         let mut cancelled = Vec::new();
+        let mut stopped: Vec<(RequestId, usize)> = Vec::new();
         for _ in 0..400 {
             match rng.below(8) {
                 0 if submitted.len() < 40 => {
@@ -124,6 +125,14 @@ fn whatever_happens_beside_it_a_request_gets_what_it_gets_alone() {
                     if session.cancel(id) {
                         cancelled.push(id);
                         assert!(!session.cancel(id));
+                    }
+                }
+                2 if rng.below(4) == 0 && !submitted.is_empty() => {
+                    let (id, request) = &submitted[rng.below(submitted.len())];
+                    let choice = rng.below(request.params.n);
+                    if session.cancel_choice(*id, choice) {
+                        assert!(!session.cancel_choice(*id, choice));
+                        stopped.push((*id, choice));
                     }
                 }
                 _ => collect(session.step().unwrap(), &mut got),
@@ -138,7 +147,7 @@ fn whatever_happens_beside_it_a_request_gets_what_it_gets_alone() {
         assert_eq!((stats.free_blocks, stats.running, stats.waiting), (9, 0, 0), "{stats:?}");
         assert_eq!(stats.used_slots, 0);
         assert!(stats.preemptions > 5 && stats.prefix_hits > 100, "{stats:?}");
-        assert!(submitted.len() > 20 && !cancelled.is_empty());
+        assert!(submitted.len() > 20 && !cancelled.is_empty() && !stopped.is_empty());
 
         let mut same = 0;
         for (id, request) in &submitted {
@@ -151,8 +160,17 @@ fn whatever_happens_beside_it_a_request_gets_what_it_gets_alone() {
             while !alone.is_idle() {
                 collect(alone.step().unwrap(), &mut expected);
             }
-            let (found, expected) = (&got[id], &expected[&single]);
-            assert_eq!(found.finished.len(), request.params.n);
+            // What a stopped choice had is how it begins alone, and the others are whole.
+            let (mut found, mut expected) = (got[id].clone(), expected[&single].clone());
+            for (_, choice) in stopped.iter().filter(|(of, _)| of == id) {
+                assert_eq!(found.finished.remove(choice), None);
+                let had = found.tokens.remove(choice).unwrap();
+                let whole = expected.tokens.remove(choice).unwrap();
+                if cache_dtype == CacheDtype::Compute {
+                    assert!(whole.starts_with(&had), "{had:?} {whole:?}");
+                }
+                expected.finished.remove(choice);
+            }
             assert_eq!(found.prompt, expected.prompt);
             if cache_dtype == CacheDtype::Compute {
                 assert_eq!(found, expected, "{request:?}");

@@ -69,6 +69,9 @@ pub(crate) struct EvaluateArguments {
     /// that one's on the records' own chains
     #[arg(long, value_name = "DIR")]
     pub(crate) against: Option<PathBuf>,
+    /// What the report calls it [default: its folder's name]
+    #[arg(long, value_name = "NAME", requires = "against")]
+    pub(crate) against_name: Option<String>,
     /// A model that is asked where wrong chains go wrong, if their text does not show it: by the
     /// likelihood of their steps, and by going on from them
     #[arg(long, value_name = "DIR")]

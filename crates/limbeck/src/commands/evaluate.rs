@@ -78,7 +78,8 @@ pub(crate) fn run(arguments: &EvaluateArguments, json: bool) -> Result<()> {
     let made_by = adapters.last().map_or(model, PathBuf::as_path);
     evaluation.cost.trainable_parameters = trainable_parameters(made_by);
     if let Some(reference) = &arguments.against {
-        let name = reference.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder_name = reference.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = arguments.against_name.clone().unwrap_or(folder_name);
         let reference = ModelFolder::open(reference, &[], options.device, arguments.dtype)?;
         let chains = chains(&opened.tokenizer, &records)?;
         let progress = Progress::new("compare", chains.len() as u64, "chains");

@@ -88,7 +88,6 @@ impl<const M: usize> Kernel for Rounding<'_, M> {
 }
 
 /// Rounds a block; its scale and the sum of its codes.
-#[expect(clippy::inline_always, reason = "compiled anew for each set of instructions")]
 #[inline(always)]
 fn round(values: &[f32], codes: &mut [i8]) -> (f32, i32) {
     // Adding 1.5·2²³ leaves the nearest whole number in the lowest bits.

@@ -165,6 +165,8 @@ impl<'t> Generation<'t> {
         }));
         if self.choices.iter().all(|choice| choice.ended) {
             self.events.done(Outcome::Stop);
+        } else if self.choices[choice].ended {
+            self.events.enough(choice);
         }
         Ok(())
     }

@@ -28,6 +28,34 @@ fn a_client_that_leaves_cancels_its_request() {
 }
 
 #[test]
+fn a_choice_that_has_met_its_stop_string_does_not_go_on_beside_the_others() {
+    const REPLY: &str = "one two three four";
+    let count = Running::new().tokenizer.encode(REPLY).unwrap().len();
+    let server = Running::with(|options| {
+        options.reply = Some(REPLY);
+        options.fake.hang_after = Some(count);
+    });
+    // The second choice begins with the second token and ends with the first; the first choice
+    // neither stops nor ends.
+    let tokens = server.tokenizer.encode(REPLY).unwrap();
+    let stop = format!("four{}", server.tokenizer.decode(&tokens[..1], false).unwrap());
+    assert!(!REPLY.contains(&stop));
+    let mut open = server.post_open(
+        "/v1/completions",
+        &json!({
+            "prompt": "x", "n": 2, "stop": stop, "max_tokens": 400, "ignore_eos": true,
+            "stream": true
+        }),
+    );
+    open.until("\"stop\"");
+    server.wait_until("ended", |control| control.choices_cancelled.load(Ordering::SeqCst) == 1);
+    assert_eq!((server.in_flight(), server.control.cancelled.load(Ordering::SeqCst)), (1, 0));
+    open.abandon();
+    server.wait_until("cancelled", |control| control.cancelled.load(Ordering::SeqCst) == 1);
+    server.assert_idle();
+}
+
+#[test]
 fn leaving_before_the_whole_reply_cancels_too() {
     let server = Running::new();
     server.pause(true);
