@@ -10,7 +10,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use limbeck_core::seed::CounterRng;
 use limbeck_model::{DenseLinear, Linear};
-use limbeck_quant::{Bits, Format, GridRule, PackedLinear, WeightMatrix, rtn};
+use limbeck_quant::{Activations, Bits, Format, GridRule, PackedLinear, WeightMatrix, rtn};
 use tch::{Device, Kind, Tensor};
 
 /// Name, output and input features, group size: a projection of Gemma 3 270M, one of a 1B
@@ -35,9 +35,12 @@ fn bench(criterion: &mut Criterion) {
             let weight = weight.to_tensor(kind, Device::Cpu).expect("memory");
             DenseLinear::new(weight, None).expect("a matrix")
         };
-        let layers: [(&str, Kind, Box<dyn Linear>); 4] = [
+        let rounded = |bits| packed(bits).with_activations(Activations::Int8);
+        let layers: [(&str, Kind, Box<dyn Linear>); 6] = [
             ("4 bits", Kind::Float, Box::new(packed(Bits::Four))),
             ("8 bits", Kind::Float, Box::new(packed(Bits::Eight))),
+            ("4 bits by 8", Kind::Float, Box::new(rounded(Bits::Four))),
+            ("8 bits by 8", Kind::Float, Box::new(rounded(Bits::Eight))),
             ("float32", Kind::Float, Box::new(dense(Kind::Float))),
             ("bfloat16", Kind::BFloat16, Box::new(dense(Kind::BFloat16))),
         ];

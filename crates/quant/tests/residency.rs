@@ -8,11 +8,11 @@ use limbeck_core::{DType, test_device};
 use limbeck_model::{Decoder, DenseEmbedding, DenseLinear, Embedding, Input, Linear, LoadOptions};
 use limbeck_quant::nf4::{Nf4Embedding, Nf4Linear};
 use limbeck_quant::{
-    Error, Method, PackedLinear, QuantizeConfig, Residency, load_decoder_as, quantize, requantize,
-    save,
+    Activations, Error, Method, PackedLinear, QuantizeConfig, Residency, Storage, load_decoder_as,
+    quantize, requantize, save,
 };
 use serde_json::json;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 const VOCAB: i64 = 96;
 const CHANGED: &str = "model.layers.1.mlp.up_proj";
@@ -97,6 +97,38 @@ fn a_quantised_folder_computes_the_same_packed() {
     assert_eq!(logits(&load(Residency::Auto).unwrap()), logits(&dense));
     let error = load(Residency::Nf4).unwrap_err();
     assert!(matches!(error, Error::PackedTwice { .. }), "{error}");
+}
+
+#[test]
+fn activations_in_8_bits_are_nearly_the_same_model() {
+    let (plain, quantized) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write_model(plain.path(), true);
+    let mut decoder = Decoder::load(plain.path(), &options()).unwrap();
+    let config = QuantizeConfig { head_bits: 4, ..config(Method::Rtn) };
+    quantize(&mut decoder, &sequences(), &config, &mut |_, _, _| {}).unwrap();
+    save(&decoder, quantized.path(), DType::BFloat16).unwrap();
+    let load = |activations| {
+        let storage = Storage { residency: Residency::Auto, activations };
+        logits(&load_decoder_as(quantized.path(), &options(), storage).unwrap())
+    };
+    let (exact, rounded) = (load(Activations::Float32), load(Activations::Int8));
+    let difference = (&rounded - &exact).norm().double_value(&[]) / exact.norm().double_value(&[]);
+    if test_device() == Device::Cpu {
+        assert!(difference > 1e-4 && difference < 0.02, "{difference}");
+    } else {
+        assert!(difference < 1e-3, "activations stay as they are on a GPU: {difference}");
+    }
+    // A token's logits do not depend on the rows beside it.
+    let storage = Storage { residency: Residency::Auto, activations: Activations::Int8 };
+    let decoder = load_decoder_as(quantized.path(), &options(), storage).unwrap();
+    let hidden = Tensor::randn([5, 1, 64], (Kind::Float, test_device()));
+    let together = decoder.logits(&hidden).unwrap();
+    if test_device() == Device::Cpu {
+        for row in 0..5 {
+            let alone = decoder.logits(&hidden.narrow(0, row, 1)).unwrap();
+            assert_eq!(alone, together.narrow(0, row, 1));
+        }
+    }
 }
 
 #[test]

@@ -33,6 +33,7 @@ A run that was killed goes on where it stood when it is started again.
 Examples:
   limbeck evaluate --model student --task data/test.jsonl --output evaluation
   limbeck evaluate --model gemma-3-270m --task gsm8k.toml --set max_new_tokens=400 --output gsm8k
+  limbeck evaluate --model student --teacher teacher --task data/test.jsonl --output evaluation
   limbeck evaluate --replies replies.jsonl --task gsm8k.toml --name theirs --output theirs";
 
 #[derive(Debug, Args)]

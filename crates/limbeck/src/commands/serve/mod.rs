@@ -14,6 +14,7 @@ use limbeck_serve::config::ApiKey;
 use limbeck_serve::{AdapterStore, Backend, BackendFactory, ModelInfo, ServeConfig, Setup};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tch::Device;
 
 use crate::adapter_source;
 use crate::cli::ServeArguments;
@@ -62,6 +63,15 @@ pub(crate) fn run(arguments: &ServeArguments, json: bool) -> Result<()> {
         model.products,
     )?;
     let ModelFolder { mut decoder, tokenizer } = opened;
+    if !model.products.int8_activations
+        && decoder.device() == Device::Cpu
+        && limbeck_quant::quantization(&model.model)?.is_some()
+    {
+        tracing::info!(
+            "packed weights are multiplied in fp32; --int8-activations is faster for many \
+             requests and prompts, and not quite the same model"
+        );
+    }
     // Without adapters and a place to load them from, projections need not look for any.
     let adapted = !adapters.named().is_empty() || !table.server.adapter_roots.is_empty();
     let router = if adapted { Some(install(&mut decoder, &adapters)?) } else { None };
