@@ -9,7 +9,7 @@ use limbeck_model::{Decoder, LoadOptions};
 use limbeck_quant::{Activations, Residency, Storage};
 use tch::Kind;
 
-use crate::cli::ProductOptions;
+use crate::cli::{ModelOptions, ProductOptions};
 use crate::memory::release_freed;
 
 /// A decoder and the tokenizer that fits it.
@@ -27,6 +27,15 @@ impl ModelFolder {
         dtype: DType,
     ) -> Result<Self> {
         Self::open_with(path, adapters, device, dtype, ProductOptions::default())
+    }
+
+    /// Opens the model that a command's arguments ask for.
+    pub(crate) fn open_asked(
+        model: &ModelOptions,
+        adapters: &[PathBuf],
+        device: DeviceSpec,
+    ) -> Result<Self> {
+        Self::open_with(&model.model, adapters, device, model.dtype, model.products)
     }
 
     /// As [`Self::open`]; products with packed weights as asked for.

@@ -45,13 +45,7 @@ pub(crate) fn run(arguments: &BenchArguments, json: bool) -> Result<()> {
     }
     let adapters =
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
-    let opened = ModelFolder::open_with(
-        &model.model,
-        &adapters,
-        arguments.device,
-        model.dtype,
-        model.products,
-    )?;
+    let opened = ModelFolder::open_asked(model, &adapters, arguments.device)?;
     let decoder = &opened.decoder;
     let bytes = bytes_per_token(decoder);
     let on_cpu = decoder.device() == Device::Cpu;

@@ -41,13 +41,7 @@ pub(crate) fn run(arguments: &GenerateArguments, json: bool) -> Result<()> {
     let adapters =
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
     let adapters = AdapterArguments::parse(&adapters)?;
-    let mut opened = ModelFolder::open_with(
-        &model.model,
-        &adapters.everywhere,
-        arguments.device,
-        model.dtype,
-        model.products,
-    )?;
+    let mut opened = ModelFolder::open_asked(model, &adapters.everywhere, arguments.device)?;
     let adapters = adapters.load(&mut opened.decoder)?;
     let tokenizer = &opened.tokenizer;
     let lines: Vec<Line> = super::read_lines(&arguments.input)?;

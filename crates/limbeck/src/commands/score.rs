@@ -65,13 +65,7 @@ pub(crate) fn run(arguments: &ScoreArguments, json: bool) -> Result<()> {
     let adapters =
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
     let adapters = AdapterArguments::parse(&adapters)?;
-    let mut opened = ModelFolder::open_with(
-        &model.model,
-        &adapters.everywhere,
-        arguments.device,
-        model.dtype,
-        model.products,
-    )?;
+    let mut opened = ModelFolder::open_asked(model, &adapters.everywhere, arguments.device)?;
     let adapters = adapters.load(&mut opened.decoder)?;
     let requests = read_requests(&opened.tokenizer, &arguments.input)?;
     let sequences: Vec<Vec<i64>> = requests.iter().map(|request| request.tokens.clone()).collect();

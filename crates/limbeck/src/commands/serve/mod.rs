@@ -55,13 +55,7 @@ pub(crate) fn run(arguments: &ServeArguments, json: bool) -> Result<()> {
     let adapters =
         adapter_source::folders(&model.model, &model.adapter, model.registry.as_deref())?;
     let adapters = AdapterArguments::parse(&adapters)?;
-    let opened = ModelFolder::open_with(
-        &model.model,
-        &adapters.everywhere,
-        arguments.device,
-        model.dtype,
-        model.products,
-    )?;
+    let opened = ModelFolder::open_asked(model, &adapters.everywhere, arguments.device)?;
     let ModelFolder { mut decoder, tokenizer } = opened;
     if !model.products.int8_activations
         && decoder.device() == Device::Cpu
