@@ -7,9 +7,10 @@
 # PYTHON has scripts/peers/requirements-quant.txt; MODEL is a Hugging Face folder; GSM8K a folder with train.jsonl and
 # test.jsonl; WORK a folder to make models in (4 GB). Build first: cargo build --release -p limbeck. Perplexity is
 # computed by `limbeck score` for all folders, GPTQModel's too: of GSM8K's test file and of generated chains of all
-# families for Gemma 3, of generated chains for the fixture teacher, which knows no others and of which the KL to the
-# dense model says more: packed, it is less sure of itself and may be better calibrated. Seconds of CPU are of all threads:
-# they tell more than the clock where a machine is shared.
+# families for Gemma 3. Of the fixture teacher, which is surer of its chains than it should be, so that a packed one can
+# have a lower perplexity, the KL to the dense model on generated chains; as it depends on the calibration set by a
+# third, its mean and range over four of them. Seconds of CPU are of all threads: they tell more than the clock where a
+# machine is shared.
 set -eu
 python=$1 family=$2 model=$(realpath "$3") gsm8k=$(realpath -m "$4") work=$5
 peers=$(cd "$(dirname "$0")" && pwd)
@@ -39,64 +40,82 @@ wanted() {
 figure() {
     key=$1
     shift
-    # shellcheck disable=SC2086
-    "$python" -W ignore "$peers/quant_perplexity.py" "$@" $after | sed "s/.*\"$key\": *\([0-9.e-]*\).*/\1/"
+    "$python" -W ignore "$peers/quant_perplexity.py" "$@" | sed "s/.*\"$key\": *\([0-9.e-]*\).*/\1/"
 }
 score() {
     rm -f scored.jsonl "$2"
     # shellcheck disable=SC2086
-    "$limbeck" score --model "$1" --output scored.jsonl --input "$3-lines.jsonl" $4 2> score.log
+    "$limbeck" score --model "$1" --output scored.jsonl --input "$3-lines.jsonl" ${THREADS:+--threads "$THREADS"} $4 2> score.log
 }
+# A line of the table: how far the folder is from the dense model, its size, and what making it cost.
 row() {
     name=$1 folder=$2 cost=$3
-    case $family in
-    gemma3)
-        score "$folder" - held ""
-        other=$(printf %.3f "$(figure perplexity scored scored.jsonl)")
-        score "$folder" - test ""
-        ;;
-    qwen2)
-        logits=logits-$folder.safetensors
-        [ "$folder" != "$model" ] || logits=logits-dense.safetensors
-        score "$folder" "$logits" test "--logits $logits"
-        other=$(printf %.5f "$(figure kl divergence scored.jsonl --of logits-dense.safetensors "$logits")")
-        ;;
+    score "$folder" - held ""
+    other=$(printf %.3f "$(figure perplexity scored scored.jsonl)")
+    score "$folder" - test ""
+    own=$(printf %.3f "$(figure perplexity scored scored.jsonl)")
+    echo "| $name | $own | $other | $(size "$folder") | $cost |"
+}
+size() {
+    echo "$(($(du -b "$1/model.safetensors" | cut -f1) / 100000))" | sed 's/\(.*\)\(.\)/\1.\2 MB/'
+}
+# The same by KL: `make SET` makes the folder from that calibration set and prints the cost.
+row_of_sets() {
+    name=$1 folder=$2 make=$3
+    case $flags in
+    *rtn*) used=1 ;; # looks at none
+    *) used=$sets ;;
     esac
-    own=$(printf %.4f "$(figure perplexity scored scored.jsonl)")
-    bytes=$(du -b "$folder/model.safetensors" | cut -f1)
-    echo "| $name | $own | $other | $((bytes / 100000))e5 | $cost |" | sed 's/ \([0-9]*\)\([0-9]\)e5 / \1.\2 MB /'
+    : > figures.log
+    for set in $used; do
+        cost=$("$make" "train-$set-lines.jsonl")
+        score "$folder" logits.safetensors test "--logits logits.safetensors"
+        "$python" -W ignore "$peers/quant_perplexity.py" divergence scored.jsonl --of dense.safetensors logits.safetensors --after 3 |
+            sed 's/.*"kl": \([^,]*\),.*"changed": \([^,]*\),.*/\1 \2/' >> figures.log
+    done
+    figures=$(awk 'NR == 1 {low = high = $1} {sum += $1; lines += $2; if ($1 < low) low = $1; if ($1 > high) high = $1}
+        END {printf "%.5f (%.5f–%.5f) | %.0f", sum / NR, low, high, lines / NR}' figures.log)
+    echo "| $name | $figures | $(size "$folder") | $cost |"
+}
+quantize_ours() {
+    rm -rf ours
+    # shellcheck disable=SC2086
+    /usr/bin/time -o time.log -f '%e %U %S %M' "$limbeck" quantize --model "$model" --calibration "$1" --output ours $flags 2> quantize.log
+    awk '{printf "%.0f s, %.0f s of CPU | %.2f GB", $1, $2 + $3, $4 * 1024 / 1e9}' time.log
+}
+quantize_theirs() {
+    rm -rf theirs
+    # shellcheck disable=SC2086
+    "$python" -W ignore "$peers/quant_gptqmodel.py" --model "$model" --calibration "$1" --output theirs --threads ${THREADS:-2} $flags > theirs.json 2> theirs.log
+    "$python" -c 'import json
+run = json.loads(open("theirs.json").read().splitlines()[-1])
+print("%.0f s, %.0f s of CPU | %.2f GB" % (run["seconds"], run["cpu_seconds"], run["peak_bytes"] / 1e9))'
+}
+quantized() {
+    maker=$1 name=$2
+    shift 2
+    wanted "$name" || return 0
+    flags=$*
+    case $family in
+    gemma3) row "$name" "$maker" "$("quantize_$maker" train-lines.jsonl)" ;;
+    qwen2) row_of_sets "$name" "$maker" "quantize_$maker" ;;
+    esac
 }
 ours() {
-    name=$1
-    shift
-    wanted "$name" || return 0
-    rm -rf ours
-    /usr/bin/time -o time.log -f '%e %U %S %M' "$limbeck" quantize --model "$model" --calibration train-lines.jsonl --output ours "$@" 2> quantize.log
-    row "$name" ours "$(awk '{printf "%.0f s, %.0f s of CPU | %.2f GB", $1, $2 + $3, $4 * 1024 / 1e9}' time.log)"
+    quantized ours "$@" ${THREADS:+--threads "$THREADS"}
 }
 theirs() {
-    name=$1
-    shift
-    wanted "$name" || return 0
-    rm -rf theirs
-    "$python" -W ignore "$peers/quant_gptqmodel.py" --model "$model" --calibration train-lines.jsonl --output theirs --threads ${THREADS:-2} "$@" > theirs.json 2> theirs.log
-    row "$name" theirs "$("$python" -c 'import json
-run = json.loads(open("theirs.json").read().splitlines()[-1])
-print("%.0f s, %.0f s of CPU | %.2f GB" % (run["seconds"], run["cpu_seconds"], run["peak_bytes"] / 1e9))')"
-}
-header() {
-    echo "| model | $1 | $2 | size | quantising | peak memory |"
-    echo "|---|---|---|---|---|---|"
-    row "dense" "$model" " | "
+    quantized theirs "$@"
 }
 case $family in
 gemma3)
-    after=
     lines train --records "$gsm8k/train.jsonl" --count 64
     lines test --records "$gsm8k/test.jsonl" --count "${TEST_RECORDS:-64}"
     chains all 20 7
     lines held --records chains-7.jsonl --count "${TEST_RECORDS:-64}"
-    header "perplexity, GSM8K test" "perplexity, generated chains"
+    echo "| model | perplexity, GSM8K test | perplexity, generated chains | size | quantising | peak memory |"
+    echo "|---|---|---|---|---|---|"
+    row "dense" "$model" " | "
     ours "limbeck RTN 4, g128" --method rtn --bits 4 --group-size 128
     ours "limbeck AWQ 4, g128" --method awq --bits 4 --group-size 128 --format awq
     theirs "GPTQModel GPTQ 4, g128" --repair-gemma3
@@ -107,12 +126,16 @@ gemma3)
     ours "limbeck GPTQ 8, g128" --method gptq --bits 8 --group-size 128
     ;;
 qwen2)
-    after='--after 3' # <think>
-    chains "arith logic spatial" 400 1
-    lines train --records chains-1.jsonl --count 128 --template
-    chains "arith logic spatial" 400 2
-    lines test --records chains-2.jsonl --count 300 --template
-    header "perplexity, chains" "KL to dense, chains"
+    sets="1 2 3 4"
+    for set in $sets; do
+        chains "arith logic spatial" 400 "$set"
+        lines "train-$set" --records "chains-$set.jsonl" --count 128 --template
+    done
+    chains "arith logic spatial" 400 5
+    lines test --records chains-5.jsonl --count 1200 --template
+    score "$model" dense.safetensors test "--logits dense.safetensors"
+    echo "| model | KL to dense, chains | of 1,200 chains changed | size | quantising | peak memory |"
+    echo "|---|---|---|---|---|---|"
     for size in 32 64; do
         theirs "GPTQModel RTN 4, g$size" --method rtn --group-size $size
         ours "limbeck RTN 4, g$size" --method rtn --bits 4 --group-size $size

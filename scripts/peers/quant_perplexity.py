@@ -10,9 +10,9 @@
 --format messages` writes them. With `--template` they are put into the model's chat template, else question, line
 break and answer stand behind the token that begins a text where the model has one. `limbeck score --input LINES --output
 SCORED`, `limbeck quantize --calibration LINES` and quant_gptqmodel.py take the same lines, so that no tokenizer and no
-template stands between what is compared; `scored` is the perplexity of what the first of them wrote, `--after` a token such as <think>; `divergence` the mean
-KL(dense || packed) of each token's distribution, from the logits that it wrote. `measure` has the
-readers of quant_load.py. Printed as JSON: the perplexity over all tokens but each line's first.
+template stands between what is compared; `scored` is the perplexity of what the first of them wrote, `--after` a token such as <think>; `divergence`, from the logits that it
+wrote, the mean KL(dense || packed) of each token's distribution, its standard error with the lines as clusters, and how many
+lines have a token whose likeliest is another. `measure` has the readers of quant_load.py. Printed as JSON: the perplexity over all tokens but each line's first.
 Packages: requirements-quant.txt.
 """
 
@@ -85,13 +85,15 @@ def start(tokens: list[int], after: int | None) -> int:
 
 def divergence(options: argparse.Namespace) -> dict:
     dense, packed = load_file(options.of[0]), load_file(options.of[1])
-    total, count = 0.0, 0
+    sums, count, changed = [], 0, 0
     for name, tokens in read_lines(options.file).items():
         rows = slice(start(tokens, options.after), len(tokens) - 1)
         expected, found = (logits[name][rows].double().log_softmax(-1) for logits in (dense, packed))
-        total += (expected.exp() * (expected - found)).sum().item()
+        sums.append((expected.exp() * (expected - found)).sum().item())
         count += expected.shape[0]
-    return {"kl": total / count, "tokens": count}
+        changed += (expected.argmax(-1) != found.argmax(-1)).any().item()
+    error = torch.tensor(sums).std().item() * len(sums) ** 0.5 / count
+    return {"kl": sum(sums) / count, "error": error, "changed": changed, "lines": len(sums), "tokens": count}
 
 
 def measure(options: argparse.Namespace) -> dict:

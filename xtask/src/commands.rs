@@ -71,7 +71,7 @@ pub(crate) const PIPELINE: &[Row] = &[
          --calibration {run}/data/train.jsonl --gate {run}/data/validation.jsonl \
          --seed {seed} --device {device} --output {run}/quantized-awq"),
     row("quantize", "quantize 8 bits", Some("quantize"),
-        "quantize --config {config} --bits 8 --model {run}/tuned \
+        "quantize --config {config} --bits 8 --set repair.steps=0 --model {run}/tuned \
          --calibration {run}/data/train.jsonl --gate {run}/data/validation.jsonl \
          --seed {seed} --device {device} --output {run}/quantized-8bit"),
     row("evaluate", "evaluate teacher", Some("evaluate"),

@@ -8,7 +8,7 @@
 //! memory with other tokens, which [`align`] meets; `on_policy` samples the student's own
 //! text and [`sequence`] takes the teacher's text alone. [`objective`] mixes all that with
 //! cross-entropy batch by batch, [`student`] makes the student, [`config`] is what a user
-//! sets. [`norm_tuning`] repairs a quantised model.
+//! sets. [`mod@repair`] wins back what quantising took from a model.
 
 pub mod align;
 pub mod attention;
@@ -19,11 +19,11 @@ pub mod error;
 pub mod features;
 pub mod key_heads;
 mod look_back;
-pub mod norm_tuning;
 pub mod objective;
 mod on_policy;
 pub mod positions;
 pub mod relations;
+pub mod repair;
 pub mod sequence;
 pub mod student;
 pub mod teacher;
@@ -31,8 +31,8 @@ pub mod teacher;
 pub use capture::{CaptureError, CapturedTeacher};
 pub use config::{DistillConfig, StudentConfig};
 pub use error::{Error, Result};
-pub use norm_tuning::{NormTuning, NormTuningConfig, tune_norms};
 pub use objective::{DistillObjective, TokenIds};
 pub use on_policy::OnPolicySettings;
+pub use repair::{Norms, Repair, RepairConfig, Text, TunedPart, repair};
 pub use student::{Init, Initialisation, Origin, Student, StudentError};
 pub use teacher::Teacher;

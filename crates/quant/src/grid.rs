@@ -95,7 +95,7 @@ pub enum ScaleDtype {
 impl ScaleDtype {
     /// The scale as stored. One of a group of zeros is 1; one too small for the dtype is its
     /// least number, so that no division by 0 follows; `None` for one too large.
-    fn store(self, scale: f32) -> Option<f32> {
+    pub(crate) fn store(self, scale: f32) -> Option<f32> {
         if scale == 0.0 {
             return Some(1.0);
         }

@@ -14,7 +14,7 @@
 //! [`packed_linear`] and [`packed_embedding`] (what computes); [`layer_shapes`], `layer_plan`,
 //! `predict`, `sensitivity`, `calibration`, [`awq`], `head`, `finished_blocks`, `walk`,
 //! [`report`], [`mod@quantize`] and [`mod@requantize`] (the walk); [`nf4`] (a base below an
-//! adapter); [`loader`], [`mod@save`], [`gguf`] and [`verify`] (folders and files). A further
+//! adapter); [`scales`] (what a repair may tune); [`loader`], [`mod@save`], [`gguf`] and [`verify`] (folders and files). A further
 //! method adds a file beside [`gptq`]; a
 //! further format one in [`formats`].
 
@@ -57,6 +57,7 @@ pub mod report;
 pub mod requantize;
 pub mod rtn;
 pub mod save;
+pub mod scales;
 mod sensitivity;
 mod tile;
 pub mod verify;
@@ -81,4 +82,5 @@ pub use quantized::QuantizedWeight;
 pub use report::{LayerReport, ProgressFn, QuantizeReport, Sensitivity};
 pub use requantize::requantize;
 pub use save::{save, save_proved_on};
+pub use scales::OpenScales;
 pub use verify::verify_logits;

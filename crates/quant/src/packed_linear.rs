@@ -80,6 +80,24 @@ impl PackedLinear {
         Ok(())
     }
 
+    /// The same layer once more, with the same weight in memory, and without a dense copy.
+    #[must_use]
+    pub(crate) fn share(&self) -> Self {
+        let bias = self.bias.as_ref().map(Tensor::shallow_clone);
+        Self { weight: self.weight.clone(), format: self.format, bias, dense: None }
+    }
+
+    /// The layer with another weight.
+    pub(crate) fn with_weight(&self, weight: QuantizedWeight, device: Device) -> Result<Self> {
+        let bias = self.bias.as_ref().map(Tensor::shallow_clone);
+        Self::assemble(weight, self.format, bias, device)
+    }
+
+    /// The format that it is packed for.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
     /// The weight.
     pub fn packed(&self) -> &PackedWeight {
         &self.weight

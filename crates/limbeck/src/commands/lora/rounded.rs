@@ -36,7 +36,7 @@ pub(super) struct MergeTexts<'a> {
 impl MergeTexts<'_> {
     fn sequences(&self, tokenizer: &Tokenizer) -> Result<Vec<Vec<i64>>> {
         match self.data {
-            Some(path) => calibration(tokenizer, path, RECORDS),
+            Some(path) => Ok(calibration::read(tokenizer, path, RECORDS)?.sequences),
             None => gate_sequences(tokenizer),
         }
     }
@@ -111,7 +111,7 @@ pub(super) fn merge_packed(
     stage.metric("max_logit_difference", report.max_logit_difference);
 
     let calibrating = match texts.calibration {
-        Some(path) => calibration(&tokenizer, path, config.calibration_records)?,
+        Some(path) => calibration::read(&tokenizer, path, config.calibration_records)?.sequences,
         None => Vec::new(),
     };
     let progress = Progress::new("requantize", report.modules as u64, "layers");

@@ -1,7 +1,7 @@
 //! The `[quantize]` table: the settings of quantisation, the repair's under `repair` and the
 //! gate's under `gate`.
 
-use limbeck_distill::NormTuningConfig;
+use limbeck_distill::RepairConfig;
 use limbeck_evaluate::GateConfig;
 use limbeck_quant::QuantizeConfig;
 use limbeck_run::config::{Invalid, Validate};
@@ -16,7 +16,7 @@ pub(crate) struct QuantizeTable {
     #[serde(flatten)]
     pub(crate) quantize: QuantizeConfig,
     /// What is done afterwards to win back what was lost.
-    pub(crate) repair: NormTuningConfig,
+    pub(crate) repair: RepairConfig,
     /// What may be lost by it.
     pub(crate) gate: GateConfig,
 }

@@ -1,0 +1,435 @@
+//! Repair of a quantised model: what it has left to tune learns to make up for what rounding
+//! took, from the distributions of the unquantised model.
+//!
+//! What is tuned is a [`TunedPart`]: [`Norms`] here, and whatever else a caller knows of, such
+//! as the scales of packed weights. All of it fits the folder as it is. Some texts are held
+//! out: where they do not gain, all stays as it was.
+
+mod norms;
+
+use limbeck_model::{Decoder, Input};
+use limbeck_run::config::{Invalid, Validate};
+use limbeck_train::optimizer::{Optimizer, OptimizerConfig, OptimizerKind};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::divergence::DivergenceSettings;
+use crate::error::Result;
+pub use norms::Norms;
+
+/// One of so many sequences is held out.
+const HELD_OUT: usize = 5;
+/// Largest norm of a step's gradient.
+const CLIP: f64 = 1.0;
+/// Bytes of one model's logits that are there at a time, if one row is not more. In tests, so
+/// few that rows are taken piece by piece.
+const LOGITS_BYTES: i64 = if cfg!(test) { 7 * 40 * 4 } else { 128 << 20 };
+
+/// Settings of [`repair()`]; the `repair` table of quantisation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RepairConfig {
+    /// Steps; 0 for no repair. Default 0.
+    pub steps: usize,
+    /// Texts of a step. Default 4.
+    pub texts: usize,
+    /// Highest learning rate, that of the first step; it falls to 0 in a line. Default 1e-3.
+    pub learning_rate: f64,
+    /// Tokens of a text, at most. Default 512.
+    pub tokens: usize,
+    /// Whether the scales of packed weights are tuned beside the norms; each packed matrix is
+    /// held in float32 meanwhile. Default true.
+    pub scales: bool,
+}
+
+impl Default for RepairConfig {
+    fn default() -> Self {
+        Self { steps: 0, texts: 4, learning_rate: 1e-3, tokens: 512, scales: true }
+    }
+}
+
+impl Validate for RepairConfig {
+    fn validate(&self) -> std::result::Result<(), Invalid> {
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return Err(Invalid::new("learning_rate", "a number above 0", self.learning_rate));
+        }
+        if self.tokens < 2 {
+            return Err(Invalid::new("tokens", "at least 2", self.tokens));
+        }
+        if self.texts == 0 {
+            return Err(Invalid::new("texts", "a number above 0", self.texts));
+        }
+        Ok(())
+    }
+}
+
+/// A text that repair learns from.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    /// Its tokens.
+    pub tokens: &'a [i64],
+    /// The first of them whose prediction counts, from 1: questions are not what a model is to
+    /// predict, and harder to than chains.
+    pub reply: usize,
+}
+
+/// What repair did: nats of KL(original ‖ model) a counted token of the texts held out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repair {
+    /// Before.
+    pub before: f64,
+    /// After; that of the weights as they are stored.
+    pub after: f64,
+    /// Whether what was learnt was kept.
+    pub kept: bool,
+}
+
+/// Weights of a model that repair may tune.
+pub trait TunedPart {
+    /// Makes them trainable, in float32, and names them.
+    ///
+    /// # Errors
+    /// libtorch's.
+    fn open(&mut self, model: &mut Decoder) -> limbeck_model::Result<Vec<(String, Tensor)>>;
+
+    /// Rounds them to what is stored, and makes constants of them again.
+    ///
+    /// # Errors
+    /// Weights that cannot be stored.
+    fn settle(&mut self, model: &mut Decoder) -> limbeck_model::Result<()>;
+
+    /// Puts back what was there before [`Self::open`], be they settled or not.
+    ///
+    /// # Errors
+    /// libtorch's.
+    fn restore(&mut self, model: &mut Decoder) -> limbeck_model::Result<()>;
+}
+
+/// Tunes parts of `model` so that its distributions come closer to those of `original`.
+/// `progress` hears of each step.
+///
+/// With fewer than two texts of a counted token, nothing is done.
+///
+/// # Errors
+/// Tokens that a model does not have; those of the parts; libtorch's.
+pub fn repair(
+    original: &Decoder,
+    model: &mut Decoder,
+    parts: &mut [&mut dyn TunedPart],
+    texts: &[Text<'_>],
+    config: &RepairConfig,
+    progress: &mut dyn FnMut(),
+) -> Result<Option<Repair>> {
+    let usable: Vec<Text<'_>> = texts
+        .iter()
+        .map(|&Text { tokens, reply }| Text {
+            tokens: &tokens[..tokens.len().min(config.tokens)],
+            reply: reply.max(1),
+        })
+        .filter(|text| text.tokens.len() > text.reply)
+        .collect();
+    let part = |held: bool| -> Vec<Text<'_>> {
+        let places = usable.iter().enumerate();
+        places.filter(|(place, _)| (place % HELD_OUT == 0) == held).map(|(_, &text)| text).collect()
+    };
+    let (held, taught) = (part(true), part(false));
+    if config.steps == 0 || held.is_empty() || taught.is_empty() {
+        return Ok(None);
+    }
+    model.set_requires_grad(false)?;
+    let before = mean_divergence(original, model, &held, config.texts)?;
+    let mut weights = Vec::new();
+    for part in &mut *parts {
+        weights.extend(part.open(model)?);
+    }
+    if weights.is_empty() {
+        return Ok(None);
+    }
+    let after = if learn(original, model, weights, &taught, config, progress)? {
+        for part in &mut *parts {
+            part.settle(model)?;
+        }
+        mean_divergence(original, model, &held, config.texts)?
+    } else {
+        f64::INFINITY
+    };
+    let kept = after < before;
+    if !kept {
+        for part in &mut *parts {
+            part.restore(model)?;
+        }
+    }
+    Ok(Some(Repair { before, after, kept }))
+}
+
+/// Bytes of memory that [`repair()`] takes beside the two models.
+///
+/// Of each projection whose scales learn, the levels and the weights of a step; of the head,
+/// where it is packed, its weights; some slices of logits; of each token of a step what the
+/// blocks keep for their gradients.
+pub fn peak_bytes(model: &Decoder, texts: &[Text<'_>], config: &RepairConfig) -> u64 {
+    const FLOAT: i64 = 4;
+    /// Beside logits and theirs: their log-softmax, its exponential, and gradients of these.
+    const SLICES: i64 = 8;
+    /// Vectors as wide as the hidden states, and as the MLP, that a block keeps of a token.
+    const KEPT: (i64, i64) = (20, 6);
+    let shape = model.config();
+    let widths = model.linear_names().into_iter().filter_map(|name| {
+        let layer = model.linear(&name)?;
+        Some((layer.in_features() * layer.out_features(), layer.out_features()))
+    });
+    let (mut projections, mut largest, mut widest) = (0, 0, 0);
+    for (size, outputs) in widths {
+        projections += size;
+        largest = largest.max(size);
+        widest = widest.max(outputs);
+    }
+    let weights = if config.scales { 2 * projections + 2 * largest } else { projections };
+    let lengths = texts.iter().map(|text| text.tokens.len().min(config.tokens) as i64);
+    let longest = lengths.max().unwrap_or(0);
+    let tokens = longest * config.texts.min(texts.len()) as i64;
+    let maps = 3 * longest * model.config().num_attention_heads;
+    let kept = KEPT.0 * shape.hidden_size + KEPT.1 * widest + maps;
+    let activations = tokens * kept * model.num_layers() as i64;
+    let logits = (shape.vocab_size * tokens).min(LOGITS_BYTES / FLOAT);
+    let head = shape.vocab_size * shape.hidden_size;
+    (FLOAT * (weights + activations + SLICES * logits + head)).unsigned_abs()
+}
+
+/// Takes the steps; false where they lead to what is no number.
+fn learn(
+    original: &Decoder,
+    model: &Decoder,
+    weights: Vec<(String, Tensor)>,
+    taught: &[Text<'_>],
+    config: &RepairConfig,
+    progress: &mut dyn FnMut(),
+) -> Result<bool> {
+    let settings = OptimizerConfig {
+        kind: OptimizerKind::AdamW,
+        beta1: 0.9,
+        beta2: 0.95,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        muon_ratio: None,
+    };
+    let mut optimizer = Optimizer::new(weights, settings)?;
+    let mut turn = taught.iter().cycle();
+    for step in 0..config.steps {
+        optimizer.zero_gradients()?;
+        let batch: Vec<Text<'_>> = turn.by_ref().take(config.texts).copied().collect();
+        if !divergence(original, model, &batch, Purpose::Teach)?.is_finite() {
+            return Ok(false);
+        }
+        optimizer.clip_gradients(CLIP)?;
+        let left = 1.0 - step as f64 / config.steps as f64;
+        optimizer.step(config.learning_rate * left)?;
+        progress();
+    }
+    Ok(true)
+}
+
+/// Tokens that count.
+fn counted(texts: &[Text<'_>]) -> usize {
+    texts.iter().map(|text| text.tokens.len() - text.reply).sum()
+}
+
+/// Nats a counted token, of so many texts at a time.
+fn mean_divergence(
+    original: &Decoder,
+    model: &Decoder,
+    texts: &[Text<'_>],
+    batch: usize,
+) -> Result<f64> {
+    let mut sum = 0.0;
+    for texts in texts.chunks(batch) {
+        sum += divergence(original, model, texts, Purpose::Measure)?;
+    }
+    Ok(sum / counted(texts) as f64)
+}
+
+/// What a divergence is computed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Its value alone.
+    Measure,
+    /// Also leaves gradients of its mean in the model's weights.
+    Teach,
+}
+
+/// The sum over the counted tokens of texts.
+///
+/// Logits are there for some rows at a time, [`LOGITS_BYTES`] of each model's: gradients reach
+/// the hidden states piece by piece, and go on from there at once.
+fn divergence(
+    original: &Decoder,
+    model: &Decoder,
+    texts: &[Text<'_>],
+    purpose: Purpose,
+) -> Result<f64> {
+    let _no_grad = (purpose == Purpose::Measure).then(tch::no_grad_guard);
+    let batch = PaddedTexts::new(texts);
+    let theirs = tch::no_grad(|| batch.hidden(original))?;
+    let ours = batch.hidden(model)?;
+    let ends = ours.f_detach()?.f_set_requires_grad(purpose == Purpose::Teach)?;
+    let count = counted(texts) as i64;
+    let at_once = (LOGITS_BYTES / (4 * model.config().vocab_size)).clamp(1, count.max(1));
+    let mut sum = 0.0;
+    for start in (0..count).step_by(at_once as usize) {
+        let rows = at_once.min(count - start);
+        let logits = |decoder: &Decoder, hidden: &Tensor| -> Result<Tensor> {
+            Ok(decoder.logits(&hidden.f_narrow(0, start, rows)?)?.f_to_kind(Kind::Float)?)
+        };
+        let theirs = tch::no_grad(|| logits(original, &theirs))?;
+        let rows = DivergenceSettings::default().per_row(&logits(model, &ends)?, &theirs)?;
+        let of_rows = rows.f_sum(Kind::Float)?;
+        sum += of_rows.f_double_value(&[])?;
+        if purpose == Purpose::Teach {
+            of_rows.f_div_scalar(count as f64)?.f_backward()?;
+        }
+    }
+    if purpose == Purpose::Teach {
+        ours.f_mul(&ends.f_grad()?)?.f_sum(Kind::Float)?.f_backward()?;
+    }
+    Ok(sum)
+}
+
+/// Texts side by side.
+struct PaddedTexts {
+    /// `[texts, longest]`, row by row.
+    tokens: Vec<i64>,
+    longest: usize,
+    /// Of the flattened positions, those that predict what counts.
+    rows: Vec<i64>,
+}
+
+impl PaddedTexts {
+    /// The last token of a text is only ever predicted; what pads the shorter ones stands
+    /// behind all that counts, where nothing attends to it.
+    fn new(texts: &[Text<'_>]) -> Self {
+        let longest = texts.iter().map(|text| text.tokens.len() - 1).max().unwrap_or(0);
+        let padded = |text: &Text<'_>| {
+            let padding = std::iter::repeat_n(text.tokens[0], longest);
+            let inputs = text.tokens.iter().copied().take(text.tokens.len() - 1);
+            inputs.chain(padding).take(longest).collect::<Vec<i64>>()
+        };
+        let rows = |(place, text): (usize, &Text<'_>)| {
+            let first = place * longest;
+            (first + text.reply - 1..first + text.tokens.len() - 1).map(|row| row as i64)
+        };
+        Self {
+            tokens: texts.iter().flat_map(padded).collect(),
+            longest,
+            rows: texts.iter().enumerate().flat_map(rows).collect(),
+        }
+    }
+
+    /// The last hidden states that predict what counts, `[counted, hidden]`.
+    fn hidden(&self, decoder: &Decoder) -> Result<Tensor> {
+        let tokens = Tensor::f_from_slice(&self.tokens)?.f_view([-1, self.longest as i64])?;
+        let tokens = tokens.f_to_device(decoder.device())?;
+        let hidden = decoder.forward(&Input::causal(&tokens), None, None)?;
+        let rows = Tensor::f_from_slice(&self.rows)?.f_to_device(decoder.device())?;
+        Ok(hidden.f_flatten(0, 1)?.f_index_select(0, &rows)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tch::Device;
+
+    use super::*;
+
+    fn decoder(seed: u64) -> Decoder {
+        let config = json!({
+            "model_type": "qwen3", "hidden_act": "silu", "hidden_size": 32, "head_dim": 8,
+            "initializer_range": 0.2, "intermediate_size": 48, "max_position_embeddings": 64,
+            "num_attention_heads": 4, "num_hidden_layers": 2, "num_key_value_heads": 2,
+            "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": true,
+            "vocab_size": 40,
+        });
+        Decoder::init(&config, seed, Device::Cpu, Kind::Float).unwrap()
+    }
+
+    fn sequences() -> Vec<Vec<i64>> {
+        (0..20).map(|row| (0..16).map(|place| (row * 11 + place * 7) % 40).collect()).collect()
+    }
+
+    /// A model with a norm that was tampered with: what tuning can put right.
+    fn tampered() -> Decoder {
+        let mut model = decoder(1);
+        let name = "model.layers.1.post_attention_layernorm";
+        model.map_norm(name, &mut |weight| Ok(weight.f_mul_scalar(1.3)?)).unwrap();
+        model
+    }
+
+    fn repaired(model: &mut Decoder, config: &RepairConfig, steps: &mut usize) -> Option<Repair> {
+        let mut norms = Norms::stored_in(Kind::BFloat16);
+        let (original, sequences) = (decoder(1), sequences());
+        let texts: Vec<Text<'_>> =
+            sequences.iter().map(|tokens| Text { tokens, reply: 6 }).collect();
+        repair(&original, model, &mut [&mut norms], &texts, config, &mut || *steps += 1).unwrap()
+    }
+
+    #[test]
+    fn norms_make_up_for_what_was_lost_and_nothing_else_changes() {
+        let mut model = tampered();
+        let before = model.named_parameters();
+        let before: Vec<(String, Tensor)> =
+            before.into_iter().map(|(name, tensor)| (name, tensor.copy())).collect();
+        let config =
+            RepairConfig { steps: 80, texts: 1, learning_rate: 1e-2, ..RepairConfig::default() };
+        let mut steps = 0;
+        let repair = repaired(&mut model, &config, &mut steps).unwrap();
+        assert_eq!(steps, 80);
+        assert!(repair.kept && repair.after < 0.5 * repair.before, "{repair:?}");
+        for ((name, before), (_, after)) in before.iter().zip(model.named_parameters()) {
+            assert!(!after.requires_grad(), "{name}");
+            let block_norm = name.contains("layers") && name.contains("norm");
+            assert_eq!(before.equal(&after), !block_norm, "{name}");
+            if block_norm {
+                assert_eq!(after, after.to_kind(Kind::BFloat16).to_kind(Kind::Float), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_replies_count() {
+        let (original, model) = (decoder(1), tampered());
+        let tokens: Vec<i64> = sequences().remove(0);
+        let text = |length: usize, reply| Text { tokens: &tokens[..length], reply };
+        let of =
+            |texts: &[Text<'_>]| divergence(&original, &model, texts, Purpose::Measure).unwrap();
+        let [all, most, first] = [text(16, 1), text(16, 2), text(2, 1)].map(|text| of(&[text]));
+        assert!((all - most - first).abs() < 1e-5 * all, "{all} {most} {first}");
+        assert!(0.0 < first && first < all, "{first} {all}");
+        // Texts of any lengths at once.
+        let together = of(&[text(2, 1), text(16, 2), text(16, 1)]);
+        assert!((together - 2.0 * all).abs() < 1e-5 * all, "{together} {all}");
+        // Nothing to count: nothing to do.
+        let texts = [Text { tokens: &tokens, reply: 16 }, Text { tokens: &[], reply: 0 }];
+        let config = RepairConfig { steps: 3, ..RepairConfig::default() };
+        let mut model = tampered();
+        let repair = repair(&original, &mut model, &mut [], &texts, &config, &mut || {});
+        assert_eq!(repair.unwrap(), None);
+    }
+
+    #[test]
+    fn what_does_not_help_is_undone() {
+        let mut model = tampered();
+        let before = model.named_parameters();
+        // A rate that makes it worse, and one that leads nowhere.
+        for learning_rate in [1e3, 1e38] {
+            let config = RepairConfig { steps: 5, learning_rate, ..RepairConfig::default() };
+            let repair = repaired(&mut model, &config, &mut 0).unwrap();
+            assert!(!repair.kept, "{repair:?}");
+            for ((name, before), (_, after)) in before.iter().zip(model.named_parameters()) {
+                assert_eq!(before, &after, "{name}");
+                assert!(!after.requires_grad(), "{name}");
+            }
+        }
+        assert_eq!(repaired(&mut model, &RepairConfig::default(), &mut 0), None);
+    }
+}
