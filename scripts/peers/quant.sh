@@ -32,9 +32,9 @@ lines() {
     shift
     "$python" -W ignore "$peers/quant_perplexity.py" lines --model "$model" --output "$output-lines.jsonl" "$@" >&2
 }
-# Whether a row is among those that ONLY names, a pattern of grep; all are without it.
+# Whether a row is among those that ONLY names, a pattern of grep -E; all are without it.
 wanted() {
-    echo "$1" | grep -q "${ONLY:-.}"
+    echo "$1" | grep -Eq "${ONLY:-.}"
 }
 # A number of what quant_perplexity.py prints.
 figure() {
@@ -120,9 +120,11 @@ gemma3)
     ours "limbeck AWQ 4, g128" --method awq --bits 4 --group-size 128 --format awq
     theirs "GPTQModel GPTQ 4, g128" --repair-gemma3
     ours "limbeck GPTQ 4, g128" --method gptq --bits 4 --group-size 128
+    ours "limbeck GPTQ 4, g128, repaired" --method gptq --bits 4 --group-size 128 --set repair.steps=32 --set repair.texts=2
     theirs "GPTQModel GPTQ 4, g32" --group-size 32 --repair-gemma3
     ours "limbeck GPTQ 4, g32" --method gptq --bits 4 --group-size 32
     ours "limbeck GPTQ 4, g128, head 4, g32" --method gptq --bits 4 --group-size 128 --set head_bits=4 --set head_group_size=32
+    ours "limbeck GPTQ 4, g128, head 4, g32, repaired" --method gptq --bits 4 --group-size 128 --set head_bits=4 --set head_group_size=32 --set repair.steps=32 --set repair.texts=2
     ours "limbeck GPTQ 8, g128" --method gptq --bits 8 --group-size 128
     ;;
 qwen2)

@@ -14,6 +14,7 @@ mod memory;
 mod model_folder;
 mod request_adapters;
 mod stage;
+mod threads;
 
 use std::process::ExitCode;
 
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     let arguments = cli::Cli::parse();
     init_logging(arguments.verbose);
     memory::keep_freed();
-    let threads = arguments.threads.unwrap_or_else(available_threads);
+    let threads = threads::chosen(&arguments);
     tch::set_num_threads(threads);
     // Fails only where a pool is there already, and none is.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1) as usize).build_global();
@@ -44,8 +45,4 @@ fn init_logging(verbose: bool) {
         .with_target(false)
         .without_time()
         .init();
-}
-
-fn available_threads() -> i32 {
-    std::thread::available_parallelism().map_or(1, |count| count.get() as i32)
 }

@@ -11,7 +11,8 @@ use tch::Tensor;
 use super::calibration::CalibrationTexts;
 
 /// Bytes of memory that a repair of `decoder`, which is not packed yet, will hold at its peak:
-/// what the process holds now, the unquantised model in float32, and what learning takes.
+/// what the process holds now, the unquantised model in float32, what learning takes, and what
+/// allocator and threads hold beside.
 pub(super) fn peak_bytes(
     decoder: &Decoder,
     calibration: &CalibrationTexts,
@@ -21,7 +22,8 @@ pub(super) fn peak_bytes(
         return 0;
     }
     let texts: Vec<Text<'_>> = calibration.texts().collect();
-    let held = limbeck_run::resident_memory_bytes().unwrap_or(0);
+    const BESIDE: u64 = 200 << 20;
+    let held = limbeck_run::resident_memory_bytes().unwrap_or(0) + BESIDE;
     let original = 4 * decoder.num_parameters().unsigned_abs();
     let bytes = held + original + limbeck_distill::repair::peak_bytes(decoder, &texts, config);
     tracing::info!("repair: expecting a peak of {:.2} GB of memory", bytes as f64 / 1e9);
