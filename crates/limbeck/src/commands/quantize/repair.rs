@@ -22,7 +22,7 @@ pub(super) fn peak_bytes(
         return 0;
     }
     let texts: Vec<Text<'_>> = calibration.texts().collect();
-    const BESIDE: u64 = 200 << 20;
+    const BESIDE: u64 = 400 << 20;
     let held = limbeck_run::resident_memory_bytes().unwrap_or(0) + BESIDE;
     let original = 4 * decoder.num_parameters().unsigned_abs();
     let bytes = held + original + limbeck_distill::repair::peak_bytes(decoder, &texts, config);
