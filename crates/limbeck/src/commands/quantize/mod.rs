@@ -66,8 +66,6 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     };
     let report = quantize_resumably(&mut decoder, sequences, config, &finished, &mut on_layer)?;
     progress.finish();
-    std::fs::remove_dir_all(&finished)
-        .with_context(|| format!("cannot remove {}", finished.display()))?;
     // The dense matrices are gone; what proves the folder needs room of its own.
     release_freed();
     let judged = arguments.gate.is_some() && table.gate.records > 0;
@@ -83,6 +81,8 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
         stage.metric("kl_before_repair", repair.before);
         stage.metric("kl_after_repair", repair.after);
     }
+    std::fs::remove_dir_all(&finished)
+        .with_context(|| format!("cannot remove {}", finished.display()))?;
     save(&decoder, &arguments.model, config.format, stage.folder(), sequences)?;
     stage.metric("bits", report.bits);
     stage.metric("average_bits", report.average_bits);
