@@ -192,7 +192,8 @@ def main() -> None:
     for name, speeds in runs.items():
         median = statistics.median(speeds)
         print(f"| {name} | {median:.1f} ({min(speeds):.1f}–{max(speeds):.1f}) | {median / first:.2f} |")
-    print(f"\nSlots of the cache's blocks in use that hold no token: {100 * statistics.mean(unused):.1f} % on average.")
+    if unused:  # a server too fast to be looked at has none
+        print(f"\nSlots of the cache's blocks in use that hold no token: {100 * statistics.mean(unused):.1f} % on average.")
     ratios = []
     for number in range(options.rounds):
         (prompt,) = prompts(1, 1000, 1000 + number, options.vocabulary)
