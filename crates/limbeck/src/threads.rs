@@ -10,8 +10,8 @@ const ONE_THREAD_BYTES: u64 = 4 << 20;
 
 /// `--threads`, or all cores. One for a server of a tiny model: its layers are done before a
 /// second thread has begun, which then waits for the next one where the server's connections
-/// would be read. With two threads on two cores a student of 450 thousand parameters gave 202
-/// tokens/s to one client, with one 1,049.
+/// would be read. With two threads on two cores a student of 450 thousand parameters gave 374
+/// tokens/s to one client, with one 2,055 (`scripts/peers/serve.md`).
 pub(crate) fn chosen(arguments: &Cli) -> i32 {
     let all = || std::thread::available_parallelism().map_or(1, |count| count.get() as i32);
     let of_command = || match &arguments.command {
@@ -24,12 +24,11 @@ pub(crate) fn chosen(arguments: &Cli) -> i32 {
 /// Bytes of the files of a model's weights; more than any cache where there are none to see.
 fn weight_bytes(folder: &Path) -> u64 {
     let Ok(entries) = folder.read_dir() else { return u64::MAX };
-    let files = entries.filter_map(|entry| {
-        let entry = entry.ok()?;
-        let is_weights = entry.path().extension()? == "safetensors";
-        Some(if is_weights { entry.metadata().ok()?.len() } else { 0 })
+    let files = entries.flatten().filter(|entry| {
+        entry.path().extension().is_some_and(|extension| extension == "safetensors")
     });
-    Some(files.sum()).filter(|&bytes| bytes > 0).unwrap_or(u64::MAX)
+    let bytes = files.filter_map(|file| Some(file.metadata().ok()?.len())).sum();
+    if bytes > 0 { bytes } else { u64::MAX }
 }
 
 #[cfg(test)]
