@@ -5,6 +5,8 @@ mod paths;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use limbeck_core::TensorFile;
 use serde_json::Value;
@@ -74,6 +76,60 @@ fn a_repair_changes_scales_and_norms_and_brings_the_model_closer() {
         [&plain, &repaired].map(|folder| tensor(folder, &format!("{layer}.scales")));
     let change = (after / before - 1.0).abs().max().to_kind(Kind::Double).double_value(&[]);
     assert!(0.0 < change && change < 0.2, "{change}");
+}
+
+#[test]
+fn a_run_killed_in_its_repair_keeps_its_blocks_and_ends_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let data = records(folder);
+    let model = fixture("teacher");
+    let arguments = |output: &Path| {
+        let arguments = ["--threads", "1", "quantize", "--model", text(&model)];
+        let repair = ["--set", "repair.steps=24", "--set", "repair.tokens=128"];
+        let rest = ["--group-size", "32", "--calibration", text(&data), "--output", text(output)];
+        let all = [&arguments[..], &repair, &rest].concat();
+        all.into_iter().map(str::to_owned).collect::<Vec<String>>()
+    };
+    let run = |output: &Path| {
+        let output = Command::new(env!("CARGO_BIN_EXE_limbeck")).args(arguments(output)).output();
+        let output = output.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        said
+    };
+    let blocks = |folder: &Path| {
+        let report = fs::read_to_string(folder.join("quantization.json")).unwrap();
+        serde_json::from_str::<Value>(&report).unwrap()["resumed_blocks"].as_u64().unwrap()
+    };
+    let (whole, killed) = (folder.join("whole"), folder.join("killed"));
+    run(&whole);
+    assert_eq!(blocks(&whole), 0);
+
+    let config = fs::read_to_string(model.join("config.json")).unwrap();
+    let config: Value = serde_json::from_str(&config).unwrap();
+    let layers = config["num_hidden_layers"].as_u64().unwrap();
+    let last = format!(".killed.partial/finished/block-{:04}.json", layers - 1);
+    let mut process = Command::new(env!("CARGO_BIN_EXE_limbeck"))
+        .args(arguments(&killed))
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    while !folder.join(&last).exists() {
+        assert!(started.elapsed() < Duration::from_secs(300), "no {last}");
+        assert!(process.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(!killed.exists(), "it ended before it could be killed");
+
+    let said = run(&killed);
+    assert!(said.contains(&format!("{layers} blocks were finished by an earlier run")), "{said}");
+    assert_eq!(blocks(&killed), layers);
+    let weights = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert!(weights(&killed) == weights(&whole), "other weights than without the kill");
 }
 
 #[test]

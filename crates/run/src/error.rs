@@ -46,6 +46,14 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// Another process is filling the output folder.
+    #[error("{} is being written by another process, in {}", path.display(), partial.display())]
+    InUse {
+        /// The folder asked for.
+        path: PathBuf,
+        /// Where the other one has its files.
+        partial: PathBuf,
+    },
     /// A file that this project writes is not as it writes it.
     #[error("{}: expected {expected}", path.display())]
     Json {
@@ -111,6 +119,7 @@ impl Diagnose for Error {
             Self::Read { .. } | Self::Json { .. } => Exit::BadInput,
             Self::Write { .. } | Self::DiskFull { .. } => Exit::Failed,
             Self::Occupied { .. }
+            | Self::InUse { .. }
             | Self::Syntax { .. }
             | Self::Config { .. }
             | Self::Override { .. } => Exit::Usage,
@@ -126,6 +135,7 @@ impl Diagnose for Error {
                 "free some space or choose another --output; nothing half-written was left behind"
             }
             Self::Occupied { .. } => "choose another --output, or delete that folder yourself",
+            Self::InUse { .. } => "wait until it is done, or choose another --output",
             Self::Override { .. } => "write it as --set table.key=value",
             Self::Json { .. } => "delete the file's folder and run the stage again",
             _ => return None,

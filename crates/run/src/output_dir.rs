@@ -1,8 +1,9 @@
 //! A stage's output folder: filled under another name beside its place, and given its
 //! name when it is complete.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::Manifest;
@@ -11,12 +12,15 @@ use crate::{Error, Result, atomic_file};
 /// Says, in a partial folder, whose checkpoints it holds. The manifest says it afterwards.
 pub(crate) const FINGERPRINT: &str = ".fingerprint";
 
-/// An output folder being filled, at `.NAME.partial` beside the target.
+/// An output folder being filled, at `.NAME.partial` beside the target. One process at a time
+/// has it.
 #[derive(Debug)]
 pub struct OutputDir {
     target: PathBuf,
     partial: PathBuf,
     aside: PathBuf,
+    /// The partial folder, locked while this is open.
+    _lock: File,
     keep_partial: bool,
     committed: bool,
 }
@@ -27,11 +31,11 @@ impl OutputDir {
     ///
     /// # Errors
     /// [`Error::Occupied`] where the target holds something that no stage wrote (that is,
-    /// a non-empty folder without a manifest: it would be deleted); write errors.
+    /// a non-empty folder without a manifest: it would be deleted); [`Error::InUse`] where
+    /// another process is filling it; write errors.
     pub fn create(target: &Path) -> Result<Self> {
         let output = Self::new(target, false)?;
-        remove_folder(&output.partial)?;
-        output.make_partial()?;
+        empty_folder(&output.partial)?;
         Ok(output)
     }
 
@@ -42,7 +46,6 @@ impl OutputDir {
     /// As [`OutputDir::create`].
     pub fn resume(target: &Path) -> Result<Self> {
         let output = Self::new(target, true)?;
-        output.make_partial()?;
         remove_unfinished_files(&output.partial)?;
         Ok(output)
     }
@@ -56,9 +59,8 @@ impl OutputDir {
         let output = Self::new(target, true)?;
         let path = output.partial.join(FINGERPRINT);
         if fs::read(&path).is_ok_and(|found| found != fingerprint.as_bytes()) {
-            remove_folder(&output.partial)?;
+            empty_folder(&output.partial)?;
         }
-        output.make_partial()?;
         remove_unfinished_files(&output.partial)?;
         atomic_file::write_file(&path, fingerprint.as_bytes())?;
         Ok(output)
@@ -104,16 +106,14 @@ impl OutputDir {
         let name = target.file_name().ok_or_else(invalid)?.to_string_lossy().into_owned();
         let partial = target.with_file_name(format!(".{name}.partial"));
         let aside = target.with_file_name(format!(".{name}.old"));
+        check_replaceable(&target)?;
+        let lock = lock_folder(&partial)?
+            .ok_or_else(|| Error::InUse { path: target.clone(), partial: partial.clone() })?;
         if !target.exists() && aside.is_dir() {
             // A process was killed between the two renames of a commit.
             fs::rename(&aside, &target).map_err(|source| Error::write(&target, source))?;
         }
-        check_replaceable(&target)?;
-        Ok(Self { target, partial, aside, keep_partial, committed: false })
-    }
-
-    fn make_partial(&self) -> Result<()> {
-        fs::create_dir_all(&self.partial).map_err(|source| Error::write(&self.partial, source))
+        Ok(Self { target, partial, aside, _lock: lock, keep_partial, committed: false })
     }
 }
 
@@ -142,6 +142,37 @@ fn check_replaceable(target: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(occupied("a file")),
         Err(source) => Err(Error::write(target, source)),
     }
+}
+
+/// Makes a folder, if need be, and locks it until the file that is given is closed; `None` where
+/// another process has it. On a file system without locks it is merely opened.
+fn lock_folder(path: &Path) -> Result<Option<File>> {
+    let failed = |source| Error::write(path, source);
+    loop {
+        fs::create_dir_all(path).map_err(failed)?;
+        let folder = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            folder => folder.map_err(failed)?,
+        };
+        if let Err(TryLockError::WouldBlock) = folder.try_lock() {
+            return Ok(None);
+        }
+        // Between the two calls whoever had it may have given it another name.
+        let inode = folder.metadata().map_err(failed)?.ino();
+        if fs::metadata(path).is_ok_and(|named| named.ino() == inode) {
+            return Ok(Some(folder));
+        }
+    }
+}
+
+fn empty_folder(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(path).map_err(|source| Error::read(path, source))? {
+        let entry = entry.map_err(|source| Error::read(path, source))?.path();
+        let removed =
+            if entry.is_dir() { fs::remove_dir_all(&entry) } else { fs::remove_file(&entry) };
+        removed.map_err(|source| Error::write(&entry, source))?;
+    }
+    Ok(())
 }
 
 fn remove_folder(path: &Path) -> Result<()> {
@@ -237,6 +268,27 @@ mod tests {
         drop(output);
         let output = OutputDir::create(&target).unwrap();
         assert_eq!(names(output.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn one_at_a_time_fills_a_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("out");
+        let first = OutputDir::resume_for(&target, "one").unwrap();
+        write(&first, "checkpoint", "step 10");
+        for second in [OutputDir::create(&target), OutputDir::resume_for(&target, "two")] {
+            let error = second.unwrap_err();
+            assert!(matches!(error, Error::InUse { .. }), "{error:?}");
+            assert!(error.to_string().contains("out"), "{error}");
+        }
+        assert_eq!(names(first.path()), [".fingerprint", "checkpoint"]);
+        first.commit().unwrap();
+        // The lock goes with the one who has it, not with the folder.
+        let path = target.join(Manifest::FILE);
+        fs::write(path, "{}").unwrap();
+        drop(OutputDir::create(&target).unwrap());
+        drop(OutputDir::resume(&target).unwrap());
+        assert_eq!(names(&target), ["checkpoint", "manifest.json"]);
     }
 
     #[test]

@@ -66,6 +66,9 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     };
     let report = quantize_resumably(&mut decoder, sequences, config, &finished, &mut on_layer)?;
     progress.finish();
+    if report.resumed_blocks > 0 {
+        tracing::info!("{} blocks were finished by an earlier run", report.resumed_blocks);
+    }
     // The dense matrices are gone; what proves the folder needs room of its own.
     release_freed();
     let judged = arguments.gate.is_some() && table.gate.records > 0;
