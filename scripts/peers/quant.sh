@@ -9,8 +9,8 @@
 # computed by `limbeck score` for all folders, GPTQModel's too: of GSM8K's test file and of generated chains of all
 # families for Gemma 3. Of the fixture teacher, which is surer of its chains than it should be, so that a packed one can
 # have a lower perplexity, the KL to the dense model on generated chains; as it depends on the calibration set by a
-# third, its mean and range over four of them. Seconds of CPU are of all threads: they tell more than the clock where a
-# machine is shared.
+# third, its mean and range over four of them (SETS names others; 5 is what is measured on). Seconds of CPU are of all
+# threads: they tell more than the clock where a machine is shared.
 set -eu
 python=$1 family=$2 model=$(realpath "$3") gsm8k=$(realpath -m "$4") work=$5
 peers=$(cd "$(dirname "$0")" && pwd)
@@ -121,6 +121,7 @@ gemma3)
     theirs "GPTQModel GPTQ 4, g128" --repair-gemma3
     ours "limbeck GPTQ 4, g128" --method gptq --bits 4 --group-size 128
     ours "limbeck GPTQ 4, g128, repaired" --method gptq --bits 4 --group-size 128 --set repair.steps=32 --set repair.texts=2
+    ours "limbeck GPTQ 4, g128, repaired, activation checkpointing" --method gptq --bits 4 --group-size 128 --set repair.steps=32 --set repair.texts=2 --set repair.activation_checkpointing=true
     theirs "GPTQModel GPTQ 4, g32" --group-size 32 --repair-gemma3
     ours "limbeck GPTQ 4, g32" --method gptq --bits 4 --group-size 32
     ours "limbeck GPTQ 4, g128, head 4, g32" --method gptq --bits 4 --group-size 128 --set head_bits=4 --set head_group_size=32
@@ -128,7 +129,7 @@ gemma3)
     ours "limbeck GPTQ 8, g128" --method gptq --bits 8 --group-size 128
     ;;
 qwen2)
-    sets="1 2 3 4"
+    sets=${SETS:-1 2 3 4}
     for set in $sets; do
         chains "arith logic spatial" 400 "$set"
         lines "train-$set" --records "chains-$set.jsonl" --count 128 --template

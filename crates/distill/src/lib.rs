@@ -33,6 +33,6 @@ pub use config::{DistillConfig, StudentConfig};
 pub use error::{Error, Result};
 pub use objective::{DistillObjective, TokenIds};
 pub use on_policy::OnPolicySettings;
-pub use repair::{Norms, Repair, RepairConfig, Text, TunedPart, repair};
+pub use repair::{Lessons, Norms, Repair, RepairConfig, Text, TunedPart, repair};
 pub use student::{Init, Initialisation, Origin, Student, StudentError};
 pub use teacher::Teacher;

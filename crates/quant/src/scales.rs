@@ -9,7 +9,8 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 use crate::matrix::floats;
-use crate::packed_linear::PackedLinear;
+use crate::packed_linear::{PackedLinear, of_model};
+use crate::packed_weight::PackedWeight;
 
 /// The packed projections of a decoder while their scales are being learnt.
 #[derive(Debug)]
@@ -29,8 +30,7 @@ impl OpenScales {
     /// Puts layers with trainable factors in the place of the packed projections of the blocks.
     /// Those whose groups are not neighbours, and head and embedding, stay constants.
     ///
-    /// Until they are [packed](Self::pack) or [restored](Self::restore) each is held in float32
-    /// beside its codes.
+    /// Each is dequantised for each use, whose gradients keep it in float32 until they are there.
     ///
     /// # Errors
     /// When the device has no room for it.
@@ -49,9 +49,8 @@ impl OpenScales {
             let device = decoder.device();
             let factors = Tensor::f_ones([rows, groups], (Kind::Float, device))?;
             let factors = factors.f_set_requires_grad(true)?;
-            let levels = packed.packed().rows(0, rows, Kind::Float)?;
             let mut open: Option<Box<dyn Linear>> = Some(Box::new(ScaledLinear {
-                levels: levels.f_view([rows, groups, weight.group_size() as i64])?,
+                packed: packed.packed().clone(),
                 factors: factors.shallow_clone(),
                 bias: packed.bias(),
             }));
@@ -104,8 +103,7 @@ fn put_in(decoder: &mut Decoder, name: &str, packed: PackedLinear) -> Result<()>
 /// A projection whose weight is constant but for a factor for each group.
 #[derive(Debug)]
 struct ScaledLinear {
-    /// What the codes stand for, float32 `[out, groups, group size]`.
-    levels: Tensor,
+    packed: PackedWeight,
     /// `[out, groups]`
     factors: Tensor,
     bias: Option<Tensor>,
@@ -119,11 +117,11 @@ impl Linear for ScaledLinear {
     }
 
     fn in_features(&self) -> i64 {
-        self.levels.size().iter().skip(1).product()
+        self.packed.size().1
     }
 
     fn out_features(&self) -> i64 {
-        self.levels.size().first().copied().unwrap_or(0)
+        self.packed.size().0
     }
 
     fn tensors(&self) -> Vec<(String, Tensor)> {
@@ -131,8 +129,11 @@ impl Linear for ScaledLinear {
     }
 
     fn dense_weight(&self) -> limbeck_model::Result<Tensor> {
-        let weight = self.levels.f_mul(&self.factors.f_unsqueeze(-1)?)?;
-        Ok(weight.f_view([self.out_features(), self.in_features()])?)
+        let (rows, columns) = self.packed.size();
+        let (_, groups) = self.factors.size2()?;
+        let levels = self.packed.rows(0, rows, Kind::Float).map_err(of_model)?;
+        let weight = levels.f_view([rows, groups, columns / groups])?;
+        Ok(weight.f_mul(&self.factors.f_unsqueeze(-1)?)?.f_view([rows, columns])?)
     }
 
     fn bias(&self) -> Option<Tensor> {

@@ -2,11 +2,12 @@
 //! took, from the distributions of the unquantised model.
 //!
 //! What is tuned is a [`TunedPart`]: [`Norms`] here, and whatever else a caller knows of, such
-//! as the scales of packed weights. All of it fits the folder as it is. Some texts are held
-//! out: where they do not gain, all stays as it was.
+//! as the scales of packed weights. All of it fits the folder as it is. The unquantised model
+//! is asked beforehand ([`Lessons`]), so that there are never two. Some texts are held out:
+//! where they do not gain, all stays as it was.
 
+mod lessons;
 mod norms;
-mod texts;
 
 use limbeck_model::Decoder;
 use limbeck_run::config::{Invalid, Validate};
@@ -15,12 +16,10 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::error::Result;
+use lessons::{LOGITS_BYTES, Lesson};
+pub use lessons::{Lessons, Text};
 pub use norms::Norms;
-pub use texts::Text;
-use texts::{LOGITS_BYTES, Purpose, divergence, mean_divergence};
 
-/// One of so many sequences is held out.
-const HELD_OUT: usize = 5;
 /// Largest norm of a step's gradient.
 const CLIP: f64 = 1.0;
 
@@ -36,14 +35,24 @@ pub struct RepairConfig {
     pub learning_rate: f64,
     /// Tokens of a text, at most. Default 512.
     pub tokens: usize,
-    /// Whether the scales of packed weights are tuned beside the norms; each packed matrix is
-    /// held in float32 meanwhile. Default true.
+    /// Whether the scales of packed weights are tuned beside the norms. Default true.
     pub scales: bool,
+    /// Keep only each block's input in the forward pass and compute its activations, and its
+    /// dequantised matrices, again in the backward pass: those of one block are there instead
+    /// of all, for a third more time. Default false.
+    pub activation_checkpointing: bool,
 }
 
 impl Default for RepairConfig {
     fn default() -> Self {
-        Self { steps: 0, texts: 4, learning_rate: 1e-3, tokens: 512, scales: true }
+        Self {
+            steps: 0,
+            texts: 4,
+            learning_rate: 1e-3,
+            tokens: 512,
+            scales: true,
+            activation_checkpointing: false,
+        }
     }
 }
 
@@ -95,39 +104,36 @@ pub trait TunedPart {
     fn restore(&mut self, model: &mut Decoder) -> limbeck_model::Result<()>;
 }
 
-/// Tunes parts of `model` so that its distributions come closer to those of `original`.
-/// `progress` hears of each step.
-///
-/// With fewer than two texts of a counted token, nothing is done.
+/// Tunes parts of `model` so that its distributions come closer to those that the lessons hold.
+/// `progress` hears of each step. Without steps, or anything to tune, nothing is done.
 ///
 /// # Errors
-/// Tokens that a model does not have; those of the parts; libtorch's.
+/// Tokens that the model does not have; those of the parts; libtorch's.
 pub fn repair(
-    original: &Decoder,
     model: &mut Decoder,
     parts: &mut [&mut dyn TunedPart],
-    texts: &[Text<'_>],
+    mut lessons: Lessons,
     config: &RepairConfig,
     progress: &mut dyn FnMut(),
 ) -> Result<Option<Repair>> {
-    let usable: Vec<Text<'_>> = texts
-        .iter()
-        .map(|&Text { tokens, reply }| Text {
-            tokens: &tokens[..tokens.len().min(config.tokens)],
-            reply: reply.max(1),
-        })
-        .filter(|text| text.tokens.len() > text.reply)
-        .collect();
-    let part = |held: bool| -> Vec<Text<'_>> {
-        let places = usable.iter().enumerate();
-        places.filter(|(place, _)| (place % HELD_OUT == 0) == held).map(|(_, &text)| text).collect()
-    };
-    let (held, taught) = (part(true), part(false));
-    if config.steps == 0 || held.is_empty() || taught.is_empty() {
+    if config.steps == 0 {
         return Ok(None);
     }
+    let head = lessons.open_head(model)?;
+    let repair = tune(model, parts, &lessons, config, progress);
+    head.put_back(model)?;
+    repair
+}
+
+fn tune(
+    model: &mut Decoder,
+    parts: &mut [&mut dyn TunedPart],
+    lessons: &Lessons,
+    config: &RepairConfig,
+    progress: &mut dyn FnMut(),
+) -> Result<Option<Repair>> {
     model.set_requires_grad(false)?;
-    let before = mean_divergence(original, model, &held, config.texts)?;
+    let before = lessons.held_out_divergence(model, config.texts)?;
     let mut weights = Vec::new();
     for part in &mut *parts {
         weights.extend(part.open(model)?);
@@ -135,11 +141,11 @@ pub fn repair(
     if weights.is_empty() {
         return Ok(None);
     }
-    let after = if learn(original, model, weights, &taught, config, progress)? {
+    let after = if learn(model, weights, lessons, config, progress)? {
         for part in &mut *parts {
             part.settle(model)?;
         }
-        mean_divergence(original, model, &held, config.texts)?
+        lessons.held_out_divergence(model, config.texts)?
     } else {
         f64::INFINITY
     };
@@ -152,15 +158,15 @@ pub fn repair(
     Ok(Some(Repair { before, after, kept }))
 }
 
-/// Bytes of memory that [`repair()`] takes beside the two models.
+/// Bytes of memory that [`Lessons`] and [`repair()`] take beside the model.
 ///
-/// Of each projection whose scales learn, the levels and the weights of a step; of the head,
-/// where it is packed, its weights; some slices of logits; of each token of a step what the
-/// blocks keep for their gradients.
+/// What the lessons hold; of each projection (with checkpointing, of those of one block) the
+/// weights of a step, and where scales learn what these are multiplied from; the head; some
+/// slices of logits; of each token of a step what the blocks keep for their gradients.
 pub fn peak_bytes(model: &Decoder, texts: &[Text<'_>], config: &RepairConfig) -> u64 {
     const FLOAT: i64 = 4;
-    /// Logits and theirs in both dtypes, log-softmax, its exponential, what is made of these,
-    /// and gradients: measured on Gemma 3 270M.
+    /// Logits and theirs, log-softmax, its exponential, what is made of these, and gradients:
+    /// measured on Gemma 3 270M.
     const SLICES: i64 = 12;
     /// Vectors as wide as the hidden states, and as the MLP, that a block keeps of a token.
     const KEPT: (i64, i64) = (20, 6);
@@ -175,24 +181,27 @@ pub fn peak_bytes(model: &Decoder, texts: &[Text<'_>], config: &RepairConfig) ->
         largest = largest.max(size);
         widest = widest.max(outputs);
     }
-    let weights = if config.scales { 2 * projections + 2 * largest } else { projections };
+    let layers = model.num_layers() as i64;
     let lengths = texts.iter().map(|text| text.tokens.len().min(config.tokens) as i64);
     let longest = lengths.max().unwrap_or(0);
     let tokens = longest * config.texts.min(texts.len()) as i64;
     let maps = 3 * longest * model.config().num_attention_heads;
     let kept = KEPT.0 * shape.hidden_size + KEPT.1 * widest + maps;
-    let activations = tokens * kept * model.num_layers() as i64;
+    let (blocks, ends) = if config.activation_checkpointing { (1, layers) } else { (layers, 0) };
+    let weights = projections * blocks / layers.max(1);
+    let weights = if config.scales { 2 * weights + 2 * largest } else { weights };
+    let activations = tokens * (kept * blocks + shape.hidden_size * ends);
     let logits = (shape.vocab_size * tokens).min(LOGITS_BYTES / FLOAT);
     let head = shape.vocab_size * shape.hidden_size;
-    (FLOAT * (weights + activations + SLICES * logits + head)).unsigned_abs()
+    let step = FLOAT * (weights + activations + SLICES * logits + head);
+    lessons::bytes(model, texts, config) + step.unsigned_abs()
 }
 
 /// Takes the steps; false where they lead to what is no number.
 fn learn(
-    original: &Decoder,
     model: &Decoder,
     weights: Vec<(String, Tensor)>,
-    taught: &[Text<'_>],
+    lessons: &Lessons,
     config: &RepairConfig,
     progress: &mut dyn FnMut(),
 ) -> Result<bool> {
@@ -205,11 +214,11 @@ fn learn(
         muon_ratio: None,
     };
     let mut optimizer = Optimizer::new(weights, settings)?;
-    let mut turn = taught.iter().cycle();
+    let mut turn = lessons.taught.iter().cycle();
     for step in 0..config.steps {
         optimizer.zero_gradients()?;
-        let batch: Vec<Text<'_>> = turn.by_ref().take(config.texts).copied().collect();
-        if !divergence(original, model, &batch, Purpose::Teach)?.is_finite() {
+        let batch: Vec<&Lesson> = turn.by_ref().take(config.texts).collect();
+        if !lessons.teach(model, &batch, config.activation_checkpointing)?.is_finite() {
             return Ok(false);
         }
         optimizer.clip_gradients(CLIP)?;
@@ -227,15 +236,18 @@ mod tests {
 
     use super::*;
 
-    pub(super) fn decoder(seed: u64) -> Decoder {
-        let config = json!({
+    pub(super) fn config(tied: bool) -> serde_json::Value {
+        json!({
             "model_type": "qwen3", "hidden_act": "silu", "hidden_size": 32, "head_dim": 8,
             "initializer_range": 0.2, "intermediate_size": 48, "max_position_embeddings": 64,
             "num_attention_heads": 4, "num_hidden_layers": 2, "num_key_value_heads": 2,
-            "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": true,
+            "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": tied,
             "vocab_size": 40,
-        });
-        Decoder::init(&config, seed, Device::Cpu, Kind::Float).unwrap()
+        })
+    }
+
+    pub(super) fn decoder(seed: u64) -> Decoder {
+        Decoder::init(&config(true), seed, Device::Cpu, Kind::Float).unwrap()
     }
 
     pub(super) fn sequences() -> Vec<Vec<i64>> {
@@ -250,12 +262,17 @@ mod tests {
         model
     }
 
-    fn repaired(model: &mut Decoder, config: &RepairConfig, steps: &mut usize) -> Option<Repair> {
-        let mut norms = Norms::stored_in(Kind::BFloat16);
-        let (original, sequences) = (decoder(1), sequences());
+    fn lessons(config: &RepairConfig) -> Lessons {
+        let sequences = sequences();
         let texts: Vec<Text<'_>> =
             sequences.iter().map(|tokens| Text { tokens, reply: 6 }).collect();
-        repair(&original, model, &mut [&mut norms], &texts, config, &mut || *steps += 1).unwrap()
+        Lessons::new(&decoder(1), &texts, config, &mut |_| {}).unwrap().unwrap()
+    }
+
+    fn repaired(model: &mut Decoder, config: &RepairConfig, steps: &mut usize) -> Option<Repair> {
+        let mut norms = Norms::stored_in(Kind::BFloat16);
+        let lessons = lessons(&RepairConfig { steps: 1, ..config.clone() });
+        repair(model, &mut [&mut norms], lessons, config, &mut || *steps += 1).unwrap()
     }
 
     #[test]
@@ -281,14 +298,29 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_to_count_nothing_is_done() {
-        let (original, tokens) = (decoder(1), sequences().remove(0));
+    fn activations_computed_again_teach_the_same() {
+        let config =
+            RepairConfig { steps: 20, texts: 3, learning_rate: 1e-2, ..RepairConfig::default() };
+        let again = RepairConfig { activation_checkpointing: true, ..config.clone() };
+        let [one, other] = [&config, &again].map(|config| {
+            let mut model = tampered();
+            let repair = repaired(&mut model, config, &mut 0).unwrap();
+            assert!(repair.kept, "{repair:?}");
+            repair.after
+        });
+        assert!((one - other).abs() < 1e-3 * one, "{one} {other}");
+        let (model, sequences) = (decoder(1), sequences());
+        let texts: Vec<Text<'_>> =
+            sequences.iter().map(|tokens| Text { tokens, reply: 6 }).collect();
+        assert!(peak_bytes(&model, &texts, &again) < peak_bytes(&model, &texts, &config));
+    }
+
+    #[test]
+    fn with_nothing_to_count_there_is_nothing_to_learn() {
+        let tokens = sequences().remove(0);
         let texts = [Text { tokens: &tokens, reply: 16 }, Text { tokens: &[], reply: 0 }];
         let config = RepairConfig { steps: 3, ..RepairConfig::default() };
-        let (mut model, mut norms) = (tampered(), Norms::stored_in(Kind::Float));
-        let parts: &mut [&mut dyn TunedPart] = &mut [&mut norms];
-        let repair = repair(&original, &mut model, parts, &texts, &config, &mut || {});
-        assert_eq!(repair.unwrap(), None);
+        assert!(Lessons::new(&decoder(1), &texts, &config, &mut |_| {}).unwrap().is_none());
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
         .context("calibration data")?;
     let sequences = &texts.sequences;
     let repair_bytes = repair::peak_bytes(&decoder, &texts, &table.repair);
+    let lessons = repair::lessons(&decoder, &texts, &table.repair)?;
     // A large vocabulary takes more than some models' packed weights.
     drop(tokenizer);
     release_freed();
@@ -71,15 +72,8 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     }
     // The dense matrices are gone; what proves the folder needs room of its own.
     release_freed();
-    let judged = arguments.gate.is_some() && table.gate.records > 0;
-    let original = if table.repair.steps > 0 || judged {
-        Some(ModelFolder::open(&arguments.model, &[], options.device, DType::Float32)?.decoder)
-    } else {
-        None
-    };
-    if table.repair.steps > 0
-        && let Some(original) = &original
-        && let Some(repair) = repair::run(original, &mut decoder, &texts, &table.repair)?
+    if let Some(lessons) = lessons
+        && let Some(repair) = repair::run(&mut decoder, lessons, &table.repair)?
     {
         stage.metric("kl_before_repair", repair.before);
         stage.metric("kl_after_repair", repair.after);
@@ -98,15 +92,16 @@ pub(crate) fn run(arguments: &QuantizeArguments, json: bool) -> Result<()> {
     }
     write_json(stage.folder(), "quantization.json", &report)?;
     if let Some(records) = &arguments.gate
-        && let Some(original) = &original
-        && judged
+        && table.gate.records > 0
     {
         let records = read_jsonl(records)?;
         if records.is_empty() {
             return Err(limbeck_evaluate::Error::NoRecords.into());
         }
         let tokenizer = Tokenizer::load(&arguments.model)?;
-        let gate = gate::measure(original, &decoder, &tokenizer, &records, &table.gate)?;
+        let original =
+            ModelFolder::open(&arguments.model, &[], options.device, DType::Float32)?.decoder;
+        let gate = gate::measure(&original, &decoder, &tokenizer, &records, &table.gate)?;
         for check in &gate.checks {
             tracing::info!("gate: {check}");
         }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use limbeck_core::DType;
-use limbeck_distill::{Norms, Repair, RepairConfig, Text, TunedPart};
+use limbeck_distill::{Lessons, Norms, Repair, RepairConfig, Text, TunedPart};
 use limbeck_model::Decoder;
 use limbeck_quant::OpenScales;
 use limbeck_run::Progress;
@@ -14,8 +14,8 @@ use super::calibration::CalibrationTexts;
 const BESIDE: u64 = 400 << 20;
 
 /// Bytes of memory that a repair of `decoder`, which is not packed yet, will hold at its peak:
-/// what the process holds now, the unquantised model in float32, what learning takes, and what
-/// allocator and threads hold beside.
+/// what the process holds now, what learning takes, and what allocator and threads hold beside.
+/// Warns where the machine has not so much.
 pub(super) fn peak_bytes(
     decoder: &Decoder,
     calibration: &CalibrationTexts,
@@ -25,18 +25,45 @@ pub(super) fn peak_bytes(
         return 0;
     }
     let texts: Vec<Text<'_>> = calibration.texts().collect();
+    let learning =
+        |config: &RepairConfig| limbeck_distill::repair::peak_bytes(decoder, &texts, config);
     let held = limbeck_run::resident_memory_bytes().unwrap_or(0) + BESIDE;
-    let original = 4 * decoder.num_parameters().unsigned_abs();
-    let bytes = held + original + limbeck_distill::repair::peak_bytes(decoder, &texts, config);
+    let bytes = held + learning(config);
     tracing::info!("repair: expecting a peak of {:.2} GB of memory", bytes as f64 / 1e9);
+    let available = limbeck_run::available_memory_bytes().unwrap_or(u64::MAX);
+    if learning(config) > available {
+        let again = RepairConfig { activation_checkpointing: true, ..config.clone() };
+        tracing::warn!(
+            "repair: {:.2} GB of memory can be had; repair.activation_checkpointing=true needs a \
+             peak of {:.2} GB, fewer repair.texts or repair.tokens less",
+            available as f64 / 1e9,
+            (held + learning(&again)) as f64 / 1e9,
+        );
+    }
     bytes
 }
 
-/// Repairs `decoder`, if asked.
-pub(super) fn run(
+/// Asks `original`, which is about to be quantised, if a repair is to follow.
+pub(super) fn lessons(
     original: &Decoder,
-    decoder: &mut Decoder,
     calibration: &CalibrationTexts,
+    config: &RepairConfig,
+) -> Result<Option<Lessons>> {
+    if config.steps == 0 {
+        return Ok(None);
+    }
+    let texts: Vec<Text<'_>> = calibration.texts().collect();
+    let progress = Progress::new("lessons", Lessons::count(&texts, config) as u64, "texts");
+    let mut more = |texts: usize| progress.inc(texts as u64);
+    let lessons = Lessons::new(original, &texts, config, &mut more)?;
+    progress.finish();
+    Ok(lessons)
+}
+
+/// Repairs `decoder`.
+pub(super) fn run(
+    decoder: &mut Decoder,
+    lessons: Lessons,
     config: &RepairConfig,
 ) -> Result<Option<Repair>> {
     let progress = Progress::new("repair", config.steps as u64, "steps");
@@ -46,9 +73,8 @@ pub(super) fn run(
     if config.scales {
         parts.push(&mut scales);
     }
-    let texts: Vec<Text<'_>> = calibration.texts().collect();
     let mut step = || progress.inc(1);
-    let repair = limbeck_distill::repair(original, decoder, &mut parts, &texts, config, &mut step)?;
+    let repair = limbeck_distill::repair(decoder, &mut parts, lessons, config, &mut step)?;
     progress.finish();
     if let Some(Repair { before, after, kept }) = repair {
         let outcome = if kept { "kept" } else { "no gain, undone" };
