@@ -57,13 +57,12 @@ impl StoredHead {
 
 fn put_head(model: &mut Decoder, weight: &Tensor) -> Result<()> {
     let weight = || weight.shallow_clone();
-    match model.head_name() {
+    Ok(match model.head_name() {
         Some(name) => {
-            model.map_linear(name, &mut |_| Ok(Box::new(DenseLinear::new(weight(), None)?)))?
+            model.map_linear(name, &mut |_| Ok(Box::new(DenseLinear::new(weight(), None)?)))
         }
-        None => model.map_embedding(&mut |_| Ok(Box::new(DenseEmbedding::new(weight())?)))?,
-    }
-    Ok(())
+        None => model.map_embedding(&mut |_| Ok(Box::new(DenseEmbedding::new(weight())?))),
+    }?)
 }
 
 impl Lessons {
