@@ -19,8 +19,8 @@ pub struct OutputDir {
     target: PathBuf,
     partial: PathBuf,
     aside: PathBuf,
-    /// The partial folder, locked while this is open.
-    _lock: File,
+    /// The partial folder, which is locked.
+    lock: File,
     keep_partial: bool,
     committed: bool,
 }
@@ -113,7 +113,7 @@ impl OutputDir {
             // A process was killed between the two renames of a commit.
             fs::rename(&aside, &target).map_err(|source| Error::write(&target, source))?;
         }
-        Ok(Self { target, partial, aside, _lock: lock, keep_partial, committed: false })
+        Ok(Self { target, partial, aside, lock, keep_partial, committed: false })
     }
 }
 
@@ -123,6 +123,8 @@ impl Drop for OutputDir {
             // Already on the way out with another error; this one adds nothing.
             let _ = fs::remove_dir_all(&self.partial);
         }
+        // Closing would not do: a process that another thread is just starting has the file too.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -144,8 +146,8 @@ fn check_replaceable(target: &Path) -> Result<()> {
     }
 }
 
-/// Makes a folder, if need be, and locks it until the file that is given is closed; `None` where
-/// another process has it. On a file system without locks it is merely opened.
+/// Makes a folder, if need be, and locks it by the file that is given; `None` where another
+/// process has it. On a file system without locks it is merely opened.
 fn lock_folder(path: &Path) -> Result<Option<File>> {
     let failed = |source| Error::write(path, source);
     loop {
@@ -289,6 +291,18 @@ mod tests {
         drop(OutputDir::create(&target).unwrap());
         drop(OutputDir::resume(&target).unwrap());
         assert_eq!(names(&target), ["checkpoint", "manifest.json"]);
+    }
+
+    #[test]
+    fn a_lock_does_not_outlive_its_owner_in_another_handle() {
+        let root = tempfile::tempdir().unwrap();
+        let target = root.path().join("out");
+        let output = OutputDir::resume(&target).unwrap();
+        // As a child process inherits it until it runs its program.
+        let inherited = output.lock.try_clone().unwrap();
+        drop(output);
+        drop(OutputDir::resume(&target).unwrap());
+        drop(inherited);
     }
 
     #[test]
